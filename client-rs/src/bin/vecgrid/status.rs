@@ -1,0 +1,87 @@
+//! `vecgrid status`
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use serde_json::json;
+use vecgrid_client::{CollectionInfo, GridStatus};
+
+use crate::{context::Context, exit, output};
+
+/// Show the grid, its members, partitions and collections
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  vecgrid status
+  vecgrid status --endpoint unix:/run/vecgridd/vecgridd.sock
+  vecgrid status --json | jq .collections")]
+pub struct Status {}
+
+impl Status {
+    pub async fn run(self, context: &Context) -> anyhow::Result<u8> {
+        let client = context.client().await?;
+        let (grid, collections) = tokio::try_join!(client.grid_status(), client.list_collections())?;
+        let states = states(&grid);
+        if context.json() {
+            output::json(&json!({
+                "endpoint": client.endpoint().to_string(),
+                "grid": grid.grid,
+                "member": grid.member,
+                "table_version": grid.table_version,
+                "members": grid.members,
+                "partitions": {"total": grid.partitions.len(), "by_state": states},
+                "collections": collections,
+            }))?;
+        } else {
+            output::text(&shown(&client.endpoint().to_string(), &grid, &collections))?;
+        }
+        Ok(exit::OK)
+    }
+}
+
+fn states(grid: &GridStatus) -> BTreeMap<&str, usize> {
+    let mut states = BTreeMap::new();
+    for partition in &grid.partitions {
+        *states.entry(partition.state.as_str()).or_insert(0) += 1;
+    }
+    states
+}
+
+fn shown(endpoint: &str, grid: &GridStatus, collections: &[CollectionInfo]) -> String {
+    let name = |id: &str| match grid.members.iter().find(|member| member.id == id) {
+        Some(member) if !member.name.is_empty() => format!("{} ({id})", member.name),
+        _ => id.to_owned(),
+    };
+    let mut lines = vec![
+        format!("daemon      {endpoint}"),
+        format!("grid        {}, partition table version {}", grid.grid, grid.table_version),
+    ];
+    for member in &grid.members {
+        let here = if member.id == grid.member { ", answers here" } else { "" };
+        lines.push(format!(
+            "member      {}: {}, version {}{here}",
+            name(&member.id),
+            member.state,
+            member.version
+        ));
+    }
+    let states: Vec<String> =
+        states(grid).into_iter().map(|(state, count)| format!("{count} {state}")).collect();
+    lines.push(format!("partitions  {}: {}", grid.partitions.len(), states.join(", ")));
+    if collections.is_empty() {
+        lines.push("collections none yet; make one: vecgrid create NAME --dimension N".to_owned());
+    }
+    for info in collections {
+        let config = &info.config;
+        lines.push(format!(
+            "collection  {}: {} entries, dimension {}, {}, {}, index {}",
+            config.name,
+            output::grouped(info.count),
+            config.dimension,
+            config.metric,
+            config.index.engine,
+            output::bytes(info.index_bytes),
+        ));
+    }
+    lines.iter().map(|line| output::printable(line)).collect::<Vec<_>>().join("\n")
+}

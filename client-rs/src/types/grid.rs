@@ -1,0 +1,51 @@
+//! The grid, as one member sees it.
+
+use serde::Serialize;
+
+/// State of the grid.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct GridStatus {
+    /// Name of the grid.
+    pub grid: String,
+    /// Id of the member that answers.
+    pub member: String,
+    /// Version of the partition table.
+    pub table_version: u64,
+    /// All members.
+    pub members: Vec<Member>,
+    /// All partitions.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// One daemon of the grid.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Member {
+    /// Its id, kept in its data directory.
+    pub id: String,
+    /// Its name, for people.
+    pub name: String,
+    /// State.
+    pub state: String,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// One partition.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct PartitionStatus {
+    /// Its number.
+    pub partition: u32,
+    /// The primary's term.
+    pub epoch: u64,
+    /// Member that orders its writes.
+    pub primary: String,
+    /// Members that must have a write before it is acknowledged.
+    pub in_sync: Vec<String>,
+    /// State.
+    pub state: String,
+    /// Last committed write.
+    pub sequence: u64,
+}

@@ -1,0 +1,11 @@
+//! What callers see: plain values, free of any wire format.
+
+mod collection;
+mod entry;
+mod grid;
+mod search;
+
+pub use collection::{CollectionConfig, CollectionInfo, Created, Durability, IndexOptions, Metric};
+pub use entry::{Entry, EntryError, Scroll, ScrollPage, UpsertSummary, Version};
+pub use grid::{GridStatus, Member, PartitionStatus};
+pub use search::{Coverage, Hit, Search, SearchAnswer};

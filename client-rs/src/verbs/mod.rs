@@ -1,0 +1,14 @@
+//! The verbs of [`Client`](crate::Client), one file each.
+
+mod count;
+mod create_collection;
+mod delete;
+mod drop_collection;
+mod get;
+mod get_collection;
+mod grid_status;
+mod list_collections;
+mod scroll;
+mod search;
+mod search_stream;
+mod upsert;

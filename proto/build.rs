@@ -1,0 +1,15 @@
+//! Compiles `vecgrid/v1/*.proto` in pure Rust (protox): nobody needs `protoc`.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=vecgrid");
+    let files = protox::compile(["vecgrid/v1/vecgrid.proto"], ["."])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("vecgrid_descriptor.bin"), files.encode_to_vec())?;
+    // `bytes` fields arrive as `Bytes`: vectors are decoded without a copy.
+    tonic_prost_build::configure().bytes(".").compile_fds(files)?;
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! Support for the system tests, and the benchmark harness.
+//!
+//! The tests in `tests/` run real binaries on real data. What they share lives here: starting,
+//! killing and restarting a daemon ([`daemon`]), talking to it over both doors ([`rest`],
+//! [`grpc`]), reading the data sets ([`npy`], [`sample`]), and judging answers ([`truth`] for
+//! searches, [`filters`] for conditions, [`ledger`] for writes). The judges share no code with the
+//! daemon, so a mistake there is not repeated here.
+//!
+//! Nothing here waits blindly: every wait names its condition and has a deadline ([`wait`]).
+//! This crate is test code: it panics when a test cannot go on.
+
+pub mod bench;
+pub mod binaries;
+pub mod daemon;
+pub mod filters;
+pub mod grpc;
+pub mod ledger;
+pub mod load;
+pub mod npy;
+pub mod rest;
+pub mod sample;
+pub mod synthetic;
+pub mod truth;
+pub mod wait;

@@ -1,0 +1,113 @@
+//! Loading a data set into a daemon, and searching it as an app does.
+
+use std::time::{Duration, Instant};
+
+use futures::stream::{self, StreamExt};
+use serde_json::Value;
+use tonic::Status;
+use vecgrid_proto::v1 as pb;
+
+use crate::{
+    grpc::{self, Client},
+    sample::DataSet,
+    wait,
+};
+
+/// Rows per request of an import.
+pub const BATCH: usize = 500;
+
+/// Upserts every row over one stream; gives the time until the last acknowledgement.
+///
+/// # Panics
+/// When the daemon refuses a row.
+pub async fn import(client: &mut Client, collection: &str, data: &DataSet) -> Duration {
+    let rows = data.base.rows();
+    let name = collection.to_owned();
+    // Requests are built before the clock runs: the daemon's speed is of interest.
+    let requests: Vec<pb::UpsertRequest> = (0..rows)
+        .step_by(BATCH)
+        .map(|from| {
+            let entry = |row: usize| {
+                let text = &data.rows[row];
+                grpc::entry(&text.id, data.base.row(row), &Value::Object(text.metadata.clone()))
+            };
+            let entries = (from..rows.min(from + BATCH)).map(entry).collect();
+            pb::UpsertRequest { collection: name.clone(), entries, request_id: String::new() }
+        })
+        .collect();
+    upsert_stream(client, requests).await
+}
+
+/// Sends requests over one stream and fails unless all are taken whole.
+///
+/// # Panics
+/// When the daemon refuses a row.
+pub async fn upsert_stream(client: &mut Client, requests: Vec<pb::UpsertRequest>) -> Duration {
+    let wanted: u64 = requests.iter().map(|r| r.entries.len() as u64).sum();
+    let batches = requests.len();
+    let begun = Instant::now();
+    let answers = client.upsert_stream(stream::iter(requests)).await;
+    let mut answers = answers.unwrap_or_else(|e| panic!("upsert stream: {e:?}")).into_inner();
+    let (mut stored, mut answered) = (0, 0);
+    while let Some(answer) = answers.next().await {
+        let answer = answer.unwrap_or_else(|e| panic!("upsert stream, batch {answered}: {e:?}"));
+        assert!(answer.failure.is_none(), "batch {answered}: {:?}", answer.failure);
+        let response = answer.response.unwrap_or_default();
+        assert!(response.errors.is_empty(), "batch {answered}: {:?}", response.errors);
+        stored += response.upserted;
+        answered += 1;
+    }
+    assert_eq!((answered, stored), (batches, wanted), "answers and rows of the stream");
+    begun.elapsed()
+}
+
+/// Waits until every entry of the collection is linked into the graph; gives the time it took.
+///
+/// # Panics
+/// When that takes longer than `limit`.
+pub async fn wait_indexed(client: &Client, collection: &str, limit: Duration) -> Duration {
+    let begun = Instant::now();
+    wait::until_async(&format!("all of {collection} is in the graph"), limit, || {
+        let mut client = client.clone();
+        let name = collection.to_owned();
+        async move {
+            let info = client.get_collection(pb::GetCollectionRequest { name }).await;
+            let info = info.unwrap_or_else(|e| panic!("get_collection: {e:?}")).into_inner();
+            (info.indexed >= info.count).then_some(())
+        }
+    })
+    .await;
+    begun.elapsed()
+}
+
+/// Answers of many searches, in order, each with the time the caller waited.
+///
+/// # Errors
+/// The first search that failed.
+pub async fn search_all(
+    client: &Client,
+    searches: Vec<pb::SearchRequest>,
+    concurrency: usize,
+) -> Result<Vec<(pb::SearchResponse, Duration)>, Status> {
+    let run = |request: pb::SearchRequest| {
+        let mut client = client.clone();
+        async move {
+            let begun = Instant::now();
+            let answer = client.search(request).await?.into_inner();
+            Ok((answer, begun.elapsed()))
+        }
+    };
+    let answers: Vec<Result<_, Status>> =
+        stream::iter(searches).map(run).buffered(concurrency).collect().await;
+    answers.into_iter().collect()
+}
+
+/// The value below which `share` of the times lie.
+pub fn percentile(times: &mut [Duration], share: f64) -> Duration {
+    if times.is_empty() {
+        return Duration::ZERO;
+    }
+    times.sort_unstable();
+    let at = ((times.len() as f64 * share).ceil() as usize).clamp(1, times.len());
+    times[at - 1]
+}

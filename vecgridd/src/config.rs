@@ -1,0 +1,395 @@
+//! Every setting: flag, then `VECGRID_*` variable, then TOML file, then default.
+//!
+//! [`Options`] is what a user may say, [`Config`] what the daemon works with: checked, complete.
+//! Limits of the doors have their reasons in `api/limits.rs`, budgets of the disk in
+//! `storage/rocks.rs`.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Parser;
+use serde::Deserialize;
+
+/// What a user may say. Every field is optional: the sources are laid over each other.
+#[derive(Debug, Clone, Default, Parser, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(
+    name = "vecgridd",
+    version,
+    about = "Vector search beside your app: one daemon, one socket, nothing to operate.",
+    after_help = "Examples:
+  vecgridd --dev                                  one member, temporary data, prints what to try next
+  vecgridd --data-dir /var/lib/vecgridd --bootstrap    a grid of one member that keeps its data
+  vecgrid status                                  (the other command) what this daemon holds
+
+The app talks to the Unix socket or to 127.0.0.1:5700, by gRPC or REST (/openapi.json).
+Every flag has a variable (VECGRID_DATA_DIR) and a key in the TOML file (data_dir)."
+)]
+pub struct Options {
+    /// TOML file with any of these settings
+    #[arg(long, env = "VECGRID_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// One member with temporary data, removed at exit; prints what to try next
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "VECGRID_DEV")]
+    pub dev: Option<bool>,
+    /// Where the data is kept
+    #[arg(long, env = "VECGRID_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Name of the grid [default: default]
+    #[arg(long, env = "VECGRID_GRID", value_name = "NAME")]
+    pub grid: Option<String>,
+    /// Name of this member, for people [default: the host's name]
+    #[arg(long, env = "VECGRID_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Create a new grid if the data directory holds none
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "VECGRID_BOOTSTRAP")]
+    pub bootstrap: Option<bool>,
+    /// How members find each other; this version has one member: only `none` [default: none]
+    #[arg(long, env = "VECGRID_DISCOVERY", value_name = "HOW")]
+    pub discovery: Option<Discovery>,
+    /// Partitions of a new grid, fixed for ever, 1 to 1024 [default: 271]
+    #[arg(long, env = "VECGRID_PARTITIONS", value_name = "N")]
+    pub partitions: Option<u16>,
+    /// Local API over TCP, loopback only unless --allowed-hosts [default: 127.0.0.1:5700]
+    #[arg(long, env = "VECGRID_LISTEN", value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Local API over a Unix socket; `none` for no socket [default: /run/vecgridd/vecgridd.sock, else in the data directory]
+    #[arg(long, env = "VECGRID_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// /metrics, /livez and /readyz for the platform [default: 0.0.0.0:5702]
+    #[arg(long, env = "VECGRID_ADMIN_LISTEN", value_name = "ADDR")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Host names that TCP requests may use besides localhost; `*` = any
+    #[arg(long, env = "VECGRID_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',')]
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Web origins whose pages may call the local API over TCP
+    #[arg(long, env = "VECGRID_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    pub allowed_origins: Option<Vec<String>>,
+    /// Written when ready: {"api","socket","admin","pid"} as JSON, for scripts that use port 0
+    #[arg(long, env = "VECGRID_PORT_FILE", value_name = "FILE")]
+    pub port_file: Option<PathBuf>,
+    /// Largest request and answer, bytes [default: 67108864]
+    #[arg(long, env = "VECGRID_MAX_MESSAGE_BYTES", value_name = "BYTES")]
+    pub max_message_bytes: Option<usize>,
+    /// Bytes of writes between the door and the answer [default: 134217728]
+    #[arg(long, env = "VECGRID_WRITE_BYTES", value_name = "BYTES")]
+    pub write_bytes: Option<usize>,
+    /// Deadline of a request that names none, milliseconds [default: 10000]
+    #[arg(long, env = "VECGRID_DEFAULT_DEADLINE_MS", value_name = "MS")]
+    pub default_deadline_ms: Option<u64>,
+    /// Rows per collection that may wait for the graph before writes slow down [default: 65536]
+    #[arg(long, env = "VECGRID_TAIL_ROWS", value_name = "ROWS")]
+    pub tail_rows: Option<usize>,
+    /// Threads that build a collection's graph [default: half of the cores]
+    #[arg(long, env = "VECGRID_BUILD_THREADS", value_name = "N")]
+    pub build_threads: Option<usize>,
+    /// Threads that search [default: the cores]
+    #[arg(long, env = "VECGRID_SEARCH_THREADS", value_name = "N")]
+    pub search_threads: Option<usize>,
+    /// Memory of RocksDB's memory tables, bytes [default: 201326592]
+    #[arg(long, env = "VECGRID_MEMTABLE_BYTES", value_name = "BYTES")]
+    pub memtable_bytes: Option<usize>,
+    /// Memory of RocksDB's block cache, bytes [default: 134217728]
+    #[arg(long, env = "VECGRID_BLOCK_CACHE_BYTES", value_name = "BYTES")]
+    pub block_cache_bytes: Option<usize>,
+    /// Records per partition kept in the log for members that were away [default: 1024]
+    #[arg(long, env = "VECGRID_LOG_RECORDS", value_name = "N")]
+    pub log_records: Option<usize>,
+    /// Bytes kept in the logs of all partitions together [default: 268435456]
+    #[arg(long, env = "VECGRID_LOG_BYTES", value_name = "BYTES")]
+    pub log_bytes: Option<u64>,
+    /// What to log, as `info` or `info,vecgridd::index=debug` [default: info]
+    #[arg(long, env = "VECGRID_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How to log: `auto` is text on a terminal and JSON elsewhere [default: auto]
+    #[arg(long, env = "VECGRID_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogStyle>,
+}
+
+/// How members find each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Discovery {
+    /// They do not: a grid of one member.
+    None,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStyle {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {0}: {1}")]
+    File(PathBuf, String),
+    /// A value makes no sense; the text says what would.
+    #[error("{0}")]
+    Value(String),
+}
+
+/// What the daemon works with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Temporary data, and a hint what to try next.
+    pub dev: bool,
+    /// Where the data is kept.
+    pub data_dir: PathBuf,
+    /// Name of the grid.
+    pub grid: String,
+    /// Name of this member.
+    pub node_name: String,
+    /// A new grid may be created.
+    pub bootstrap: bool,
+    /// Partitions of a new grid.
+    pub partitions: u16,
+    /// Local API over TCP.
+    pub listen: SocketAddr,
+    /// Local API over a Unix socket.
+    pub socket: Option<PathBuf>,
+    /// For the platform.
+    pub admin_listen: SocketAddr,
+    /// See [`Options`].
+    pub allowed_hosts: Vec<String>,
+    /// See [`Options`].
+    pub allowed_origins: Vec<String>,
+    /// See [`Options`].
+    pub port_file: Option<PathBuf>,
+    /// Largest request and answer.
+    pub max_message_bytes: usize,
+    /// Deadline of a request that names none.
+    pub default_deadline: Duration,
+    /// Bytes of writes between the door and the answer.
+    pub write_bytes: usize,
+    /// Rows per collection that may wait for the graph.
+    pub tail_rows: usize,
+    /// Threads that build a graph.
+    pub build_threads: usize,
+    /// Threads that search.
+    pub search_threads: usize,
+    /// Memory tables.
+    pub memtable_bytes: usize,
+    /// Block cache.
+    pub block_cache_bytes: usize,
+    /// Records kept per partition.
+    pub log_records: usize,
+    /// Bytes kept in all logs.
+    pub log_bytes: u64,
+    /// Keeps the temporary folder of `--dev` until the daemon has ended.
+    pub temporary: Option<TemporaryDir>,
+}
+
+/// A folder that is removed when this is dropped.
+#[derive(Debug, Clone)]
+pub struct TemporaryDir(std::sync::Arc<RemoveOnDrop>);
+
+#[derive(Debug)]
+struct RemoveOnDrop(PathBuf);
+
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, dir = %self.0.display(), "the temporary data could not be removed");
+        }
+    }
+}
+
+impl TemporaryDir {
+    fn new() -> std::io::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("vecgridd-dev-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&dir)?;
+        Ok(Self(std::sync::Arc::new(RemoveOnDrop(dir))))
+    }
+}
+
+impl Options {
+    /// These settings over those of the file they name.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has an unknown key.
+    pub fn with_file(self) -> Result<Self, ConfigError> {
+        let Some(path) = &self.config else { return Ok(self) };
+        let problem = |e: &dyn std::fmt::Display| ConfigError::File(path.clone(), e.to_string());
+        let text = std::fs::read_to_string(path).map_err(|e| problem(&e))?;
+        let file: Self = toml::from_str(&text).map_err(|e| problem(&e))?;
+        Ok(self.over(file))
+    }
+
+    fn over(self, file: Self) -> Self {
+        Self {
+            config: self.config,
+            dev: self.dev.or(file.dev),
+            data_dir: self.data_dir.or(file.data_dir),
+            grid: self.grid.or(file.grid),
+            node_name: self.node_name.or(file.node_name),
+            bootstrap: self.bootstrap.or(file.bootstrap),
+            discovery: self.discovery.or(file.discovery),
+            partitions: self.partitions.or(file.partitions),
+            listen: self.listen.or(file.listen),
+            socket: self.socket.or(file.socket),
+            admin_listen: self.admin_listen.or(file.admin_listen),
+            allowed_hosts: self.allowed_hosts.or(file.allowed_hosts),
+            allowed_origins: self.allowed_origins.or(file.allowed_origins),
+            port_file: self.port_file.or(file.port_file),
+            max_message_bytes: self.max_message_bytes.or(file.max_message_bytes),
+            write_bytes: self.write_bytes.or(file.write_bytes),
+            default_deadline_ms: self.default_deadline_ms.or(file.default_deadline_ms),
+            tail_rows: self.tail_rows.or(file.tail_rows),
+            build_threads: self.build_threads.or(file.build_threads),
+            search_threads: self.search_threads.or(file.search_threads),
+            memtable_bytes: self.memtable_bytes.or(file.memtable_bytes),
+            block_cache_bytes: self.block_cache_bytes.or(file.block_cache_bytes),
+            log_records: self.log_records.or(file.log_records),
+            log_bytes: self.log_bytes.or(file.log_bytes),
+            log: self.log.or(file.log),
+            log_format: self.log_format.or(file.log_format),
+        }
+    }
+
+    /// Fills in defaults and checks.
+    ///
+    /// # Errors
+    /// When a value makes no sense.
+    pub fn check(self) -> Result<Config, ConfigError> {
+        let wrong = |text: &str| Err(ConfigError::Value(text.to_owned()));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let dev = self.dev.unwrap_or(false);
+        let (data_dir, temporary) = match (self.data_dir, dev) {
+            (Some(dir), _) => (dir, None),
+            (None, true) => {
+                let temporary = TemporaryDir::new()
+                    .map_err(|e| ConfigError::Value(format!("no temporary folder could be made: {e}")))?;
+                (temporary.0.0.clone(), Some(temporary))
+            }
+            (None, false) => {
+                return wrong(
+                    "where is the data to be kept? Pass --data-dir DIR (and --bootstrap the first time), \
+                     or --dev to try vecgridd with temporary data",
+                );
+            }
+        };
+        let partitions = self.partitions.unwrap_or(crate::types::DEFAULT_PARTITIONS);
+        if partitions == 0 || partitions > crate::types::MAX_PARTITIONS {
+            return wrong("--partitions is 1 to 1024");
+        }
+        let grid = self.grid.unwrap_or_else(|| "default".to_owned());
+        if grid.is_empty() || grid.len() > 128 {
+            return wrong("--grid is a name of 1 to 128 bytes");
+        }
+        let allowed_hosts = self.allowed_hosts.unwrap_or_default();
+        let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 5700)));
+        if !listen.ip().is_loopback() && allowed_hosts.is_empty() {
+            return wrong(
+                "the local API has no authentication yet, so --listen must be a loopback address; \
+                 to open it to others all the same, name the hosts they use with --allowed-hosts",
+            );
+        }
+        let sizes = [
+            ("--max-message-bytes", self.max_message_bytes.unwrap_or(64 << 20), 64 << 10),
+            ("--write-bytes", self.write_bytes.unwrap_or(128 << 20), 4 << 20),
+            ("--memtable-bytes", self.memtable_bytes.unwrap_or(192 << 20), 16 << 20),
+            ("--tail-rows", self.tail_rows.unwrap_or(65_536), 1_024),
+            ("--log-records", self.log_records.unwrap_or(1_024), 16),
+        ];
+        for (flag, value, least) in sizes {
+            if value < least {
+                return Err(ConfigError::Value(format!("{flag} is at least {least}, not {value}")));
+            }
+        }
+        let [max_message_bytes, write_bytes, memtable_bytes, tail_rows, log_records] = sizes.map(|s| s.1);
+        Ok(Config {
+            dev,
+            socket: socket(self.socket, &data_dir),
+            node_name: self.node_name.unwrap_or_else(host_name),
+            bootstrap: self.bootstrap.unwrap_or(false) || dev,
+            partitions,
+            grid,
+            listen,
+            admin_listen: self.admin_listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5702))),
+            allowed_hosts,
+            allowed_origins: self.allowed_origins.unwrap_or_default(),
+            port_file: self.port_file,
+            max_message_bytes,
+            default_deadline: Duration::from_millis(self.default_deadline_ms.unwrap_or(10_000).max(1)),
+            write_bytes,
+            tail_rows,
+            build_threads: self.build_threads.unwrap_or(cores / 2).max(1),
+            search_threads: self.search_threads.unwrap_or(cores).max(1),
+            memtable_bytes,
+            block_cache_bytes: self.block_cache_bytes.unwrap_or(128 << 20),
+            log_records,
+            log_bytes: self.log_bytes.unwrap_or(256 << 20),
+            temporary,
+            data_dir,
+        })
+    }
+}
+
+/// The socket the user named, or the usual one where its folder can be written, or one beside the
+/// data.
+fn socket(named: Option<PathBuf>, data_dir: &Path) -> Option<PathBuf> {
+    match named {
+        Some(none) if none.as_os_str() == "none" => None,
+        Some(path) => Some(path),
+        None => {
+            let usual = Path::new("/run/vecgridd");
+            let probe = usual.join(format!(".probe-{}", std::process::id()));
+            let writable = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).is_ok();
+            Some(if writable { usual } else { data_dir }.join("vecgridd.sock"))
+        }
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "member".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, "grid = 'file'\npartitions = 8\n").unwrap();
+        let options = Options { config: Some(path), grid: Some("flag".into()), ..Options::default() };
+        let merged = options.with_file().unwrap();
+        assert_eq!((merged.grid.as_deref(), merged.partitions), (Some("flag"), Some(8)));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, "gird = 'x'\n").unwrap();
+        assert!(Options { config: Some(path), ..Options::default() }.with_file().is_err());
+    }
+
+    #[test]
+    fn data_needs_a_place_and_the_door_stays_local() {
+        assert!(Options::default().check().is_err());
+        let open = Options {
+            data_dir: Some("/tmp/x".into()),
+            listen: Some(SocketAddr::from(([0, 0, 0, 0], 1))),
+            ..Options::default()
+        };
+        assert!(open.clone().check().is_err());
+        assert!(Options { allowed_hosts: Some(vec!["*".into()]), ..open }.check().is_ok());
+    }
+}

@@ -1,0 +1,146 @@
+//! The thread that keeps the graph.
+//!
+//! It alone inserts into a graph. It sleeps until the applier has left it work, takes a batch of
+//! the tail, inserts it with no lock held, and reports how far it has come; the next view scans
+//! that much less. When too many rows are dead it compacts: it copies the live rows and builds a
+//! new graph over them beside the old one, while the applier goes on and searches use the old. If
+//! the old tail grows long meanwhile, it works on both in turn.
+//!
+//! Whatever goes wrong in a build, a panic included, throws that graph away: searches scan, the
+//! failure is counted, and after a pause that doubles up to a minute the builder starts again.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use super::{
+    collection_index::Core,
+    compaction::Compaction,
+    engine::{Engine, EngineError, EngineOptions, MakeEngine},
+    owner::Work,
+    rows::Rows,
+};
+
+/// Rows of one batch, per thread: a fraction of a second, for a tail that shrinks visibly and a
+/// builder that stops soon.
+const BATCH: usize = 256;
+/// Slots looked at for one batch; rows without vectors and dead ones cost nearly nothing.
+const BATCH_SLOTS: u32 = 1 << 16;
+/// Rounds of catching up with the applier before a compaction is swapped in as it is.
+const ROUNDS: usize = 8;
+
+/// Works until the index is dropped.
+pub(super) fn run(core: &Core, make: MakeEngine) {
+    let builder = Builder { core, make };
+    while let Some(work) = core.next_work() {
+        let done = catch_unwind(AssertUnwindSafe(|| match work {
+            Work::Link => builder.link(),
+            Work::Compact => builder.compact(),
+        }));
+        let error = match done {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the builder panicked".to_owned(),
+        };
+        core.build_failed(&error);
+    }
+}
+
+struct Builder<'a> {
+    core: &'a Core,
+    make: MakeEngine,
+}
+
+impl Builder<'_> {
+    /// One batch from the tail into the graph.
+    fn link(&self) -> Result<(), EngineError> {
+        let (rows, linked) = self.core.with_owner(|owner| (owner.view().rows, owner.linked()));
+        let (engine, from) = match linked {
+            Some(linked) => (linked.engine, linked.until),
+            None => {
+                let engine = self.engine(&rows)?;
+                self.core.with_owner(|owner| owner.start_graph(Arc::clone(&engine)));
+                (engine, 0)
+            }
+        };
+        let (batch, until) = self.batch(&rows, from);
+        if !batch.is_empty() {
+            engine.insert(batch)?;
+        }
+        self.core.publish(|owner| owner.advance(until));
+        Ok(())
+    }
+
+    /// Live rows into new memory, with a new graph.
+    fn compact(&self) -> Result<(), EngineError> {
+        let mut compaction = Compaction::new(self.core.shape().dimension);
+        compaction.copy(&self.core.view().rows);
+        let mut engine: Option<Arc<dyn Engine>> = None;
+        let mut until = 0;
+        for _ in 0..ROUNDS {
+            while self.is_large(compaction.rows()) && until < compaction.rows().len() {
+                let engine = match &engine {
+                    Some(engine) => engine,
+                    None => engine.insert(self.engine(compaction.rows())?),
+                };
+                let (batch, next) = self.batch(compaction.rows(), until);
+                if !batch.is_empty() {
+                    engine.insert(batch)?;
+                }
+                until = next;
+                if self.core.is_stopping() {
+                    return Ok(());
+                }
+                // The old graph is searched all the time, so its tail must stay bounded; and writers
+                // wait for room in it.
+                if self.core.with_owner(|owner| owner.linked().is_some() && owner.tail_is_long()) {
+                    self.link()?;
+                }
+            }
+            compaction.copy(&self.core.view().rows);
+            let behind = (compaction.rows().len() - until) as usize;
+            if engine.is_none() || behind <= BATCH * self.core.threads() {
+                break;
+            }
+        }
+        let graph = engine.map(|engine| (engine, until));
+        self.core.publish(|owner| owner.adopt(compaction, graph));
+        Ok(())
+    }
+
+    fn is_large(&self, rows: &Rows) -> bool {
+        // Dead rows are not counted out here: a graph for a few rows too many does no harm.
+        rows.vectors() > self.core.shape().small_rows as u64
+    }
+
+    fn engine(&self, rows: &Rows) -> Result<Arc<dyn Engine>, EngineError> {
+        let shape = self.core.shape();
+        (self.make)(&EngineOptions {
+            measure: shape.measure,
+            dimension: shape.dimension,
+            m: shape.m,
+            ef_construction: self.core.ef_construction(),
+            threads: self.core.threads(),
+            expected: 2 * rows.len() as usize,
+        })
+    }
+
+    /// The next rows for a graph, and the slot behind them.
+    fn batch(&self, rows: &Rows, from: u32) -> (Vec<(u32, Vec<f32>)>, u32) {
+        let size = BATCH * self.core.threads();
+        let mut batch = Vec::with_capacity(size);
+        let end = rows.len().min(from.saturating_add(BATCH_SLOTS));
+        for slot in from..end {
+            if batch.len() == size {
+                return (batch, slot);
+            }
+            if rows.is_untouched(slot)
+                && let Some(vector) = rows.vector(slot)
+            {
+                batch.push((slot, vector.to_vec()));
+            }
+        }
+        (batch, end)
+    }
+}

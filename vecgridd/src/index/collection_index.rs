@@ -1,0 +1,302 @@
+//! The index of one collection on this member: the handle that everyone else has.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::{
+    builder,
+    digest::Digest,
+    distance::Measure,
+    engine::{MakeEngine, engine_of},
+    error::IndexError,
+    owner::{Owner, Work},
+    stats::IndexStats,
+    view::{Shape, View},
+};
+use crate::types::{CollectionConfig, Entry, EntryId, PartitionId, Version};
+
+/// How much an index may lag, and how hard its builder works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexLimits {
+    /// Slots outside the graph from which on [`CollectionIndex::tail_room`] makes writers wait.
+    pub tail_rows: usize,
+    /// Threads that build one collection's graph.
+    pub build_threads: usize,
+    /// Up to so many rows with a vector are scanned, and have no graph.
+    pub small_rows: usize,
+}
+
+impl Default for IndexLimits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { tail_rows: 65_536, build_threads: (cores / 2).max(1), small_rows: 4_096 }
+    }
+}
+
+/// One change to one row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Insert or replace.
+    Put {
+        /// The partition of the id.
+        partition: PartitionId,
+        /// The row.
+        entry: Entry,
+        /// The write it comes from.
+        version: Version,
+    },
+    /// Remove; removing what is not there is fine.
+    Delete {
+        /// The partition of the id.
+        partition: PartitionId,
+        /// The row.
+        id: EntryId,
+    },
+}
+
+/// The index of one collection over all partitions that this member hosts.
+///
+/// One caller at a time applies changes; anyone may look. Dropping it stops its builder and waits
+/// for the batch at hand, a fraction of a second.
+pub struct CollectionIndex {
+    core: Arc<Core>,
+    builder: Option<JoinHandle<()>>,
+}
+
+impl CollectionIndex {
+    /// An empty index; starts its builder thread, unless the engine is `flat`.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn new(config: &CollectionConfig, limits: IndexLimits) -> Result<Self, IndexError> {
+        Self::with_engine(config, limits, engine_of(config))
+    }
+
+    pub(super) fn with_engine(
+        config: &CollectionConfig,
+        limits: IndexLimits,
+        make: Option<MakeEngine>,
+    ) -> Result<Self, IndexError> {
+        let shape = Shape {
+            measure: Measure::new(config.metric),
+            dimension: config.dimension as usize,
+            m: config.index.m as usize,
+            ef: config.index.ef as usize,
+            small_rows: limits.small_rows,
+        };
+        let threads = limits.build_threads.max(1);
+        let owner = Owner::new(shape, limits, make.is_some());
+        let core = Arc::new(Core {
+            shape,
+            threads,
+            ef_construction: config.index.ef_construction as usize,
+            collection: config.name.as_str().to_owned(),
+            view: ArcSwap::from_pointee(owner.view()),
+            owner: Mutex::new(owner),
+            work: Condvar::new(),
+            idle: Condvar::new(),
+            room: watch::Sender::new(true),
+            stopping: AtomicBool::new(false),
+        });
+        let builder = match make {
+            Some(make) => {
+                let core = Arc::clone(&core);
+                let thread = std::thread::Builder::new().name("index-builder".into());
+                Some(thread.spawn(move || builder::run(&core, make)).map_err(IndexError::Thread)?)
+            }
+            None => None,
+        };
+        Ok(Self { core, builder })
+    }
+
+    /// Applies changes together, in order; per change: did the entry exist before it? When this
+    /// returns, every new view has them all; no view has only some. Made for one caller, the applier.
+    pub fn apply(&self, changes: Vec<Change>) -> Vec<bool> {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        self.publish(|owner| owner.apply(changes))
+    }
+
+    /// Forgets all rows of a partition. Takes time in proportion to all rows.
+    pub fn drop_partition(&self, partition: PartitionId) {
+        self.publish(|owner| owner.drop_partition(partition));
+    }
+
+    /// The index as of now. Waits for nobody.
+    pub fn view(&self) -> Arc<View> {
+        self.core.view()
+    }
+
+    /// Numbers for metrics and people.
+    pub fn stats(&self) -> IndexStats {
+        self.core.owner().stats()
+    }
+
+    /// Which rows of a partition there are, in one number.
+    pub fn digest(&self, partition: PartitionId) -> Digest {
+        self.core.owner().digest(partition)
+    }
+
+    /// Returns when the tail is below its bound: at once for `flat`, and while the builder keeps
+    /// failing.
+    pub async fn tail_room(&self) {
+        // The sender lives in `self`, so this cannot fail.
+        let _ = self.core.room.subscribe().wait_for(|room| *room).await;
+    }
+
+    /// Blocks until the builder has nothing to do; says whether all is built, which is not so when
+    /// the last build failed. For tests and benchmarks.
+    pub fn wait_built(&self) -> bool {
+        let mut owner = self.core.owner();
+        if self.builder.is_none() {
+            return true;
+        }
+        while owner.building || (owner.work().is_some() && owner.paused_until().is_none()) {
+            owner = self.core.idle.wait(owner).unwrap_or_else(PoisonError::into_inner);
+        }
+        owner.work().is_none()
+    }
+
+    fn publish<T>(&self, change: impl FnOnce(&mut Owner) -> T) -> T {
+        self.core.publish(|owner| {
+            let result = change(owner);
+            if self.builder.is_none() && owner.wants_compaction() {
+                // No builder: the applier pays, once in thousands of changes.
+                owner.compact_here();
+            }
+            result
+        })
+    }
+}
+
+impl Drop for CollectionIndex {
+    fn drop(&mut self) {
+        self.core.stopping.store(true, Relaxed);
+        // Under the mutex, so that a builder about to wait cannot miss it.
+        self.core.owner().stopping = true;
+        self.core.work.notify_all();
+        if let Some(builder) = self.builder.take()
+            && builder.join().is_err()
+        {
+            tracing::error!(collection = self.core.collection, "the index builder had panicked");
+        }
+    }
+}
+
+/// What the handle and the builder share.
+pub(super) struct Core {
+    shape: Shape,
+    threads: usize,
+    ef_construction: usize,
+    /// For messages.
+    collection: String,
+    owner: Mutex<Owner>,
+    view: ArcSwap<View>,
+    /// Tells the builder that there may be work.
+    work: Condvar,
+    /// Tells [`CollectionIndex::wait_built`] that the builder may be done.
+    idle: Condvar,
+    /// Whether the tail is below its bound.
+    room: watch::Sender<bool>,
+    /// For the builder between batches.
+    stopping: AtomicBool,
+}
+
+impl Core {
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    pub fn ef_construction(&self) -> usize {
+        self.ef_construction
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Owner> {
+        // A panic under the mutex would be a bug; the rows are still the best there is.
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks or changes what no view shows.
+    pub fn with_owner<T>(&self, ask: impl FnOnce(&mut Owner) -> T) -> T {
+        ask(&mut self.owner())
+    }
+
+    /// Changes the state and shows it to everyone.
+    pub fn publish<T>(&self, change: impl FnOnce(&mut Owner) -> T) -> T {
+        let mut owner = self.owner();
+        let result = change(&mut owner);
+        let old = self.view.swap(Arc::new(owner.view()));
+        let room = owner.has_room();
+        self.room.send_if_modified(|known| std::mem::replace(known, room) != room);
+        if owner.work().is_some() {
+            self.work.notify_one();
+        }
+        drop(owner);
+        // Maybe the last to hold memory of many rows: freed with no lock held.
+        drop(old);
+        result
+    }
+
+    /// Counts a failed build and throws its graph away.
+    pub fn build_failed(&self, error: &str) {
+        let pause = self.publish(Owner::build_failed);
+        let collection = &self.collection;
+        tracing::error!(
+            collection,
+            error,
+            ?pause,
+            "building the index failed: searches scan, a new build follows"
+        );
+    }
+
+    /// Waits for work; `None` when the index is being dropped.
+    pub fn next_work(&self) -> Option<Work> {
+        let mut owner = self.owner();
+        loop {
+            if owner.stopping {
+                owner.building = false;
+                self.idle.notify_all();
+                return None;
+            }
+            match (owner.work(), owner.paused_until()) {
+                (Some(work), None) => {
+                    owner.building = true;
+                    return Some(work);
+                }
+                (Some(_), Some(until)) => {
+                    owner.building = false;
+                    self.idle.notify_all();
+                    let pause = until.saturating_duration_since(Instant::now());
+                    owner = self.work.wait_timeout(owner, pause).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                (None, _) => {
+                    owner.building = false;
+                    self.idle.notify_all();
+                    owner = self.work.wait(owner).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+}

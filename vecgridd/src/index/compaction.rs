@@ -1,0 +1,57 @@
+//! Rows without the dead ones, in new memory, under new slot numbers.
+//!
+//! Copying takes long and the applier goes on meanwhile, so it is done in rounds: each copies what
+//! was appended since the last. Only the end runs under the owner's mutex: the last few rows, and
+//! the deaths of rows that were copied alive.
+
+use super::rows::Rows;
+
+/// Of a slot that was dead when its turn came.
+const NOWHERE: u32 = u32::MAX;
+
+pub(super) struct Compaction {
+    rows: Rows,
+    /// New number of each old slot so far.
+    numbers: Vec<u32>,
+}
+
+impl Compaction {
+    pub fn new(dimension: usize) -> Self {
+        Self { rows: Rows::new(dimension), numbers: Vec::new() }
+    }
+
+    /// The compact rows so far.
+    pub fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// Copies the live ones of the rows that were not looked at before. `rows` must be the same rows
+    /// as before, or later ones.
+    pub fn copy(&mut self, rows: &Rows) {
+        let mut next = self.rows.len();
+        let from = self.numbers.len() as u32;
+        let mut alive = Vec::new();
+        for slot in from..rows.len() {
+            if rows.is_untouched(slot) {
+                self.numbers.push(next);
+                alive.push(slot);
+                next += 1;
+            } else {
+                self.numbers.push(NOWHERE);
+            }
+        }
+        self.rows.append(alive.into_iter().map(|slot| (rows.row(slot).clone(), rows.vector(slot))));
+    }
+
+    /// Lets die, as of operation `now`, what died since it was copied. `rows` must be copied to the
+    /// end, and nothing may die meanwhile.
+    pub fn finish(self, rows: &Rows, now: u64) -> (Rows, Vec<u32>) {
+        debug_assert_eq!(self.numbers.len(), rows.len() as usize);
+        for (old, new) in (0..).zip(&self.numbers) {
+            if *new != NOWHERE && !rows.is_untouched(old) {
+                self.rows.kill(*new, now);
+            }
+        }
+        (self.rows, self.numbers)
+    }
+}

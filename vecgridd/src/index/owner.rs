@@ -1,0 +1,324 @@
+//! The mutable state of an index, behind its one mutex.
+//!
+//! Two threads change it: the applier, which appends rows and lets rows die, and the builder, which
+//! reports how far the graph has come and swaps in compacted rows. Both hold the mutex for short,
+//! bounded work and publish a new [`View`](super::View) before they let go. Searches never take it.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    IndexLimits,
+    collection_index::Change,
+    compaction::Compaction,
+    digest::Digest,
+    engine::Engine,
+    partition_set::PartitionSet,
+    rows::{Row, Rows},
+    stats::{IndexBytes, IndexStats},
+    view::{Linked, Shape, View},
+};
+use crate::types::{EntryId, PartitionId, Vector};
+
+/// Fewer dead slots are not worth a compaction.
+const MIN_DEAD: u64 = 1_024;
+/// One dead slot in this many is too much.
+const DEAD_SHARE: u64 = 5;
+/// After so many failed builds in a row writes no longer wait for the builder: slow searches are
+/// better than none of the writes.
+const PATIENCE: u32 = 3;
+/// Pauses after failed builds: from, to.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+pub(super) struct Owner {
+    shape: Shape,
+    limits: IndexLimits,
+    /// Whether the collection's engine has graphs at all.
+    graphs: bool,
+    slots: HashMap<EntryId, u32>,
+    digests: HashMap<PartitionId, Digest>,
+    hosted: Arc<PartitionSet>,
+    rows: Rows,
+    at: u64,
+    live: u64,
+    with_vector: u64,
+    linked: Option<Linked>,
+    /// The builder is at work.
+    pub building: bool,
+    /// The index is being dropped.
+    pub stopping: bool,
+    build_failures: u64,
+    /// Failed builds since the last good one.
+    failures: u32,
+    retry_at: Option<Instant>,
+}
+
+/// What the builder should do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Move rows from the tail into the graph.
+    Link,
+    /// Give the memory of dead rows back.
+    Compact,
+}
+
+impl Owner {
+    pub fn new(shape: Shape, limits: IndexLimits, graphs: bool) -> Self {
+        Self {
+            shape,
+            limits,
+            graphs,
+            slots: HashMap::new(),
+            digests: HashMap::new(),
+            hosted: Arc::default(),
+            rows: Rows::new(shape.dimension),
+            at: 0,
+            live: 0,
+            with_vector: 0,
+            linked: None,
+            building: false,
+            stopping: false,
+            build_failures: 0,
+            failures: 0,
+            retry_at: None,
+        }
+    }
+
+    pub fn view(&self) -> View {
+        View {
+            shape: self.shape,
+            rows: self.rows.clone(),
+            at: self.at,
+            live: self.live,
+            with_vector: self.with_vector,
+            linked: self.linked.clone(),
+            hosted: Arc::clone(&self.hosted),
+        }
+    }
+
+    /// One operation: all changes together. Per change: did the entry exist before it?
+    pub fn apply(&mut self, changes: Vec<Change>) -> Vec<bool> {
+        self.at += 1;
+        let first = self.rows.len();
+        let mut fresh: Vec<(Row, Option<Vec<f32>>)> = Vec::new();
+        let mut replaced = Vec::new();
+        let mut existed = Vec::with_capacity(changes.len());
+        for change in changes {
+            let old = match change {
+                Change::Put { partition, entry, version } => {
+                    let slot = first + fresh.len() as u32;
+                    let old = self.slots.insert(entry.id.clone(), slot);
+                    let vector = entry.vector.and_then(|vector| self.stored(&entry.id, &vector));
+                    let row = Row { id: entry.id, partition, version, metadata: entry.metadata };
+                    fresh.push((row, vector));
+                    old
+                }
+                Change::Delete { id, .. } => self.slots.remove(&id),
+            };
+            existed.push(old.is_some());
+            replaced.extend(old);
+        }
+        for (row, vector) in &fresh {
+            self.live += 1;
+            self.with_vector += u64::from(vector.is_some());
+            self.digests.entry(row.partition).or_default().add(&row.id, row.version);
+            if !self.hosted.contains(row.partition) {
+                Arc::make_mut(&mut self.hosted).insert(row.partition);
+            }
+        }
+        if !fresh.is_empty() {
+            // Metadata and ids move; vectors are copied into the chunk.
+            let (rows, vectors): (Vec<Row>, Vec<Option<Vec<f32>>>) = fresh.into_iter().unzip();
+            self.rows.append(rows.into_iter().zip(&vectors).map(|(row, vector)| (row, vector.as_deref())));
+        }
+        replaced.into_iter().for_each(|slot| self.retire(slot));
+        existed
+    }
+
+    /// The vector in the form it is searched in. A wrong length is a bug of whoever checks entries;
+    /// it must not make other rows' vectors wrong.
+    fn stored(&self, id: &EntryId, vector: &Vector) -> Option<Vec<f32>> {
+        let found = vector.as_slice().len();
+        if found != self.shape.dimension {
+            let expected = self.shape.dimension;
+            tracing::error!(
+                id = id.as_str(),
+                expected,
+                found,
+                "a vector has the wrong dimension: no search finds it"
+            );
+            return None;
+        }
+        Some(self.shape.measure.prepare(vector).into_owned())
+    }
+
+    /// A live slot dies, as of the current operation.
+    fn retire(&mut self, slot: u32) {
+        let row = self.rows.row(slot);
+        if let Some(digest) = self.digests.get_mut(&row.partition) {
+            digest.remove(&row.id, row.version);
+        }
+        let vector = u64::from(self.rows.vector(slot).is_some());
+        self.rows.kill(slot, self.at);
+        self.live -= 1;
+        self.with_vector -= vector;
+        if let Some(linked) = &mut self.linked
+            && slot < linked.until
+        {
+            linked.live -= vector;
+        }
+    }
+
+    pub fn drop_partition(&mut self, partition: PartitionId) {
+        self.at += 1;
+        let rows = self.rows.clone();
+        let mut gone = Vec::new();
+        self.slots.retain(|_, slot| {
+            let stays = rows.row(*slot).partition != partition;
+            if !stays {
+                gone.push(*slot);
+            }
+            stays
+        });
+        gone.into_iter().for_each(|slot| self.retire(slot));
+        self.digests.remove(&partition);
+        Arc::make_mut(&mut self.hosted).remove(partition);
+    }
+
+    pub fn digest(&self, partition: PartitionId) -> Digest {
+        self.digests.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// Slots that the graph does not speak for yet, dead ones and those without vector included.
+    pub fn tail_slots(&self) -> usize {
+        (self.rows.len() - self.linked.as_ref().map_or(0, |linked| linked.until)) as usize
+    }
+
+    /// Whether the tail is half as long as it may be.
+    pub fn tail_is_long(&self) -> bool {
+        self.tail_slots() > self.limits.tail_rows / 2
+    }
+
+    /// Whether rows should be in a graph. A graph that exists is kept up to date until a compaction
+    /// finds the collection small again.
+    pub fn wants_graph(&self) -> bool {
+        self.graphs && (self.linked.is_some() || self.with_vector > self.limits.small_rows as u64)
+    }
+
+    fn dead(&self) -> u64 {
+        u64::from(self.rows.len()) - self.live
+    }
+
+    pub fn wants_compaction(&self) -> bool {
+        self.dead() >= MIN_DEAD && self.dead() * DEAD_SHARE > u64::from(self.rows.len())
+    }
+
+    /// What the builder should do, pauses after failures aside.
+    pub fn work(&self) -> Option<Work> {
+        if self.wants_compaction() {
+            Some(Work::Compact)
+        } else if self.wants_graph() && self.tail_slots() > 0 {
+            Some(Work::Link)
+        } else {
+            None
+        }
+    }
+
+    /// Until when the builder pauses.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.retry_at.filter(|at| *at > Instant::now())
+    }
+
+    /// Whether writers may go on without waiting for the builder.
+    pub fn has_room(&self) -> bool {
+        if !self.graphs || self.failures >= PATIENCE {
+            return true;
+        }
+        if self.wants_graph() {
+            return self.tail_slots() < self.limits.tail_rows;
+        }
+        // Small collections: only the memory of overwritten rows can grow.
+        self.dead() < (self.limits.tail_rows + self.limits.small_rows).max(2 * MIN_DEAD as usize) as u64
+    }
+
+    /// The graph to put rows into; `None` when there is none yet.
+    pub fn linked(&self) -> Option<Linked> {
+        self.linked.clone()
+    }
+
+    /// The builder starts an empty graph.
+    pub fn start_graph(&mut self, engine: Arc<dyn Engine>) {
+        self.linked = Some(Linked { engine, until: 0, live: 0 });
+    }
+
+    /// All rows below `until` are in the graph now, but for those that were dead already.
+    pub fn advance(&mut self, until: u32) {
+        if let Some(linked) = &mut self.linked {
+            linked.live += live_vectors(&self.rows, linked.until, until);
+            linked.until = until;
+        }
+        self.succeeded();
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+        self.retry_at = None;
+    }
+
+    /// The graph is no good: searches scan, and the builder starts again after a pause.
+    pub fn build_failed(&mut self) -> Duration {
+        self.linked = None;
+        self.build_failures += 1;
+        let pause = (BACKOFF.0 * 2_u32.saturating_pow(self.failures)).min(BACKOFF.1);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = Some(Instant::now() + pause);
+        pause
+    }
+
+    /// Swaps compacted rows in. Only here do slots get new numbers.
+    pub fn adopt(&mut self, mut compaction: Compaction, graph: Option<(Arc<dyn Engine>, u32)>) {
+        compaction.copy(&self.rows);
+        self.at += 1;
+        let (rows, numbers) = compaction.finish(&self.rows, self.at);
+        for slot in self.slots.values_mut() {
+            *slot = numbers[*slot as usize];
+        }
+        self.linked =
+            graph.map(|(engine, until)| Linked { engine, until, live: live_vectors(&rows, 0, until) });
+        self.rows = rows;
+        self.succeeded();
+    }
+
+    /// Compacts at once, when there is no graph to keep.
+    pub fn compact_here(&mut self) {
+        self.adopt(Compaction::new(self.shape.dimension), None);
+    }
+
+    pub fn stats(&self) -> IndexStats {
+        let indexed = self.linked.as_ref().map_or(0, |linked| linked.live);
+        let bytes = self.rows.bytes();
+        IndexStats {
+            live: self.live,
+            with_vector: self.with_vector,
+            indexed,
+            tail: if self.wants_graph() { self.with_vector - indexed } else { 0 },
+            dead: self.dead(),
+            building: self.building,
+            build_failures: self.build_failures,
+            bytes: IndexBytes {
+                vectors: bytes.vectors,
+                links: self.linked.as_ref().map_or(0, |linked| linked.engine.bytes()),
+                ids: bytes.ids,
+                metadata: bytes.metadata,
+            },
+        }
+    }
+}
+
+fn live_vectors(rows: &Rows, from: u32, to: u32) -> u64 {
+    let counts = |slot: &u32| rows.is_untouched(*slot) && rows.vector(*slot).is_some();
+    (from..to).filter(counts).count() as u64
+}

@@ -1,0 +1,48 @@
+//! What an index says about itself.
+
+/// A moment of one index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IndexStats {
+    /// Rows that exist.
+    pub live: u64,
+    /// Of these, rows with a vector.
+    pub with_vector: u64,
+    /// Of these, rows in the graph. Zero while the collection is small: then there is no graph.
+    pub indexed: u64,
+    /// Rows with a vector that wait for the graph and are scanned meanwhile. Zero when no graph is
+    /// needed.
+    pub tail: u64,
+    /// Overwritten and deleted rows whose memory is not back yet.
+    pub dead: u64,
+    /// The builder is at work.
+    pub building: bool,
+    /// Builds that failed since the start; each was, or will be, tried again.
+    pub build_failures: u64,
+    /// Memory, estimated.
+    pub bytes: IndexBytes,
+}
+
+/// Memory of an index by part, in bytes, dead rows included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IndexBytes {
+    /// Vectors.
+    pub vectors: u64,
+    /// The graph, with the copy of the vectors that its engine keeps.
+    pub links: u64,
+    /// Ids, versions and the map from ids to rows.
+    pub ids: u64,
+    /// Metadata.
+    pub metadata: u64,
+}
+
+impl IndexBytes {
+    /// Each part with its name.
+    pub fn by_kind(&self) -> [(&'static str, u64); 4] {
+        [("vectors", self.vectors), ("links", self.links), ("ids", self.ids), ("metadata", self.metadata)]
+    }
+
+    /// All parts.
+    pub fn total(&self) -> u64 {
+        self.by_kind().iter().map(|(_, bytes)| bytes).sum()
+    }
+}

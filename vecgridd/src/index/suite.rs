@@ -1,0 +1,8 @@
+//! What every engine's index must do. Each test runs for each engine.
+//!
+//! The index is held against a [`World`]: a plain map of rows, searched in `f64`.
+
+mod churn;
+mod failure;
+mod search;
+mod world;

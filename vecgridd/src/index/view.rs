@@ -1,0 +1,166 @@
+//! One moment of an index, to look at for as long as one likes.
+//!
+//! A [`View`] never changes: everything in it is as of one operation. It is cheap to get, holds no
+//! lock, and keeps the memory of rows that died since. Searches, counts and filters all work on one
+//! view each, so an answer never mixes two moments.
+
+use std::sync::Arc;
+
+use super::{
+    distance::Measure,
+    engine::Engine,
+    error::IndexError,
+    partition_set::PartitionSet,
+    plan::{Plan, Situation},
+    rows::Rows,
+    scan::{Eligible, Wanted},
+    top_k::{Ranked, TopK},
+};
+use crate::types::{EntryId, Filter, Hit, PartitionId, Query};
+
+/// What never changes in a collection's index.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub measure: Measure,
+    pub dimension: usize,
+    pub m: usize,
+    pub ef: usize,
+    /// Up to here rows are scanned.
+    pub small_rows: usize,
+}
+
+/// A graph, and which slots it speaks for.
+#[derive(Clone)]
+pub(super) struct Linked {
+    pub engine: Arc<dyn Engine>,
+    /// Slots below are in the graph, or dead, or without a vector. The graph may have more of them
+    /// already; those are scanned.
+    pub until: u32,
+    /// Rows in the graph that live.
+    pub live: u64,
+}
+
+/// An unchanging view of one index.
+pub struct View {
+    pub(super) shape: Shape,
+    pub(super) rows: Rows,
+    /// Operations so far.
+    pub(super) at: u64,
+    pub(super) live: u64,
+    pub(super) with_vector: u64,
+    pub(super) linked: Option<Linked>,
+    /// All partitions with live rows, and maybe some without.
+    pub(super) hosted: Arc<PartitionSet>,
+}
+
+impl View {
+    /// The nearest `min(k, matches)` rows within `max_distance`, nearest first, ties by id. Hits have
+    /// no vectors, whatever the query says: whoever wants them as written reads the row store.
+    ///
+    /// # Errors
+    /// When the query has another dimension than the collection.
+    pub fn search(&self, query: &Query, answer_set: &PartitionSet) -> Result<Vec<Hit>, IndexError> {
+        let Shape { measure, dimension, .. } = self.shape;
+        let found = query.vector.as_slice().len();
+        if found != dimension {
+            return Err(IndexError::WrongDimension { expected: dimension, found });
+        }
+        let vector = measure.prepare(&query.vector);
+        let eligible = self.wanted(true, query.filter.as_ref(), answer_set).select();
+        let nearest = match self.walk(query, &vector, &eligible) {
+            Some(nearest) => nearest,
+            None => self.scan(query.k, &vector, &eligible),
+        };
+        let near_enough = |row: &Ranked<'_>| query.max_distance.is_none_or(|max| row.distance <= max);
+        let hits = nearest.into_sorted().into_iter().take_while(near_enough);
+        Ok(hits.map(|row| self.hit(row, query.include_metadata)).collect())
+    }
+
+    /// How many rows match.
+    pub fn count(&self, filter: Option<&Filter>, answer_set: &PartitionSet) -> u64 {
+        let wanted = self.wanted(false, filter, answer_set);
+        if wanted.is_plain() { self.live } else { wanted.select().count() as u64 }
+    }
+
+    /// Ids of the rows that match, in no particular order.
+    pub fn matching(
+        &self,
+        filter: Option<&Filter>,
+        answer_set: &PartitionSet,
+    ) -> Vec<(PartitionId, EntryId)> {
+        let eligible = self.wanted(false, filter, answer_set).select();
+        let id = |slot| {
+            let row = self.rows.row(slot);
+            (row.partition, row.id.clone())
+        };
+        eligible.slots().map(id).collect()
+    }
+
+    fn wanted<'a>(
+        &'a self,
+        vectors: bool,
+        filter: Option<&'a Filter>,
+        answer_set: &'a PartitionSet,
+    ) -> Wanted<'a> {
+        let partitions = (!answer_set.covers(&self.hosted)).then_some(answer_set);
+        Wanted { rows: &self.rows, now: self.at, vectors, partitions, filter }
+    }
+
+    fn scan<'a>(&self, k: usize, vector: &[f32], eligible: &Eligible<'a>) -> TopK<'a> {
+        let mut top = TopK::new(k);
+        eligible.scan(self.shape.measure, self.shape.dimension, vector, 0, &mut top);
+        top
+    }
+
+    /// `None` when there is no graph, when a scan is cheaper, and when the walk brought too little.
+    fn walk<'a>(&'a self, query: &Query, vector: &[f32], eligible: &Eligible<'a>) -> Option<TopK<'a>> {
+        let linked = self.linked.as_ref()?;
+        if query.exact || self.with_vector <= self.shape.small_rows as u64 {
+            return None;
+        }
+        let (eligible_points, matches) = if eligible.is_plain() {
+            (linked.live as usize, self.with_vector as usize)
+        } else {
+            (eligible.count_below(linked.until), eligible.count())
+        };
+        let plan = Plan::choose(Situation {
+            k: query.k,
+            ef: query.ef.unwrap_or(self.shape.ef),
+            m: self.shape.m,
+            points: linked.engine.len(),
+            eligible_points,
+        });
+        let Plan::Walk { ef } = plan else { return None };
+        // All that the walk saw, not only k: some are ineligible, and ties are broken here.
+        let near = match linked.engine.walk(vector, ef, ef) {
+            Ok(near) => near,
+            Err(error) => {
+                tracing::debug!(%error, "the graph cannot be walked: this search scans");
+                return None;
+            }
+        };
+        let mut top = TopK::new(query.k);
+        for (slot, _) in near {
+            if slot < linked.until
+                && eligible.contains(slot)
+                && let Some(row) = self.rows.vector(slot)
+            {
+                top.offer(self.shape.measure.distance(vector, row), &self.rows.row(slot).id, slot);
+            }
+        }
+        eligible.scan(self.shape.measure, self.shape.dimension, vector, linked.until, &mut top);
+        (top.len() >= query.k.min(matches)).then_some(top)
+    }
+
+    /// Whether a search would be answered by the graph.
+    #[cfg(test)]
+    pub(super) fn is_walked(&self, query: &Query, answer_set: &PartitionSet) -> bool {
+        let vector = self.shape.measure.prepare(&query.vector);
+        self.walk(query, &vector, &self.wanted(true, query.filter.as_ref(), answer_set).select()).is_some()
+    }
+
+    fn hit(&self, row: Ranked<'_>, with_metadata: bool) -> Hit {
+        let metadata = with_metadata.then(|| self.rows.row(row.slot).metadata.clone());
+        Hit { id: row.id.clone(), distance: row.distance, metadata, vector: None }
+    }
+}

@@ -1,0 +1,28 @@
+//! vecgridd: the rooms, lowest first. Each room imports only rooms above it in this list.
+//! ARCHITECTURE.md is the map.
+
+pub mod types;
+
+pub mod config;
+
+pub mod task;
+
+pub mod telemetry;
+
+pub mod wire;
+
+pub mod storage;
+
+pub mod index;
+
+pub mod placement;
+
+pub mod partition;
+
+pub mod control;
+
+pub mod service;
+
+pub mod api;
+
+pub mod node;

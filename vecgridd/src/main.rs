@@ -1,0 +1,54 @@
+//! The daemon: arguments, logs, configuration, runtime, run, drain.
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use vecgridd::{
+    config::{LogStyle, Options},
+    node,
+    telemetry::{LogFormat, Metrics, logs},
+};
+
+fn main() -> ExitCode {
+    match run(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            eprintln!("vecgridd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> anyhow::Result<()> {
+    let options = options.with_file()?;
+    let format = match options.log_format.unwrap_or(LogStyle::Auto) {
+        LogStyle::Auto => LogFormat::Auto,
+        LogStyle::Text => LogFormat::Text,
+        LogStyle::Json => LogFormat::Json,
+    };
+    logs::init(format, options.log.as_deref().unwrap_or("info"))?;
+    let config = options.check()?;
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), option_env!("VECGRID_REVISION").unwrap_or("unknown"))?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let ask = shutdown.clone();
+        let signals = async move {
+            tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
+            ask.cancel();
+            // Whoever asks twice does not want to wait; acknowledged writes are on disk.
+            tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
+            tracing::warn!("asked twice: exiting at once");
+            std::process::exit(130);
+        };
+        tokio::select! {
+            result = node::run(config, metrics, shutdown) => result,
+            () = signals => Ok(()),
+        }
+    })
+}

@@ -1,0 +1,223 @@
+//! Assembly: the rooms, bottom up, and how they stop, top down.
+//!
+//! Start: take the data directory, bind the ports, answer `/livez`, open the store, recover
+//! partitions, fill and check the indexes, start the owners, open the doors, say ready.
+//! Stop: no new requests, finish those in progress, owners finish what they have, log and rows are
+//! synced, threads end, the directory is free.
+
+mod data_dir;
+mod observe;
+mod ready;
+
+use std::{sync::{Arc, OnceLock}, thread::JoinHandle, time::Duration};
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{ApiConfig, ApiLimits, Bound},
+    config::Config,
+    control::Control,
+    index::{IndexLimits, Registry},
+    partition::{self, Applier, Handle, OwnerParts, Retention},
+    service::{Parts, Service},
+    storage::{Engine, LogWriter, RocksEngine, RocksOptions, keys::member::Identity},
+    task::{CpuPool, Health, Tasks},
+    telemetry::Metrics,
+    types::{ClusterView, PartitionId},
+};
+
+use self::{data_dir::DataDir, observe::Observer};
+
+/// Log records that may wait for the log writer: one for each of 16 requests in 256 partitions.
+const LOG_QUEUE: usize = 4_096;
+/// Searches that may wait for or run on the CPU pool.
+const WAITING_SEARCHES: usize = 512;
+/// How long owners may take to finish what they have when the daemon stops.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+
+/// Runs a daemon until `shutdown`, then stops it in order.
+///
+/// # Errors
+/// When it cannot start; the text says what to do.
+pub async fn run(config: Config, metrics: Arc<Metrics>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    ready::forget_port_file(&config);
+    let data_dir = DataDir::take(&config.data_dir)?;
+    let bound = Bound::bind(&api_config(&config)).await.context("cannot open the doors")?;
+    let addresses = ready::Addresses::of(&bound);
+
+    let service: Arc<OnceLock<Service>> = Arc::default();
+    let doors = Tasks::default();
+    let tasks = Tasks::default();
+    let health = Arc::new(Health::default());
+    let observer = Observer::new(Arc::clone(&metrics), Arc::clone(&health), &service);
+    let closing = doors.token();
+    let serving = tokio::task::spawn(bound.serve(
+        Arc::clone(&service),
+        Arc::clone(&metrics),
+        Arc::new(observer.clone()),
+        doors.clone(),
+        closing.clone(),
+    ));
+
+    let started = start(&config, &data_dir, &tasks, &health, &observer).await;
+    let result = match started {
+        Ok(running) => {
+            observer.watch_store(Arc::clone(&running.engine), Arc::clone(&running.indexes), running.control.watch());
+            running.service.resume_purges();
+            let _ = service.set(running.service.clone());
+            ready::tell(&config, &addresses)?;
+            shutdown.cancelled().await;
+            tracing::info!("stopping: no new requests, finishing those in progress");
+            ready::tell_stopping();
+            health.drain();
+            closing.cancel();
+            let _ = serving.await;
+            drop(service);
+            running.stop(tasks).await
+        }
+        Err(error) => {
+            closing.cancel();
+            let _ = serving.await;
+            Err(error)
+        }
+    };
+    ready::forget_port_file(&config);
+    drop(data_dir);
+    result
+}
+
+struct Running {
+    service: Service,
+    engine: Arc<dyn Engine>,
+    indexes: Arc<Registry>,
+    control: Control,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    async fn stop(self, tasks: Tasks) -> anyhow::Result<()> {
+        let Self { service, engine, indexes, control, threads } = self;
+        drop((service, control));
+        if !tasks.stop(STOP_GRACE).await {
+            anyhow::bail!("some work did not end within {STOP_GRACE:?}; everything acknowledged is in the log");
+        }
+        let end = move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a thread had panicked");
+                }
+            }
+            drop(indexes);
+            engine.sync()
+        };
+        tokio::task::spawn_blocking(end).await?.context("the last sync failed")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn start(
+    config: &Config,
+    data_dir: &DataDir,
+    tasks: &Tasks,
+    health: &Arc<Health>,
+    observer: &Observer,
+) -> anyhow::Result<Running> {
+    let budgets =
+        RocksOptions { memtable_bytes: config.memtable_bytes, block_cache_bytes: config.block_cache_bytes };
+    let rows = data_dir.rows();
+    let open = move || RocksEngine::open(&rows, budgets);
+    let engine: Arc<dyn Engine> =
+        Arc::new(tokio::task::spawn_blocking(open).await?.context("cannot open the row store")?);
+    let identity = data_dir::identity(&*engine, config.bootstrap)?;
+    let control = Control::start(tasks, Arc::clone(&engine), &config.grid, config.partitions, &identity.member)?;
+    let view = control.view();
+    if view.grid() != config.grid {
+        anyhow::bail!(
+            "{} belongs to the grid `{}`, not `{}`: pass --grid {} or another --data-dir",
+            config.data_dir.display(),
+            view.grid(),
+            config.grid,
+            view.grid()
+        );
+    }
+
+    let limits = IndexLimits {
+        tail_rows: config.tail_rows,
+        build_threads: config.build_threads,
+        ..IndexLimits::default()
+    };
+    let indexes = Arc::new(Registry::new(limits));
+    let recovered = {
+        let (engine, indexes, identity) = (Arc::clone(&engine), Arc::clone(&indexes), identity.clone());
+        let retention = Retention {
+            records: config.log_records,
+            bytes: config.log_bytes / u64::from(view.partitions().max(1)),
+        };
+        let recover = move || recover(&*engine, &view, &indexes, &identity, retention);
+        tokio::task::spawn_blocking(recover).await?.context("recovery failed: nothing was changed")?
+    };
+
+    let (log, log_thread) = LogWriter::start(Arc::clone(&engine), LOG_QUEUE, observer.clone())?;
+    let (applier, applier_thread) =
+        Applier::start(Arc::clone(&engine), Arc::clone(&indexes), control.watch(), observer.clone())?;
+    let own = |state| partition::spawn(tasks, OwnerParts { state, log: log.clone(), applier: applier.clone() });
+    let partitions: Vec<Handle> = recovered.into_iter().map(own).collect();
+    let service = Service::new(Parts {
+        member: identity.member,
+        name: config.node_name.clone(),
+        control: control.clone(),
+        partitions,
+        engine: Arc::clone(&engine),
+        indexes: Arc::clone(&indexes),
+        purger: applier.purger(),
+        cpu: CpuPool::new(config.search_threads, WAITING_SEARCHES)?,
+        write_bytes: config.write_bytes,
+        health: Arc::clone(health),
+        tasks: tasks.clone(),
+    });
+    Ok(Running { service, engine, indexes, control, threads: vec![log_thread, applier_thread] })
+}
+
+fn recover(
+    engine: &dyn Engine,
+    view: &ClusterView,
+    indexes: &Registry,
+    identity: &Identity,
+    retention: Retention,
+) -> anyhow::Result<Vec<partition::state::State>> {
+    let hosted: Vec<PartitionId> = (0..view.partitions()).map(PartitionId).collect();
+    engine.create_partitions(&hosted)?;
+    let mut states = Vec::with_capacity(hosted.len());
+    let mut replayed = 0;
+    for partition in hosted {
+        let recovered = partition::recover(engine, view, &identity.member, partition, retention)?;
+        replayed += recovered.replayed;
+        states.push(recovered.state);
+    }
+    let report = partition::load_indexes(engine, view, indexes)?;
+    tracing::info!(
+        partitions = states.len(),
+        rows = report.rows,
+        replayed,
+        took_ms = report.took.as_millis() as u64,
+        "recovered: every index equals its rows"
+    );
+    Ok(states)
+}
+
+fn api_config(config: &Config) -> ApiConfig {
+    ApiConfig {
+        listen: config.listen,
+        socket: config.socket.clone(),
+        admin_listen: Some(config.admin_listen),
+        allowed_hosts: config.allowed_hosts.clone(),
+        allowed_origins: config.allowed_origins.clone(),
+        limits: ApiLimits {
+            max_message_bytes: config.max_message_bytes,
+            default_deadline: config.default_deadline,
+            ..ApiLimits::default()
+        },
+    }
+}

@@ -1,0 +1,104 @@
+//! What the threads report, and what a scrape of `/metrics` collects.
+
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    index::Registry,
+    partition::ApplierObserver,
+    service::Service,
+    storage::{Engine, FsyncObserver},
+    task::Health,
+    telemetry::{Metrics, Snapshot},
+    types::ClusterView,
+};
+
+/// Carries what is noticed to the metrics and to the member's health.
+#[derive(Clone)]
+pub struct Observer {
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    service: Weak<OnceLock<Service>>,
+    store: Arc<OnceLock<Store>>,
+}
+
+struct Store {
+    engine: Arc<dyn Engine>,
+    indexes: Weak<Registry>,
+    view: watch::Receiver<Arc<ClusterView>>,
+}
+
+impl Observer {
+    pub fn new(metrics: Arc<Metrics>, health: Arc<Health>, service: &Arc<OnceLock<Service>>) -> Self {
+        Self { metrics, health, service: Arc::downgrade(service), store: Arc::default() }
+    }
+
+    /// From now on a scrape looks at these.
+    pub fn watch_store(
+        &self,
+        engine: Arc<dyn Engine>,
+        indexes: Arc<Registry>,
+        view: watch::Receiver<Arc<ClusterView>>,
+    ) {
+        let _ = self.store.set(Store { engine, indexes: Arc::downgrade(&indexes), view });
+    }
+
+    fn fail(&self, why: &str) {
+        self.health.fail(why);
+        self.metrics.set_storage_read_only(true);
+    }
+}
+
+impl FsyncObserver for Observer {
+    fn committed(&self, records: usize, fsync: Option<Duration>) {
+        if let Some(fsync) = fsync {
+            self.metrics.group_commit(records, fsync);
+        }
+    }
+
+    fn failed(&self, why: &str) {
+        self.fail(why);
+    }
+}
+
+impl ApplierObserver for Observer {
+    fn failed(&self, why: &str) {
+        self.fail(why);
+    }
+}
+
+impl Snapshot for Observer {
+    fn refresh(&self, metrics: &Metrics) {
+        let Some(store) = self.store.get() else { return };
+        let usage = store.engine.usage();
+        metrics.set_storage_bytes("tables", usage.tables);
+        metrics.set_storage_bytes("memtables", usage.memtables);
+        metrics.set_storage_bytes("block_cache", usage.block_cache);
+        if let Some(indexes) = store.indexes.upgrade() {
+            let view = Arc::clone(&store.view.borrow());
+            let mut failures = 0;
+            for collection in view.collections() {
+                let Some(stats) = indexes.get(collection.id).map(|index| index.stats()) else { continue };
+                let name = collection.config.name.as_str();
+                metrics.set_collection(name, stats.live, stats.tail, stats.indexed);
+                for (kind, bytes) in stats.bytes.by_kind() {
+                    metrics.set_index_bytes(name, kind, bytes);
+                }
+                failures += stats.build_failures;
+            }
+            metrics.set_index_build_failures(failures);
+        }
+        if let Some(cell) = self.service.upgrade()
+            && let Some(service) = cell.get()
+        {
+            let status = service.grid_status();
+            let serving = status.partitions.iter().filter(|p| p.state == "serving").count();
+            metrics.set_partitions("primary", "serving", serving as u64);
+            metrics.set_partitions("primary", "read_only", (status.partitions.len() - serving) as u64);
+        }
+    }
+}

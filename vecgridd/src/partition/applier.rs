@@ -1,0 +1,256 @@
+//! The thread that turns committed records into rows and index changes.
+//!
+//! It takes all records that wait, of all partitions, and writes their rows in one batch, together
+//! with how far each partition is applied; then it changes each collection's index once. No fsync:
+//! the records are durable in the log, and a batch that is lost is applied again at the next start.
+//! Rows come before the index, so whatever a search finds can be read.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::state::{Applied, Committed};
+use crate::{
+    index::{Change, Registry},
+    storage::{
+        Batch, Engine, Family, StorageError,
+        keys::{self, applied, dedup, log, row, tombstone},
+    },
+    types::{ClusterView, CollectionId, Mutation, MutationOutcome, PartitionId},
+};
+
+/// Records of one batch.
+const MAX_BATCH: usize = 4_096;
+/// Records that may wait.
+const QUEUE: usize = 4_096;
+
+enum Job {
+    Apply { partition: PartitionId, committed: Committed, done: oneshot::Sender<Applied> },
+    Purge { collection: CollectionId, done: oneshot::Sender<()> },
+}
+
+/// Told when rows cannot be written any more.
+pub trait ApplierObserver: Send + 'static {
+    /// The member takes no more writes.
+    fn failed(&self, why: &str);
+}
+
+/// Handle to the thread. The thread ends when all handles are gone and all jobs are done.
+#[derive(Clone)]
+pub struct Applier {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Applier {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(
+        engine: Arc<dyn Engine>,
+        indexes: Arc<Registry>,
+        view: watch::Receiver<Arc<ClusterView>>,
+        observer: impl ApplierObserver,
+    ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
+        let (jobs, inbox) = mpsc::channel(QUEUE);
+        let worker = Worker { engine, indexes, view };
+        let thread = std::thread::Builder::new().name("applier".into()).spawn(move || {
+            if let Err(error) = worker.run(inbox) {
+                tracing::error!(%error, "rows cannot be written: this member takes no more writes");
+                observer.failed(&error.to_string());
+            }
+        })?;
+        Ok((Self { jobs }, thread))
+    }
+
+    /// Hands in a committed record. The receiver fails when the thread has ended.
+    pub async fn apply(&self, partition: PartitionId, committed: Committed) -> oneshot::Receiver<Applied> {
+        let (done, applied) = oneshot::channel();
+        // A closed queue drops `done`, which the receiver reports.
+        let _ = self.jobs.send(Job::Apply { partition, committed, done }).await;
+        applied
+    }
+
+    /// A handle that asks for purges and does not keep the thread alive.
+    pub fn purger(&self) -> Purger {
+        Purger { jobs: self.jobs.downgrade() }
+    }
+}
+
+/// Asks for the rows of dropped collections to be removed.
+#[derive(Clone)]
+pub struct Purger {
+    jobs: mpsc::WeakSender<Job>,
+}
+
+impl Purger {
+    /// Removes the rows and the index of a dropped collection, behind all records before it.
+    pub async fn purge(&self, collection: CollectionId) -> oneshot::Receiver<()> {
+        let (done, purged) = oneshot::channel();
+        if let Some(jobs) = self.jobs.upgrade() {
+            let _ = jobs.send(Job::Purge { collection, done }).await;
+        }
+        purged
+    }
+}
+
+struct Worker {
+    engine: Arc<dyn Engine>,
+    indexes: Arc<Registry>,
+    view: watch::Receiver<Arc<ClusterView>>,
+}
+
+impl Worker {
+    fn run(mut self, mut inbox: mpsc::Receiver<Job>) -> Result<(), StorageError> {
+        let mut jobs = Vec::new();
+        while let Some(first) = inbox.blocking_recv() {
+            jobs.push(first);
+            while jobs.len() < MAX_BATCH
+                && let Ok(next) = inbox.try_recv()
+            {
+                jobs.push(next);
+            }
+            self.work(jobs.drain(..))?;
+        }
+        Ok(())
+    }
+
+    fn work(&mut self, jobs: impl Iterator<Item = Job>) -> Result<(), StorageError> {
+        let view = Arc::clone(&self.view.borrow_and_update());
+        let mut effects = Effects::new(&*self.engine);
+        let mut answers = Vec::new();
+        let mut purges = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Apply { partition, committed, done } => {
+                    let live = view.collection_by_id(committed.operation.collection).is_some();
+                    answers.push((done, effects.add(partition, committed, live)?));
+                }
+                Job::Purge { collection, done } => purges.push((collection, done)),
+            }
+        }
+        let (mut batch, changes) = effects.finish();
+        for (collection, _) in &purges {
+            for partition in self.engine.partitions() {
+                let (from, to) = row::all_of(*collection);
+                batch.delete_range(Family::Partition(partition), from, to);
+            }
+        }
+        self.engine.commit(&batch, false)?;
+        for (collection, changes) in changes {
+            if let Some(collection) = view.collection_by_id(collection) {
+                let index = self.indexes.get_or_create(collection.id, &collection.config).map_err(|e| StorageError::Io(e.to_string()))?;
+                index.apply(changes);
+            }
+        }
+        for (collection, done) in purges {
+            self.indexes.remove(collection);
+            let _ = done.send(());
+        }
+        for (done, applied) in answers {
+            // An owner that has ended needs no answer.
+            let _ = done.send(applied);
+        }
+        Ok(())
+    }
+}
+
+/// Collects what committed records do: one batch of rows, one list of changes per collection.
+pub(super) struct Effects<'a> {
+    engine: &'a dyn Engine,
+    batch: Batch,
+    changes: BTreeMap<CollectionId, Vec<Change>>,
+    applied: HashMap<PartitionId, applied::Applied>,
+    /// Rows written by this batch and not yet in the store: do they exist?
+    exists: HashMap<Vec<u8>, bool>,
+}
+
+impl<'a> Effects<'a> {
+    pub(super) fn new(engine: &'a dyn Engine) -> Self {
+        Self {
+            engine,
+            batch: Batch::default(),
+            changes: BTreeMap::new(),
+            applied: HashMap::new(),
+            exists: HashMap::new(),
+        }
+    }
+
+    /// Adds a record; `live` is false when its collection has been dropped.
+    pub(super) fn add(
+        &mut self,
+        partition: PartitionId,
+        committed: Committed,
+        live: bool,
+    ) -> Result<Applied, StorageError> {
+        let Committed { version, operation, fingerprint, forget_request, trim_below } = committed;
+        let family = Family::Partition(partition);
+        let outcome = if live {
+            let mut existed = Vec::with_capacity(operation.mutations.len());
+            for (index, mutation) in (0..).zip(operation.mutations) {
+                let key = row::key(operation.collection, mutation.id());
+                let changes = self.changes.entry(operation.collection).or_default();
+                let exists = match mutation {
+                    Mutation::Put(entry) => {
+                        let exists = self.exists.insert(key.clone(), true);
+                        self.batch.put(family, key.clone(), row::encode(&entry, version));
+                        changes.push(Change::Put { partition, entry, version });
+                        exists
+                    }
+                    Mutation::Delete(id) => {
+                        let exists = self.exists.insert(key.clone(), false);
+                        let stone = tombstone::Tombstone {
+                            epoch: version.epoch,
+                            collection: operation.collection.0,
+                            id: id.as_str().to_owned(),
+                        };
+                        self.batch.delete(family, key.clone());
+                        self.batch.put(family, tombstone::key(version.sequence, index), keys::seal(&stone));
+                        changes.push(Change::Delete { partition, id });
+                        exists
+                    }
+                };
+                existed.push(match exists {
+                    Some(exists) => exists,
+                    None => self.engine.get(family, &key)?.is_some(),
+                });
+            }
+            Some(MutationOutcome { version, existed })
+        } else {
+            None
+        };
+        if let Some(id) = operation.request_id {
+            let remembered = dedup::Remembered {
+                request_id: id.as_str().to_owned(),
+                fingerprint,
+                epoch: version.epoch,
+                existed: outcome.as_ref().map_or_else(Vec::new, |o| o.existed.clone()),
+                collection_gone: outcome.is_none(),
+            };
+            self.batch.put(family, dedup::key(version.sequence), keys::seal(&remembered));
+        }
+        if let Some(sequence) = forget_request {
+            self.batch.delete(family, dedup::key(sequence));
+        }
+        if let Some(below) = trim_below {
+            let (from, to) = log::range(partition, 0, below);
+            self.batch.delete_range(Family::Oplog, from, to);
+            let (from, to) = tombstone::before(below);
+            self.batch.delete_range(family, from, to);
+        }
+        let point = applied::Applied { epoch: version.epoch, sequence: version.sequence };
+        self.applied.insert(partition, point);
+        Ok(outcome)
+    }
+
+    /// The batch, with how far each partition is applied, and the changes of each index.
+    pub(super) fn finish(mut self) -> (Batch, BTreeMap<CollectionId, Vec<Change>>) {
+        for (partition, point) in self.applied {
+            self.batch.put(Family::Partition(partition), applied::key(), keys::seal(&point));
+        }
+        (self.batch, self.changes)
+    }
+}

@@ -1,0 +1,30 @@
+//! One partition on this member: its log, its order, its answers.
+//!
+//! ```text
+//!  service ──▶ Handle ──▶ owner task ──────▶ log writer (one thread, one fsync for all)
+//!                          │  State::step ◀── durable
+//!                          ├──────▶ applier (one thread: rows, then index)
+//!                          │  State::step ◀── applied
+//!                          └──▶ the client's answer
+//! ```
+//!
+//! `state` decides and is pure: events in, effects out. `actor` owns one state and carries out its
+//! effects. `applier` turns committed records into rows and index changes, for all partitions, in
+//! one thread. `recover` brings a partition back after a restart. A write is answered when it is
+//! committed (durable on every in-sync replica) and applied (visible to every later read).
+//!
+//! Left out until there are other members: streams to backups, leases, snapshots.
+
+mod actor;
+mod applier;
+mod dedup;
+mod log_extent;
+mod recover;
+pub mod state;
+#[cfg(test)]
+mod state_tests;
+
+pub use actor::{Handle, OwnerParts, Taken, WriteError, spawn};
+pub use applier::{Applier, ApplierObserver, Purger};
+pub use log_extent::Retention;
+pub use recover::{Recovered, RecoveryReport, load_indexes, recover};

@@ -1,0 +1,99 @@
+//! Create, look at and drop collections.
+
+use super::{CollectionDraft, RequestContext, Service, ServiceError};
+use crate::{
+    control::{Command, Decision},
+    types::{Collection, CollectionConfig, CollectionName},
+};
+
+/// A collection and its size.
+#[derive(Debug, Clone)]
+pub struct CollectionInfo {
+    /// What it is.
+    pub config: CollectionConfig,
+    /// Live entries.
+    pub count: u64,
+    /// Entries linked into the graph; the others are scanned exactly.
+    pub indexed: u64,
+    /// Memory of its index, bytes.
+    pub index_bytes: u64,
+}
+
+impl Service {
+    /// Creates a collection; `false` when an equal one exists.
+    ///
+    /// # Errors
+    /// `collection_exists` when a different one exists; what [`CollectionDraft::check`] refuses.
+    pub async fn create_collection(
+        &self,
+        ctx: &RequestContext,
+        draft: CollectionDraft,
+    ) -> Result<(CollectionConfig, bool), ServiceError> {
+        let config = draft.check()?;
+        match self.decide(ctx, Command::CreateCollection(config)).await? {
+            Decision::Created(collection) => Ok((collection.config, true)),
+            Decision::Exists(collection) => Ok((collection.config, false)),
+            Decision::Dropped(_) | Decision::Purged => Err(ServiceError::Internal("unexpected decision".into())),
+        }
+    }
+
+    /// One collection.
+    ///
+    /// # Errors
+    /// `collection_not_found`.
+    pub fn get_collection(&self, name: &str) -> Result<CollectionInfo, ServiceError> {
+        Ok(self.info(&self.collection(name)?))
+    }
+
+    /// All collections, by name.
+    pub fn list_collections(&self) -> Vec<CollectionInfo> {
+        self.view().collections().map(|collection| self.info(collection)).collect()
+    }
+
+    /// Drops a collection; `false` when there was none. When this returns the collection does not
+    /// exist any more; its rows are removed in the background, across restarts if need be.
+    ///
+    /// # Errors
+    /// When the decision could not be made durable.
+    pub async fn drop_collection(&self, ctx: &RequestContext, name: &str) -> Result<bool, ServiceError> {
+        let name = CollectionName::new(name)?;
+        let Decision::Dropped(Some(dropped)) = self.decide(ctx, Command::DropCollection(name)).await? else {
+            return Ok(false);
+        };
+        self.parts.tasks.spawn("purge", purge(self.clone(), dropped));
+        Ok(true)
+    }
+
+    /// Goes on with what an earlier run dropped and did not finish.
+    pub fn resume_purges(&self) {
+        for dropped in self.view().purging() {
+            self.parts.tasks.spawn("purge", purge(self.clone(), dropped));
+        }
+    }
+
+    async fn decide(&self, ctx: &RequestContext, command: Command) -> Result<Decision, ServiceError> {
+        if self.parts.health.is_draining() {
+            return Err(ServiceError::ShuttingDown);
+        }
+        let decision = tokio::time::timeout_at(ctx.deadline, self.parts.control.propose(command)).await;
+        Ok(decision.map_err(|_| ServiceError::DeadlineDuring)??)
+    }
+
+    fn info(&self, collection: &Collection) -> CollectionInfo {
+        let stats = self.parts.indexes.get(collection.id).map(|index| index.stats());
+        CollectionInfo {
+            config: collection.config.clone(),
+            count: stats.as_ref().map_or(0, |s| s.live),
+            indexed: stats.as_ref().map_or(0, |s| s.indexed),
+            index_bytes: stats.as_ref().map_or(0, |s| s.bytes.total()),
+        }
+    }
+}
+
+async fn purge(service: Service, dropped: crate::types::CollectionId) {
+    let purged = service.parts.purger.purge(dropped).await.await;
+    // If the applier or the control plane has stopped, the next start goes on.
+    if purged.is_ok() {
+        let _ = service.parts.control.propose(Command::Purged(dropped)).await;
+    }
+}

@@ -1,0 +1,23 @@
+//! Count entries.
+
+use super::{FilterDraft, RequestContext, Service, ServiceError};
+use crate::index::PartitionSet;
+
+impl Service {
+    /// How many entries match; `None` counts all.
+    ///
+    /// # Errors
+    /// `invalid_filter`, `collection_not_found`.
+    pub async fn count(
+        &self,
+        ctx: &RequestContext,
+        collection: &str,
+        filter: Option<FilterDraft>,
+    ) -> Result<u64, ServiceError> {
+        let collection = self.collection(collection)?;
+        let filter = filter.map(|filter| filter.check()).transpose()?;
+        let index = self.index(&collection)?;
+        let all = PartitionSet::all(self.view().partitions());
+        self.compute(ctx, move |_| Ok(index.view().count(filter.as_ref(), &all))).await
+    }
+}

@@ -1,0 +1,161 @@
+//! The verbs of the grid, free of any wire: the doors (`api/`) call these and nothing below.
+//!
+//! Each verb checks its input, finds who is concerned, asks them, and answers within its deadline.
+//! A write is answered when it is durable and searchable. One file per verb.
+
+pub mod collections;
+mod count;
+mod delete;
+mod draft;
+mod error;
+mod get;
+mod grid;
+mod route;
+mod scroll;
+mod search;
+mod upsert;
+
+use std::{future::Future, sync::Arc};
+
+use tokio::{sync::Semaphore, time::Instant};
+
+use crate::{
+    control::{Control, ControlError, Refused},
+    index::{CollectionIndex, Registry},
+    partition::{Handle, Purger},
+    storage::Engine,
+    task::{CpuPool, CpuPoolError, Health, Tasks},
+    types::{ClusterView, Collection, CollectionName, MemberId},
+};
+
+pub use collections::CollectionInfo;
+pub use draft::{
+    CollectionDraft, DeleteDraft, EntryDraft, FilterDraft, MAX_BATCH, MAX_SEARCHES, MetadataDraft, QueryDraft,
+    ScrollDraft,
+};
+pub use error::{ErrorKind, Outcome, ServiceError};
+pub use grid::{GridStatus, MemberStatus, PartitionStatus};
+pub use scroll::ScrollAnswer;
+pub use upsert::{EntryFailure, UpsertAnswer};
+
+/// What every request carries.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestContext {
+    /// The answer must be there by then.
+    pub deadline: Instant,
+}
+
+impl RequestContext {
+    /// Runs something that may simply be given up.
+    async fn before<T>(&self, work: impl Future<Output = T>) -> Result<T, ServiceError> {
+        tokio::time::timeout_at(self.deadline, work).await.map_err(|_| ServiceError::DeadlineBefore)
+    }
+}
+
+/// What the verbs work with.
+pub struct Parts {
+    /// This member.
+    pub member: MemberId,
+    /// Its name, for people.
+    pub name: String,
+    /// What the grid agreed on.
+    pub control: Control,
+    /// Owners of the partitions, by number.
+    pub partitions: Vec<Handle>,
+    /// The rows.
+    pub engine: Arc<dyn Engine>,
+    /// The indexes.
+    pub indexes: Arc<Registry>,
+    /// Removes the rows of dropped collections.
+    pub purger: Purger,
+    /// Runs searches.
+    pub cpu: CpuPool,
+    /// Bytes of writes between the door and the answer.
+    pub write_bytes: usize,
+    /// What this member can do now.
+    pub health: Arc<Health>,
+    /// For work that outlives its request.
+    pub tasks: Tasks,
+}
+
+/// The verbs. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    parts: Arc<Parts>,
+    write_permits: Arc<Semaphore>,
+}
+
+impl Service {
+    /// The verbs over these parts.
+    pub fn new(parts: Parts) -> Self {
+        let write_permits = Arc::new(Semaphore::new(route::permits(parts.write_bytes)));
+        Self { parts: Arc::new(parts), write_permits }
+    }
+
+    /// True when requests are taken: rows are loaded and the daemon is not stopping.
+    pub fn is_ready(&self) -> bool {
+        !self.parts.health.is_draining()
+    }
+
+    /// True while the threads that everything needs are alive.
+    pub fn is_alive(&self) -> bool {
+        self.parts.health.failure().is_none()
+    }
+
+    fn view(&self) -> Arc<ClusterView> {
+        self.parts.control.view()
+    }
+
+    fn collection(&self, name: &str) -> Result<Collection, ServiceError> {
+        let name = CollectionName::new(name)?;
+        self.view().collection(&name).cloned().ok_or(ServiceError::CollectionNotFound(name))
+    }
+
+    fn index(&self, collection: &Collection) -> Result<Arc<CollectionIndex>, ServiceError> {
+        let index = self.parts.indexes.get_or_create(collection.id, &collection.config);
+        index.map_err(|e| ServiceError::Internal(e.to_string()))
+    }
+
+    /// Runs a computation on the CPU pool.
+    async fn compute<T: Send + 'static>(
+        &self,
+        ctx: &RequestContext,
+        work: impl FnOnce(&Parts) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        let parts = Arc::clone(&self.parts);
+        match ctx.before(self.parts.cpu.run(move || work(&parts))).await? {
+            Ok(result) => result,
+            Err(CpuPoolError::Full) => Err(ServiceError::Overloaded("too many searches are waiting")),
+            Err(CpuPoolError::Panicked) => Err(ServiceError::Internal("a computation panicked".into())),
+        }
+    }
+
+    /// Runs something that reads the disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        ctx: &RequestContext,
+        work: impl FnOnce(&Parts) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        let parts = Arc::clone(&self.parts);
+        match ctx.before(tokio::task::spawn_blocking(move || work(&parts))).await? {
+            Ok(result) => result,
+            Err(error) => Err(ServiceError::Internal(error.to_string())),
+        }
+    }
+}
+
+impl From<ControlError> for ServiceError {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Refused(Refused::CollectionExists(name)) => Self::CollectionExists(name),
+            ControlError::Storage(error) => Self::StorageReadOnly(error.to_string()),
+            ControlError::Closed => Self::ShuttingDown,
+        }
+    }
+}
+
+impl From<crate::storage::StorageError> for ServiceError {
+    fn from(error: crate::storage::StorageError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}

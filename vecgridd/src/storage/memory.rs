@@ -1,0 +1,122 @@
+//! A store in memory, for tests: what was not synced is lost by [`MemoryEngine::crash`].
+
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, ControlFlow},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::engine::{Batch, Engine, Family, StorageError, Usage, Visit, Write};
+use crate::types::PartitionId;
+
+type Families = BTreeMap<Family, BTreeMap<Vec<u8>, Vec<u8>>>;
+
+#[derive(Default)]
+struct Inner {
+    visible: Families,
+    durable: Families,
+    fail_syncs: bool,
+}
+
+/// See the module.
+pub struct MemoryEngine {
+    inner: Mutex<Inner>,
+}
+
+impl Default for MemoryEngine {
+    fn default() -> Self {
+        let families: Families = [Family::Member, Family::Oplog].map(|f| (f, BTreeMap::new())).into();
+        let inner = Inner { visible: families.clone(), durable: families, fail_syncs: false };
+        Self { inner: Mutex::new(inner) }
+    }
+}
+
+impl MemoryEngine {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A power cut: only what was synced is left.
+    pub fn crash(&self) {
+        let mut inner = self.lock();
+        inner.visible = inner.durable.clone();
+    }
+
+    /// From now on every fsync fails.
+    pub fn fail_syncs(&self) {
+        self.lock().fail_syncs = true;
+    }
+}
+
+fn family(families: &Families, family: Family) -> Result<&BTreeMap<Vec<u8>, Vec<u8>>, StorageError> {
+    families.get(&family).ok_or_else(|| StorageError::Io(format!("no family {family:?}")))
+}
+
+impl Engine for MemoryEngine {
+    fn commit(&self, batch: &Batch, sync: bool) -> Result<(), StorageError> {
+        let mut inner = self.lock();
+        if inner.fail_syncs {
+            return Err(StorageError::Io("planned fsync failure".into()));
+        }
+        let mut next = inner.visible.clone();
+        for write in &batch.writes {
+            let name = match write {
+                Write::Put { family, .. } | Write::Delete { family, .. } | Write::DeleteRange { family, .. } => family,
+            };
+            let keys = next.get_mut(name).ok_or_else(|| StorageError::Io(format!("no family {name:?}")))?;
+            match write {
+                Write::Put { key, value, .. } => {
+                    keys.insert(key.clone(), value.clone());
+                }
+                Write::Delete { key, .. } => {
+                    keys.remove(key);
+                }
+                Write::DeleteRange { from, to, .. } => keys.retain(|key, _| key < from || key >= to),
+            }
+        }
+        inner.visible = next;
+        if sync {
+            inner.durable = inner.visible.clone();
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        self.commit(&Batch::default(), true)
+    }
+
+    fn get(&self, name: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(family(&self.lock().visible, name)?.get(key).cloned())
+    }
+
+    fn scan(&self, name: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {
+        let keys = family(&self.lock().visible, name)?.clone();
+        for (key, value) in keys.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))) {
+            if let ControlFlow::Break(()) = visit(key, value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn create_partitions(&self, partitions: &[PartitionId]) -> Result<(), StorageError> {
+        let mut inner = self.lock();
+        for &partition in partitions {
+            inner.visible.entry(Family::Partition(partition)).or_default();
+            inner.durable.entry(Family::Partition(partition)).or_default();
+        }
+        Ok(())
+    }
+
+    fn partitions(&self) -> Vec<PartitionId> {
+        let hosted = |family: &Family| match family {
+            Family::Partition(partition) => Some(*partition),
+            Family::Member | Family::Oplog => None,
+        };
+        self.lock().visible.keys().filter_map(hosted).collect()
+    }
+
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+}

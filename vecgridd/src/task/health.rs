@@ -1,0 +1,35 @@
+//! What this member can do now.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// Shared by the threads that notice and the doors that tell.
+#[derive(Debug, Default)]
+pub struct Health {
+    failure: OnceLock<Arc<str>>,
+    draining: AtomicBool,
+}
+
+impl Health {
+    /// The disk failed: no more writes until a restart. The first reason is kept.
+    pub fn fail(&self, why: &str) {
+        let _ = self.failure.set(why.into());
+    }
+
+    /// Why there are no more writes, if so.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.failure.get().cloned()
+    }
+
+    /// The daemon begins to stop.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// True when the daemon is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}

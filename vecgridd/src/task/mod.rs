@@ -1,0 +1,43 @@
+//! How work runs and stops.
+//!
+//! [`Tasks`] starts every async task, so shutdown can wait for all of them. [`CpuPool`] runs short
+//! computations (searches, filters) beside the I/O threads, with a bounded number in flight.
+//! Threads that own something for their whole life (the log writer, the applier, the index
+//! builders) are made by their owners.
+
+mod cpu_pool;
+mod health;
+
+use std::{future::Future, time::Duration};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use cpu_pool::{CpuPool, CpuPoolError};
+pub use health::Health;
+
+/// Starts async tasks and waits for their end. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    token: CancellationToken,
+}
+
+impl Tasks {
+    /// Runs `work` until it ends by itself. Long-running work watches [`Tasks::token`].
+    pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        tracing::trace!(task = name, "task starts");
+        self.tracker.spawn(work);
+    }
+
+    /// Cancelled when the daemon stops.
+    pub fn token(&self) -> CancellationToken {
+        self.token.clone()
+    }
+
+    /// Tells all tasks to stop and waits for them; true if all ended within `grace`.
+    pub async fn stop(&self, grace: Duration) -> bool {
+        self.token.cancel();
+        self.tracker.close();
+        tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
+    }
+}

@@ -1,0 +1,320 @@
+//! Every number the daemon shows, in one list with an owned registry.
+//!
+//! Two sorts: what happens (counters, histograms, in-flight gauges) is recorded where it happens,
+//! through the small methods below; what *is* (points, bytes, partitions) is asked for at scrape
+//! time through [`Snapshot`], so nobody keeps such gauges up to date in between. A collection that
+//! is gone disappears from the next scrape.
+//!
+//! Labels are bounded: `method` is a route template or a gRPC method, never a path; 271 partitions
+//! are not a label.
+
+use std::{sync::Mutex, time::Duration};
+
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+};
+
+/// Seconds. A local search takes 0.1 ms, a deadline is at most 60 s.
+const DURATIONS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Operations that shared one fsync.
+const BATCHES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+/// Why a request was shed: all values of the label, so that each exists from the start.
+const SHED_REASONS: [&str; 3] = ["reads", "writes", "bytes"];
+
+/// Someone who can say how things are right now.
+pub trait Snapshot: Send + Sync {
+    /// Sets the gauges of state (`set_…`). Called at every scrape, on a thread that may block.
+    fn refresh(&self, metrics: &Metrics);
+}
+
+/// All metrics of one daemon.
+pub struct Metrics {
+    registry: Registry,
+    /// One scrape at a time: gauges of state are cleared and filled again.
+    scraping: Mutex<()>,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    requests_in_flight: IntGauge,
+    requests_shed: IntCounterVec,
+    handler_panics: IntCounter,
+    points: IntGaugeVec,
+    index_tail_rows: IntGaugeVec,
+    index_indexed_rows: IntGaugeVec,
+    index_bytes: GaugeVec,
+    index_build_failures: IntCounter,
+    partitions: IntGaugeVec,
+    wal_fsync_duration: Histogram,
+    group_commit_operations: Histogram,
+    storage_bytes: GaugeVec,
+    storage_read_only: IntGauge,
+}
+
+impl Metrics {
+    /// An empty set; `version` and `revision` (of the source) go into `vecgrid_build_info`.
+    ///
+    /// # Errors
+    /// Only if two metrics had one name, which is a bug.
+    pub fn new(version: &str, revision: &str) -> Result<Self, prometheus::Error> {
+        let r = Registry::new();
+        let build_info =
+            int_gauges(&r, "vecgrid_build_info", "Always 1: version and revision", &["version", "revision"])?;
+        build_info.with_label_values(&[version, revision]).set(1);
+        let this = Self {
+            scraping: Mutex::new(()),
+            requests: counters(
+                &r,
+                "vecgrid_requests_total",
+                "Answered requests",
+                &["api", "method", "code"],
+            )?,
+            request_duration: durations_by(
+                &r,
+                "vecgrid_request_duration_seconds",
+                "From the request's head to the answer's head; per message on streams",
+                &["api", "method"],
+            )?,
+            requests_in_flight: int_gauge(&r, "vecgrid_requests_in_flight", "Requests being worked on")?,
+            requests_shed: counters(
+                &r,
+                "vecgrid_requests_shed_total",
+                "Requests refused because too much was in flight",
+                &["reason"],
+            )?,
+            handler_panics: counter(
+                &r,
+                "vecgrid_handler_panics_total",
+                "Requests that ended in a panic (bugs)",
+            )?,
+            points: int_gauges(&r, "vecgrid_points", "Live entries", &["collection"])?,
+            index_tail_rows: int_gauges(
+                &r,
+                "vecgrid_index_tail_rows",
+                "Rows not yet in the graph, scanned exactly",
+                &["collection"],
+            )?,
+            index_indexed_rows: int_gauges(
+                &r,
+                "vecgrid_index_indexed_rows",
+                "Rows in the graph",
+                &["collection"],
+            )?,
+            index_bytes: gauges(&r, "vecgrid_index_bytes", "Memory of the index", &["collection", "kind"])?,
+            index_build_failures: counter(
+                &r,
+                "vecgrid_index_build_failures_total",
+                "Graph builds that failed",
+            )?,
+            partitions: int_gauges(&r, "vecgrid_partitions", "Partitions here", &["role", "state"])?,
+            wal_fsync_duration: histogram(
+                &r,
+                "vecgrid_wal_fsync_duration_seconds",
+                "Time of a synced write to the log",
+                DURATIONS,
+            )?,
+            group_commit_operations: histogram(
+                &r,
+                "vecgrid_group_commit_operations",
+                "Operations that shared one synced write",
+                BATCHES,
+            )?,
+            storage_bytes: gauges(&r, "vecgrid_storage_bytes", "Size of the row store", &["kind"])?,
+            storage_read_only: int_gauge(
+                &r,
+                "vecgrid_storage_read_only",
+                "1 after the disk refused a write: no more writes until a restart",
+            )?,
+            registry: r,
+        };
+        for reason in SHED_REASONS {
+            this.requests_shed.with_label_values(&[reason]).inc_by(0);
+        }
+        this.registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(this)
+    }
+
+    /// A request was answered. `method` is a route template or a gRPC method.
+    pub fn request(&self, api: &str, method: &str, code: &str, took: Duration) {
+        self.requests.with_label_values(&[api, method, code]).inc();
+        self.request_duration.with_label_values(&[api, method]).observe(took.as_secs_f64());
+    }
+
+    /// Requests being worked on.
+    pub fn requests_in_flight(&self) -> &IntGauge {
+        &self.requests_in_flight
+    }
+
+    /// A request was refused because too much was in flight: `reads`, `writes` or `bytes`.
+    pub fn request_shed(&self, reason: &'static str) {
+        self.requests_shed.with_label_values(&[reason]).inc();
+    }
+
+    /// A request ended in a panic.
+    pub fn handler_panicked(&self) {
+        self.handler_panics.inc();
+    }
+
+    /// So many graph builds have failed since the start.
+    pub fn set_index_build_failures(&self, total: u64) {
+        let told = self.index_build_failures.get();
+        self.index_build_failures.inc_by(total.saturating_sub(told));
+    }
+
+    /// A synced write of `operations` operations took this long.
+    pub fn group_commit(&self, operations: usize, fsync: Duration) {
+        self.wal_fsync_duration.observe(fsync.as_secs_f64());
+        self.group_commit_operations.observe(operations as f64);
+    }
+
+    /// Whether the disk refused a write.
+    pub fn set_storage_read_only(&self, read_only: bool) {
+        self.storage_read_only.set(read_only.into());
+    }
+
+    /// Snapshot: live entries, rows in the tail and rows in the graph of a collection.
+    pub fn set_collection(&self, collection: &str, points: u64, tail_rows: u64, indexed_rows: u64) {
+        self.points.with_label_values(&[collection]).set(clamp(points));
+        self.index_tail_rows.with_label_values(&[collection]).set(clamp(tail_rows));
+        self.index_indexed_rows.with_label_values(&[collection]).set(clamp(indexed_rows));
+    }
+
+    /// Snapshot: memory of a collection's index, by kind (`vectors`, `links`, …).
+    pub fn set_index_bytes(&self, collection: &str, kind: &str, bytes: u64) {
+        self.index_bytes.with_label_values(&[collection, kind]).set(bytes as f64);
+    }
+
+    /// Snapshot: partitions here in this role and state.
+    pub fn set_partitions(&self, role: &str, state: &str, count: u64) {
+        self.partitions.with_label_values(&[role, state]).set(clamp(count));
+    }
+
+    /// Snapshot: size of the row store, by kind (`tables`, `log`, …).
+    pub fn set_storage_bytes(&self, kind: &str, bytes: u64) {
+        self.storage_bytes.with_label_values(&[kind]).set(bytes as f64);
+    }
+
+    /// Asks for the state of things and writes everything in Prometheus' text format. May block.
+    ///
+    /// # Errors
+    /// Only if a metric could not be written, which is a bug.
+    pub fn scrape(&self, snapshot: &dyn Snapshot) -> Result<String, prometheus::Error> {
+        let _one = self.scraping.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for gauge in [&self.points, &self.index_tail_rows, &self.index_indexed_rows, &self.partitions] {
+            gauge.reset();
+        }
+        self.index_bytes.reset();
+        self.storage_bytes.reset();
+        snapshot.refresh(self);
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+fn clamp(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn counter(r: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    registered(r, IntCounter::new(name, help)?)
+}
+
+fn counters(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    registered(r, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+fn int_gauge(r: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    registered(r, IntGauge::new(name, help)?)
+}
+
+fn int_gauges(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    registered(r, IntGaugeVec::new(Opts::new(name, help), labels)?)
+}
+
+/// Bytes are floats: the text stays readable above 2^53 and nobody counts single bytes.
+fn gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+    registered(r, GaugeVec::new(Opts::new(name, help), labels)?)
+}
+
+fn histogram(r: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+    registered(r, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+}
+
+fn durations_by(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<HistogramVec, prometheus::Error> {
+    registered(r, HistogramVec::new(HistogramOpts::new(name, help).buckets(DURATIONS.to_vec()), labels)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Collections(Mutex<Vec<&'static str>>);
+
+    impl Snapshot for Collections {
+        fn refresh(&self, metrics: &Metrics) {
+            for name in self.0.lock().unwrap().iter() {
+                metrics.set_collection(name, 3, 1, 2);
+                metrics.set_index_bytes(name, "vectors", 1 << 40);
+            }
+        }
+    }
+
+    #[test]
+    fn a_dropped_collection_disappears_from_the_next_scrape() {
+        let metrics = Metrics::new("0.1.0", "abc").unwrap();
+        let state = Collections(Mutex::new(vec!["a", "b"]));
+        let text = metrics.scrape(&state).unwrap();
+        assert!(text.contains("vecgrid_points{collection=\"b\"} 3"), "{text}");
+        state.0.lock().unwrap().pop();
+        let text = metrics.scrape(&state).unwrap();
+        assert!(!text.contains("collection=\"b\""), "{text}");
+        assert!(text.contains("vecgrid_index_tail_rows{collection=\"a\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn every_metric_appears_under_its_name() {
+        let metrics = Metrics::new("0.1.0", "abc").unwrap();
+        let state = Collections(Mutex::new(vec!["a"]));
+        metrics.request("grpc", "Search", "OK", Duration::from_millis(1));
+        metrics.group_commit(3, Duration::from_millis(1));
+        metrics.set_storage_read_only(false);
+        let text = metrics.scrape(&state).unwrap();
+        for line in [
+            "vecgrid_build_info{revision=\"abc\",version=\"0.1.0\"} 1",
+            "vecgrid_requests_total{api=\"grpc\",code=\"OK\",method=\"Search\"} 1",
+            "vecgrid_request_duration_seconds_count{api=\"grpc\",method=\"Search\"} 1",
+            "vecgrid_requests_in_flight 0",
+            "vecgrid_requests_shed_total{reason=\"bytes\"} 0",
+            "vecgrid_wal_fsync_duration_seconds_count 1",
+            "vecgrid_group_commit_operations_sum 3",
+            "vecgrid_storage_read_only 0",
+            "vecgrid_handler_panics_total 0",
+            "vecgrid_index_build_failures_total 0",
+            "process_resident_memory_bytes",
+        ] {
+            assert!(text.contains(line), "{line} is missing in {text}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What the daemon tells its operator: numbers ([`Metrics`]) and events ([`logs`]).
+//!
+//! Everything here is handed around as a value, so several daemons can live in one process (tests)
+//! without mixing their numbers. Traces are not here yet.
+
+pub mod logs;
+mod metrics;
+
+pub use logs::LogFormat;
+pub use metrics::{Metrics, Snapshot};

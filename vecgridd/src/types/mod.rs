@@ -1,0 +1,29 @@
+//! The nouns of the grid: plain values, checked when made, no I/O.
+//!
+//! A value that exists is valid: an [`EntryId`] is 1 to 512 bytes, a [`Vector`] has finite
+//! components and the collection's dimension, a [`Filter`] is within its limits. Both doors build
+//! these types, so bad input is refused once, in one place, before anything is stored.
+
+mod cluster;
+mod collection;
+mod entry;
+pub mod filter;
+mod ids;
+mod invalid;
+mod metadata;
+mod mutation;
+mod query;
+mod vector;
+mod version;
+
+pub use cluster::{ClusterView, Collection, Placement};
+pub use collection::{CollectionConfig, Durability, EngineKind, IndexOptions, Metric};
+pub use entry::{Entry, StoredEntry};
+pub use filter::Filter;
+pub use ids::{DEFAULT_PARTITIONS, MAX_PARTITIONS, CollectionId, CollectionName, EntryId, MemberId, PartitionId, RequestId};
+pub use invalid::Invalid;
+pub use metadata::Metadata;
+pub use mutation::{Mutation, MutationOutcome, Operation};
+pub use query::{Coverage, Hit, Query, SearchAnswer};
+pub use vector::Vector;
+pub use version::Version;

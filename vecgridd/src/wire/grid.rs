@@ -1,0 +1,36 @@
+//! Status of the grid on the wire.
+
+use vecgrid_proto::v1;
+
+use crate::service::GridStatus;
+
+/// The answer.
+pub fn answer(status: &GridStatus) -> v1::GridStatusResponse {
+    v1::GridStatusResponse {
+        grid: status.grid.clone(),
+        member: status.member.to_string(),
+        table_version: status.table_version,
+        members: status
+            .members
+            .iter()
+            .map(|member| v1::Member {
+                id: member.id.to_string(),
+                name: member.name.clone(),
+                state: member.state.to_owned(),
+                version: member.version.to_owned(),
+            })
+            .collect(),
+        partitions: status
+            .partitions
+            .iter()
+            .map(|partition| v1::PartitionStatus {
+                partition: partition.partition.0.into(),
+                epoch: partition.epoch,
+                primary: partition.primary.to_string(),
+                in_sync: partition.in_sync.iter().map(ToString::to_string).collect(),
+                state: partition.state.to_owned(),
+                sequence: partition.sequence,
+            })
+            .collect(),
+    }
+}
