@@ -88,7 +88,8 @@ impl FromStr for Endpoint {
         if authority.host().is_empty() || authority.as_str().contains('@') {
             return Err(invalid("not host:port"));
         }
-        if authority.port().is_some() && authority.port_u16().is_none() {
+        // A port that is no number, or too large, is no port to `http::uri`.
+        if authority.as_str() != authority.host() && authority.port_u16().is_none() {
             return Err(invalid("the port is 1 to 65535"));
         }
         let port = authority.port_u16().unwrap_or(PORT);

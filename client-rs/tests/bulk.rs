@@ -53,7 +53,7 @@ async fn overload_and_broken_streams_lose_nothing_and_apply_once() {
     assert!(report.retries > 0);
     let (stored, mut applied) = daemon.state(|state| (state.entries.len(), state.applied.clone()));
     assert_eq!(stored, 500);
-    // Without repeated ids no batch needs a second request id.
+    // Each batch took effect under one request id.
     assert_eq!(applied.len(), 50);
     applied.sort();
     applied.dedup();

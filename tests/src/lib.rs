@@ -22,3 +22,17 @@ pub mod sample;
 pub mod synthetic;
 pub mod truth;
 pub mod wait;
+
+use std::{fmt, io::Write};
+
+/// Prints a figure, also of a test that passes: the test runner captures only `println!`.
+#[macro_export]
+macro_rules! report {
+    ($($text:tt)*) => { $crate::report_line(format_args!($($text)*)) };
+}
+
+/// What [`report!`] calls.
+pub fn report_line(line: fmt::Arguments<'_>) {
+    // A closed stderr is no reason to fail a test.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

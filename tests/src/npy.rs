@@ -18,7 +18,7 @@ pub struct Matrix<T> {
 impl<T> Matrix<T> {
     /// How many rows.
     pub fn rows(&self) -> usize {
-        if self.columns == 0 { 0 } else { self.data.len() / self.columns }
+        self.data.len().checked_div(self.columns).unwrap_or(0)
     }
 
     /// One row.

@@ -172,7 +172,8 @@ fn the_sample_is_imported_searched_and_exported_without_loss() {
     let probe = &data.rows[42];
     let got = ask(&daemon, &["get", "words", &probe.id]);
     assert_eq!(got["metadata"], Value::Object(probe.metadata.clone()));
-    assert_eq!(got["vector"], json!(data.base.row(42)));
+    let vector: Vec<f32> = serde_json::from_value(got["vector"].clone()).unwrap();
+    assert_eq!(vector, data.base.row(42));
 
     let query = json!(data.queries.row(0)).to_string();
     let found = ask(&daemon, &["search", "words", "--vector", &query, "--k", "5", "--exact"]);

@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{StreamExt, stream};
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tonic::Code;
@@ -26,7 +27,7 @@ use vecgridd_tests::{
     daemon::Daemon,
     grpc,
     ledger::{Effect, Ledger, Outcome, Seen, View},
-    rest, synthetic, wait,
+    report, rest, synthetic, wait,
 };
 
 const COLLECTION: &str = "crash";
@@ -34,6 +35,8 @@ const WRITERS: usize = 4;
 const IDS_PER_WRITER: usize = 120;
 /// A round that kills before this many acknowledgements would prove nothing.
 const MIN_ACKS_PER_ROUND: u64 = 25;
+/// Reads in flight while the daemon is looked at.
+const IN_FLIGHT: usize = 16;
 /// Ids whose search is checked after every round; at the end it is all of them.
 const SEARCHED_PER_ROUND: usize = 60;
 
@@ -200,24 +203,33 @@ fn seen(id: &str, entry: &pb::Entry) -> Seen {
 }
 
 /// Asks for everything the daemon has.
-async fn look(client: &mut grpc::Client, ids: &[String], searched: &[String]) -> View {
+async fn look(client: &grpc::Client, ids: &[String], searched: &[String]) -> View {
     let mut view = View::default();
-    for id in ids {
-        let request = pb::GetRequest { collection: COLLECTION.into(), id: id.clone() };
-        match client.get(request).await {
-            Ok(answer) => {
-                view.got.insert(id.clone(), seen(id, &answer.into_inner().entry.unwrap()));
+    let get = |id: &String| {
+        let (mut client, id) = (client.clone(), id.clone());
+        async move {
+            let request = pb::GetRequest { collection: COLLECTION.into(), id: id.clone() };
+            match client.get(request).await {
+                Ok(answer) => Some((seen(&id, &answer.into_inner().entry.unwrap()), id)),
+                Err(status) => {
+                    assert_eq!(status.code(), Code::NotFound, "get {id}: {status:?}");
+                    None
+                }
             }
-            Err(status) => assert_eq!(status.code(), Code::NotFound, "get {id}: {status:?}"),
         }
-    }
-    view.scrolled = scroll(client).await;
+    };
+    let got: Vec<_> = stream::iter(ids.iter().map(get)).buffered(IN_FLIGHT).collect().await;
+    view.got = got.into_iter().flatten().map(|(seen, id)| (id, seen)).collect();
+    view.scrolled = scroll(&mut client.clone()).await;
     let count = pb::CountRequest { collection: COLLECTION.into(), filter_json: String::new() };
-    view.count = client.count(count).await.unwrap().into_inner().count;
-    for id in searched {
-        let version = view.got.get(id).map_or(1, |seen| seen.version);
-        view.searched.insert(id.clone(), find(client, id, version, view.got.contains_key(id)).await);
-    }
+    view.count = client.clone().count(count).await.unwrap().into_inner().count;
+    let find = |id: &String| {
+        let (client, id) = (client.clone(), id.clone());
+        let version = view.got.get(&id).map(|seen| seen.version);
+        async move { (id.clone(), find(client, &id, version.unwrap_or(1), version.is_some()).await) }
+    };
+    let found: Vec<_> = stream::iter(searched.iter().map(find)).buffered(IN_FLIGHT).collect().await;
+    view.searched = found.into_iter().collect();
     view
 }
 
@@ -246,7 +258,7 @@ async fn scroll(client: &mut grpc::Client) -> BTreeMap<String, Seen> {
 
 /// The version that an exact search finds for this id. For an entry that is there, the search is
 /// for its own vector; for one that is gone, the whole collection is ranked and must not have it.
-async fn find(client: &mut grpc::Client, id: &str, version: u64, present: bool) -> Option<u64> {
+async fn find(mut client: grpc::Client, id: &str, version: u64, present: bool) -> Option<u64> {
     let k = if present { 1 } else { (WRITERS * IDS_PER_WRITER) as u32 };
     let mut request = grpc::search(COLLECTION, &synthetic::vector(id, version), k);
     request.exact = true;
@@ -266,7 +278,7 @@ fn judge(
     round: u64,
 ) {
     let ids = ledger.ids();
-    let view = runtime.block_on(async { look(&mut daemon.grpc_socket().await, &ids, searched).await });
+    let view = runtime.block_on(async { look(&daemon.grpc_socket().await, &ids, searched).await });
     let wrong = ledger.check(&view);
     assert!(wrong.is_empty(), "after kill {round}:\n{}", wrong.join("\n"));
     ledger.settle(&view);
@@ -276,7 +288,7 @@ fn judge(
 fn no_acknowledged_write_is_lost_when_the_daemon_is_killed_fifty_times() {
     let rounds = setting("VECGRID_CRASH_ROUNDS", 50);
     let seed = setting("VECGRID_SEED", rand::rng().next_u64());
-    println!("VECGRID_SEED={seed} VECGRID_CRASH_ROUNDS={rounds}");
+    report!("VECGRID_SEED={seed} VECGRID_CRASH_ROUNDS={rounds}");
     let mut rng = StdRng::seed_from_u64(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut daemon = Daemon::start();
@@ -287,11 +299,13 @@ fn no_acknowledged_write_is_lost_when_the_daemon_is_killed_fifty_times() {
     let version = AtomicU64::new(1);
     let begun = Instant::now();
     let mut slowest_start = Duration::ZERO;
+    let (mut writing, mut starting) = (Duration::ZERO, Duration::ZERO);
     for round in 1..=rounds {
         let acked = AtomicU64::new(0);
         let shared = Shared { ledger: &ledger, version: &version, acked: &acked };
         let seeds: Vec<StdRng> = (0..WRITERS).map(|_| StdRng::seed_from_u64(rng.random())).collect();
         let mut doors: Vec<Box<dyn Door + Send>> = (0..WRITERS).map(|w| door(&daemon, w)).collect();
+        let round_begun = Instant::now();
         std::thread::scope(|scope| {
             for (writer, (rng, door)) in seeds.into_iter().zip(&mut doors).enumerate() {
                 let shared = &shared;
@@ -305,7 +319,9 @@ fn no_acknowledged_write_is_lost_when_the_daemon_is_killed_fifty_times() {
         });
         let acked = acked.load(Ordering::Relaxed);
         assert!(acked >= MIN_ACKS_PER_ROUND, "only {acked} acknowledgements before kill {round}");
+        writing += round_begun.elapsed();
         daemon.restart();
+        starting += daemon.start_time();
         slowest_start = slowest_start.max(daemon.start_time());
         let mut ledger = ledger.lock().unwrap();
         let mut ids = ledger.ids();
@@ -324,10 +340,12 @@ fn no_acknowledged_write_is_lost_when_the_daemon_is_killed_fifty_times() {
     judge(&daemon, &runtime, &mut ledger, &all, rounds);
     daemon.assert_no_panic();
     let (acked, unknown, failed) = ledger.totals();
-    println!(
+    report!(
         "{rounds} kills in {:.1} s: {acked} entries acknowledged, {unknown} unknown, {failed} refused or not sent; \
-         0 lost, 0 ghosts; slowest start {:.2} s",
+         0 lost, 0 ghosts; {:.1} s writing, {:.1} s starting (slowest {:.2} s), the rest looking",
         begun.elapsed().as_secs_f64(),
+        writing.as_secs_f64(),
+        starting.as_secs_f64(),
         slowest_start.as_secs_f64()
     );
     // Whoever kills this often must hit writes on their way; otherwise the kills came too early.
@@ -335,7 +353,7 @@ fn no_acknowledged_write_is_lost_when_the_daemon_is_killed_fifty_times() {
 }
 
 fn door(daemon: &Daemon, writer: usize) -> Box<dyn Door + Send> {
-    if writer % 2 == 0 {
+    if writer.is_multiple_of(2) {
         return Box::new(RestDoor(daemon.rest()));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

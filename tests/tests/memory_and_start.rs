@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::json;
-use vecgridd_tests::daemon::{Daemon, Options};
+use vecgridd_tests::{
+    daemon::{Daemon, Options},
+    report,
+};
 
 const PARTITIONS: u16 = 271;
 const RESIDENT_LIMIT: u64 = 512 << 20;
@@ -20,7 +23,7 @@ fn an_idle_daemon_of_271_partitions_is_small() {
     assert_eq!(partitions, usize::from(PARTITIONS), "{grid}");
     daemon.stop();
     daemon.restart();
-    println!(
+    report!(
         "{PARTITIONS} partitions: first start {:.2} s, {} MiB resident; restart {:.2} s, {} MiB resident",
         first.as_secs_f64(),
         created >> 20,

@@ -141,8 +141,11 @@ fn sigterm_under_load_finishes_what_was_begun() {
         }
         let busy = || (notes.acked.load(Ordering::Relaxed) > 300).then_some(());
         wait::until("the load runs", Duration::from_secs(60), busy);
+        let before = notes.acked.load(Ordering::Relaxed);
         daemon.sigterm();
         let status = daemon.wait_exit(Duration::from_secs(40));
+        let finished = notes.acked.load(Ordering::Relaxed) - before;
+        assert!(finished > 0, "no request was in flight: this run proves nothing");
         notes.stop.store(true, Ordering::Relaxed);
         assert!(status.success(), "the exit code is not 0: {status}");
     });

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use vecgrid_proto::v1 as pb;
 use vecgridd_tests::{
-    daemon::Daemon,
-    filters, grpc, load,
+    daemon::{Daemon, Options},
+    filters, grpc, load, report,
     sample::{self, DataSet},
     truth::{Judge, Metric},
 };
@@ -53,7 +53,7 @@ async fn run(
     let answers = load::search_all(client, requests, in_flight).await.unwrap();
     let took = begun.elapsed();
     let (answers, mut times): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
-    println!(
+    report!(
         "{what}: {:.0} queries/s with {in_flight} in flight, p50 {} µs, p99 {} µs",
         count as f64 / took.as_secs_f64(),
         load::percentile(&mut times, 0.5).as_micros(),
@@ -76,7 +76,7 @@ async fn check_unfiltered(client: &grpc::Client, data: &DataSet) {
         judge(data, query, data.truth.row(query)).recall(K, &rows_of(data, answer))
     };
     let recall = walked.iter().enumerate().map(recall).sum::<f64>() / queries as f64;
-    println!("recall@10 of the default search: {recall:.4}");
+    report!("recall@10 of the default search: {recall:.4}");
     assert!(recall >= RECALL, "recall@10 is {recall:.4}");
 }
 
@@ -109,7 +109,7 @@ async fn check_filters(client: &grpc::Client, data: &DataSet) {
             sum += judge.recall(K, &rows);
         }
         let recall = sum / queries as f64;
-        println!("{filter_json}: {} matches, recall@10 {recall:.4}", case.matches);
+        report!("{filter_json}: {} matches, recall@10 {recall:.4}", case.matches);
         assert!(recall >= RECALL, "{filter_json}: recall@10 is {recall:.4}");
     }
 }
@@ -117,26 +117,28 @@ async fn check_filters(client: &grpc::Client, data: &DataSet) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_wordnet_when_data_is_present() {
     let Some(data) = sample::wordnet() else {
-        println!(
+        report!(
             "\n**** NOT RUN: the full WordNet set is not in {} ****\n",
             sample::wordnet_folder().display()
         );
         return;
     };
     let rows = data.base.rows();
-    let mut daemon = Daemon::start();
+    // The default leaves a core to searches; here nobody searches while the graph is built.
+    let args = vec!["--build-threads".to_owned(), "2".to_owned()];
+    let mut daemon = Daemon::start_with(Options { args, ..Options::default() });
     let mut client = daemon.grpc_socket().await;
     let mut config = grpc::config(COLLECTION, data.base.columns as u32, pb::Metric::Cosine);
     config.durability = pb::Durability::Sync.into();
     grpc::create(&mut client, config).await;
     let took = load::import(&mut client, COLLECTION, &data).await;
-    println!(
+    report!(
         "import: {rows} rows in {:.1} s, {:.0} rows/s, synced",
         took.as_secs_f64(),
         rows as f64 / took.as_secs_f64()
     );
     let waited = load::wait_indexed(&client, COLLECTION, INDEX_LIMIT).await;
-    println!("in the graph {:.1} s after the last acknowledgement", waited.as_secs_f64());
+    report!("in the graph {:.1} s after the last acknowledgement", waited.as_secs_f64());
     check_unfiltered(&client, &data).await;
     check_filters(&client, &data).await;
 
@@ -146,14 +148,14 @@ async fn full_wordnet_when_data_is_present() {
         .unwrap()
         .into_inner();
     assert_eq!(info.count, rows as u64);
-    println!(
+    report!(
         "memory: {} bytes of index per row, {} MiB resident",
         info.index_bytes / rows as u64,
         daemon.resident_bytes() >> 20
     );
     daemon.kill9();
     daemon.restart();
-    println!("start after kill -9 with {rows} rows: {:.2} s", daemon.start_time().as_secs_f64());
+    report!("start after kill -9 with {rows} rows: {:.2} s", daemon.start_time().as_secs_f64());
     let count = daemon.rest().post("/v1/collections/wordnet/count", &json!({})).ok();
     assert_eq!(count["count"].as_u64(), Some(rows as u64));
     daemon.assert_no_panic();

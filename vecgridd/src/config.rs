@@ -81,7 +81,7 @@ pub struct Options {
     /// Deadline of a request that names none, milliseconds [default: 10000]
     #[arg(long, env = "VECGRID_DEFAULT_DEADLINE_MS", value_name = "MS")]
     pub default_deadline_ms: Option<u64>,
-    /// Rows per collection that may wait for the graph before writes slow down [default: 65536]
+    /// Rows per collection that may wait for the graph before writes slow down [default: 262144]
     #[arg(long, env = "VECGRID_TAIL_ROWS", value_name = "ROWS")]
     pub tail_rows: Option<usize>,
     /// Threads that build a collection's graph [default: half of the cores]
@@ -102,7 +102,7 @@ pub struct Options {
     /// Bytes kept in the logs of all partitions together [default: 268435456]
     #[arg(long, env = "VECGRID_LOG_BYTES", value_name = "BYTES")]
     pub log_bytes: Option<u64>,
-    /// What to log, as `info` or `info,vecgridd::index=debug` [default: info]
+    /// What to log, as `info` or `info,vecgridd::index=debug` [default: info,hnsw_rs=warn]
     #[arg(long, env = "VECGRID_LOG", value_name = "FILTER")]
     pub log: Option<String>,
     /// How to log: `auto` is text on a terminal and JSON elsewhere [default: auto]
@@ -174,8 +174,8 @@ pub struct Config {
     pub default_deadline: Duration,
     /// Bytes of writes between the door and the answer.
     pub write_bytes: usize,
-    /// Rows per collection that may wait for the graph.
-    pub tail_rows: usize,
+    /// Rows per collection that may wait for the graph; `None` = the index's own default.
+    pub tail_rows: Option<usize>,
     /// Threads that build a graph.
     pub build_threads: usize,
     /// Threads that search.
@@ -301,7 +301,6 @@ impl Options {
             ("--max-message-bytes", self.max_message_bytes.unwrap_or(64 << 20), 64 << 10),
             ("--write-bytes", self.write_bytes.unwrap_or(128 << 20), 4 << 20),
             ("--memtable-bytes", self.memtable_bytes.unwrap_or(192 << 20), 16 << 20),
-            ("--tail-rows", self.tail_rows.unwrap_or(65_536), 1_024),
             ("--log-records", self.log_records.unwrap_or(1_024), 16),
         ];
         for (flag, value, least) in sizes {
@@ -309,7 +308,7 @@ impl Options {
                 return Err(ConfigError::Value(format!("{flag} is at least {least}, not {value}")));
             }
         }
-        let [max_message_bytes, write_bytes, memtable_bytes, tail_rows, log_records] = sizes.map(|s| s.1);
+        let [max_message_bytes, write_bytes, memtable_bytes, log_records] = sizes.map(|s| s.1);
         Ok(Config {
             dev,
             socket: socket(self.socket, &data_dir),
@@ -325,7 +324,7 @@ impl Options {
             max_message_bytes,
             default_deadline: Duration::from_millis(self.default_deadline_ms.unwrap_or(10_000).max(1)),
             write_bytes,
-            tail_rows,
+            tail_rows: self.tail_rows,
             build_threads: self.build_threads.unwrap_or(cores / 2).max(1),
             search_threads: self.search_threads.unwrap_or(cores).max(1),
             memtable_bytes,

@@ -9,8 +9,6 @@ pub mod task;
 
 pub mod telemetry;
 
-pub mod wire;
-
 pub mod storage;
 
 pub mod index;
@@ -22,6 +20,8 @@ pub mod partition;
 pub mod control;
 
 pub mod service;
+
+pub mod wire;
 
 pub mod api;
 

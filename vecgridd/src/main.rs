@@ -30,9 +30,12 @@ fn run(options: Options) -> anyhow::Result<()> {
         LogStyle::Text => LogFormat::Text,
         LogStyle::Json => LogFormat::Json,
     };
-    logs::init(format, options.log.as_deref().unwrap_or("info"))?;
+    logs::init(format, options.log.as_deref().unwrap_or("info,hnsw_rs=warn"))?;
     let config = options.check()?;
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), option_env!("VECGRID_REVISION").unwrap_or("unknown"))?);
+    let metrics = Arc::new(Metrics::new(
+        env!("CARGO_PKG_VERSION"),
+        option_env!("VECGRID_REVISION").unwrap_or("unknown"),
+    )?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from .errors import Overloaded, Unavailable, VecGridError, from_status
+from .errors import DeadlineExceeded, Overloaded, Unavailable, VecGridError, from_status
 from .verbs import Call
 
 
@@ -67,6 +67,9 @@ class Attempts:
 
     def _pause(self, error: VecGridError) -> float | None:
         passing = isinstance(error, (Overloaded, Unavailable)) and error.code not in _LASTING
+        # The daemon cuts long deadlines. A write that waits for its turn (a bulk load that is faster than
+        # the index) asks again under its request id, as long as its own deadline allows.
+        passing |= self._call.writes and isinstance(error, DeadlineExceeded)
         harmless = self._call.repeatable or error.is_definite
         if not (passing and harmless) or self._failed >= self._policy.attempts:
             return None

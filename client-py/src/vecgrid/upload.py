@@ -28,8 +28,8 @@ BATCH_BYTES = 2 * 1024 * 1024
 BATCH_ENTRIES = 1_000
 PARALLEL = 4
 MAX_ERRORS = 1_000
-TIMEOUT = 60.0
-"""Seconds for one batch, retries included."""
+TIMEOUT = 300.0
+"""Seconds for one batch, retries included. Long: the daemon slows writers down to the speed of its index."""
 
 _ENTRY_PATH = re.compile(r"^entries\[(\d+)\]")
 

@@ -143,6 +143,18 @@ def test_a_write_that_may_have_happened_is_repeated_only_with_a_request_id(daemo
             assert len(daemon.requests) == tries
 
 
+def test_a_write_outlives_the_daemons_own_deadline_within_its_timeout(daemon: FakeDaemon) -> None:
+    def upsert(request: pb.UpsertRequest, context: grpc.ServicerContext) -> pb.UpsertResponse:
+        if len(daemon.requests) < 3:
+            abort(context, S.DEADLINE_EXCEEDED, "cut", reason="deadline_exceeded", outcome="unknown")
+        return pb.UpsertResponse(upserted=1)
+
+    daemon.on("Upsert", upsert)
+    with vecgrid.Client(daemon.endpoint) as client:
+        assert client.upsert("c", [("a", [1.0])]).upserted == 1
+    assert len({request.request_id for request in daemon.requests}) == 1
+
+
 def test_one_unknown_attempt_makes_the_whole_call_unknown() -> None:
     class Raised(grpc.RpcError):
         def __init__(self, outcome: str) -> None:

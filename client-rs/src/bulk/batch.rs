@@ -1,5 +1,7 @@
 //! Cuts a stream of entries into batches, by bytes and by count.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use prost::Message;
 use vecgrid_proto::v1 as pb;
 
@@ -14,8 +16,8 @@ pub(crate) struct Batch {
     /// On the wire, without the request's own few bytes.
     pub(crate) bytes: usize,
     pub(crate) request_id: String,
-    /// It succeeded once and is sent only to win over an earlier batch that is sent again.
-    pub(crate) counted: bool,
+    /// The ids, hashed, as often as they occur.
+    pub(crate) ids: Vec<u64>,
     /// A try of it ended unknown.
     pub(crate) unknown: bool,
 }
@@ -23,25 +25,24 @@ pub(crate) struct Batch {
 impl Batch {
     fn new(entries: Vec<pb::Entry>, first: u64) -> Self {
         let bytes = entries.iter().map(wire_bytes).sum();
-        Self { entries, first, bytes, request_id: request_id(), counted: false, unknown: false }
+        let ids = entries.iter().map(|entry| hash(&entry.id)).collect();
+        Self { entries, first, bytes, request_id: request_id(), ids, unknown: false }
     }
 
-    /// Two halves under fresh request ids; `None` for a single entry.
-    pub(crate) fn halves(mut self) -> Option<[Self; 2]> {
+    /// Two halves under fresh request ids. A refused batch had no effect, so nothing is known to be
+    /// unknown about them.
+    pub(crate) fn halves(mut self) -> [Self; 2] {
         let half = self.entries.len() / 2;
-        if half == 0 {
-            return None;
-        }
         let rest = self.entries.split_off(half);
         let second = Self::new(rest, self.first + half as u64);
-        let first = Self::new(self.entries, self.first);
-        Some([first, second].map(|batch| Self { counted: self.counted, ..batch }))
+        [Self::new(self.entries, self.first), second]
     }
+}
 
-    /// The same entries as a new write.
-    pub(crate) fn renewed(self) -> Self {
-        Self { request_id: request_id(), ..self }
-    }
+fn hash(id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Bytes of an entry inside a request: its own, its tag and its length.
@@ -152,12 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn halves_cover_the_whole_and_end_at_one() {
+    fn halves_cover_the_whole() {
         let batch = cut(usize::MAX, 100, &[1, 2, 3]).remove(0);
-        let [a, b] = batch.clone().halves().unwrap();
+        let [a, b] = batch.clone().halves();
         assert_eq!((a.first, a.entries.len(), b.first, b.entries.len()), (0, 1, 1, 2));
         assert_eq!(a.bytes + b.bytes, batch.bytes);
         assert!(a.request_id != b.request_id && a.request_id != batch.request_id);
-        assert!(a.halves().is_none());
     }
 }

@@ -10,10 +10,11 @@
 //!
 //! - Memory is bounded by `in_flight × batch_bytes`; a slow daemon slows the reading of the input.
 //! - A batch that met overload, a restart or a broken connection is sent again under the same
-//!   request id, so it takes effect once. The load gives up when nothing succeeded for a while.
+//!   request id, so it takes effect once. An overloaded daemon slows the load down; one that is
+//!   gone for 30 seconds ends it.
 //! - One bad entry does not take its batch with it: a refused batch is halved until the bad entries
 //!   are alone; those are reported and the rest is stored.
-//! - When an id occurs twice in the input, the later entry wins, also after retries (`window`).
+//! - When an id occurs twice in the input, the later entry wins, whatever has to be retried (`window`).
 //!
 //! What it leaves out: resuming after the process died. [`BulkReport::resume_at`] says where to
 //! start again.
@@ -71,7 +72,7 @@ impl Client {
             batch_bytes: 2 << 20,
             batch_entries: 1_000,
             in_flight: 8,
-            patience: Duration::from_secs(30).max(self.timeout),
+            patience: Duration::from_secs(300),
             on_progress: None,
             on_error: None,
         }
@@ -112,7 +113,10 @@ impl<'a> Bulk<'a> {
         self
     }
 
-    /// Gives up when nothing was acknowledged for this long. Default: 30 seconds.
+    /// Gives up when nothing was acknowledged for this long, although the daemon answers: it is
+    /// overloaded. Default: 5 minutes. A daemon that does not answer at all, or is not there, is
+    /// given up after 30 seconds, the client's deadline or this, whichever is longest but not above
+    /// this.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

@@ -34,7 +34,7 @@ where
         read: 0,
         pauses: Pauses::default(),
         setback: None,
-        give_up_at: None,
+        limits: None,
         bulk,
     };
     let result = load.run(entries).await;
@@ -58,9 +58,37 @@ struct Load<'a> {
     pauses: Pauses,
     /// Why the current round of repeats is needed.
     setback: Option<Error>,
-    /// Set while something is under way; moved on by each success, not by retries.
-    give_up_at: Option<Instant>,
+    /// When to give up; `None` while nothing is under way.
+    limits: Option<Limits>,
 }
+
+/// A daemon that says nothing is given up soon; one that says "not now" keeps its caller waiting
+/// much longer, since that is how it slows a load down to what it can take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Moved on by every answer.
+    silent_until: Instant,
+    /// Moved on by every success.
+    fruitless_until: Instant,
+}
+
+impl Limits {
+    fn new(bulk: &Bulk<'_>) -> Self {
+        let now = Instant::now();
+        Self { silent_until: now + silence(bulk), fruitless_until: now + bulk.patience }
+    }
+
+    fn end(self) -> Instant {
+        self.silent_until.min(self.fruitless_until)
+    }
+}
+
+/// How long a daemon may say nothing at all.
+fn silence(bulk: &Bulk<'_>) -> Duration {
+    SILENCE.max(bulk.client.timeout).min(bulk.patience)
+}
+
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// One open stream.
 struct Lane {
@@ -80,7 +108,7 @@ impl Load<'_> {
             }
             let waits_for_answer = self.window.waits_for_answer();
             let wants_input = self.batcher.is_some() && self.ready.is_empty() && self.window.wants_new();
-            let give_up_at = self.give_up_at;
+            let end = self.limits.map(Limits::end);
             tokio::select! {
                 answer = next_answer(&mut lane), if waits_for_answer => match answer {
                     Ok(answer) => self.answered(answer).await?,
@@ -90,8 +118,8 @@ impl Load<'_> {
                         self.broke(error).await?;
                     }
                 },
-                () = until(give_up_at), if waits_for_answer => {
-                    return Err(Error::deadline(Effect::Write, self.bulk.patience));
+                () = until(end), if waits_for_answer => {
+                    return Err(Error::deadline(Effect::Write, silence(&self.bulk)));
                 }
                 entry = entries.next(), if wants_input => self.take(entry),
             }
@@ -118,14 +146,13 @@ impl Load<'_> {
         loop {
             let batch = match self.window.next_again() {
                 Some(batch) => batch,
-                None if self.window.wants_new() => match self.ready.pop_front() {
-                    Some(batch) => batch,
-                    None => return Ok(()),
-                },
+                None if self.ready.front().is_some_and(|batch| self.window.takes(batch)) => {
+                    let Some(batch) = self.ready.pop_front() else { return Ok(()) };
+                    batch
+                }
                 None => return Ok(()),
             };
-            let patience = self.bulk.patience;
-            let give_up_at = *self.give_up_at.get_or_insert_with(|| Instant::now() + patience);
+            let end = self.limits.get_or_insert_with(|| Limits::new(&self.bulk)).end();
             let request = pb::UpsertRequest {
                 collection: self.bulk.collection.clone(),
                 entries: batch.entries.clone(),
@@ -137,7 +164,7 @@ impl Load<'_> {
                 Some(lane) => {
                     let _ = lane.requests.send(request).await;
                 }
-                None => match self.open(request, give_up_at).await {
+                None => match self.open(request, end).await {
                     Ok(open) => *lane = Some(open),
                     Err(error) => self.broke(error).await?,
                 },
@@ -147,16 +174,16 @@ impl Load<'_> {
 
     /// Opens a stream. Its first request is already in it, since a server may answer nothing, not
     /// even headers, before it has one.
-    async fn open(&self, first: pb::UpsertRequest, give_up_at: Instant) -> Result<Lane> {
+    async fn open(&self, first: pb::UpsertRequest, end: Instant) -> Result<Lane> {
         let (requests, queue) = mpsc::channel(self.bulk.in_flight);
         // A fresh channel has room.
         let _ = requests.try_send(first);
         let mut stub = self.bulk.client.stub.clone();
         let opening = stub.upsert_stream(Request::new(ReceiverStream::new(queue)));
-        match timeout_at(give_up_at, opening).await {
+        match timeout_at(end, opening).await {
             Ok(Ok(answers)) => Ok(Lane { requests, answers: answers.into_inner() }),
             Ok(Err(status)) => Err(Error::from_status(&status, Effect::Write, self.bulk.client.endpoint())),
-            Err(_) => Err(Error::deadline(Effect::Write, self.bulk.patience)),
+            Err(_) => Err(Error::deadline(Effect::Write, silence(&self.bulk))),
         }
     }
 
@@ -164,6 +191,9 @@ impl Load<'_> {
         let Some(batch) = self.window.next_answered() else {
             return Err(Error::protocol("an answer without a request", Effect::Write));
         };
+        if let Some(limits) = &mut self.limits {
+            limits.silent_until = Instant::now() + silence(&self.bulk);
+        }
         let verdict = match (answer.response, answer.failure) {
             (Some(response), None) => {
                 self.stored(&batch, response);
@@ -179,13 +209,13 @@ impl Load<'_> {
         };
         if settled_as == Verdict::Done {
             self.pauses.reset();
-            self.give_up_at = Some(Instant::now() + self.bulk.patience);
+            self.limits = Some(Limits::new(&self.bulk));
             self.progress();
         }
         let round_ended = self.window.settle(batch, settled_as);
         result?;
         if self.window.is_empty() {
-            self.give_up_at = None;
+            self.limits = None;
         }
         if round_ended { self.pause().await } else { Ok(()) }
     }
@@ -206,7 +236,7 @@ impl Load<'_> {
         let Some(error) = self.setback.take() else { return Ok(()) };
         self.report.retries += 1;
         let pause = self.pauses.next(error.retry_after());
-        if self.give_up_at.is_some_and(|at| Instant::now() + pause >= at) {
+        if self.limits.is_some_and(|limits| Instant::now() + pause >= limits.end()) {
             return Err(error);
         }
         sleep(pause).await;
@@ -214,11 +244,9 @@ impl Load<'_> {
     }
 
     fn stored(&mut self, batch: &Batch, response: pb::UpsertResponse) {
-        if !batch.counted {
-            self.report.upserted += response.upserted;
-            self.report.acknowledged += batch.entries.len() as u64;
-            self.report.bytes += batch.bytes as u64;
-        }
+        self.report.upserted += response.upserted;
+        self.report.acknowledged += batch.entries.len() as u64;
+        self.report.bytes += batch.bytes as u64;
         for error in response.errors {
             let entry = batch.entries.get(error.index as usize).cloned();
             let mut error = wire::entry_error_from_wire(error);
@@ -230,10 +258,8 @@ impl Load<'_> {
     fn refused(&mut self, batch: &Batch, error: Error) -> Result<Verdict> {
         if blames_an_entry(error.code()) {
             let [entry] = batch.entries.as_slice() else { return Ok(Verdict::Split) };
-            if !batch.counted {
-                self.report.acknowledged += 1;
-                self.report.bytes += batch.bytes as u64;
-            }
+            self.report.acknowledged += 1;
+            self.report.bytes += batch.bytes as u64;
             let failed = EntryError {
                 index: batch.first,
                 id: entry.id.clone(),

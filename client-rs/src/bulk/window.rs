@@ -1,9 +1,11 @@
 //! What is in flight, and what to send again: a pure state, without network and clock.
 //!
-//! Answers come in the order of the requests. As soon as one batch has to be sent again, nothing new
-//! is sent until all that is in flight is answered; then the batches to repeat go first, in their
-//! old order. A later batch that shares an id with one of them is repeated as well, as a new write:
-//! otherwise the older entry would end up on top of the newer one.
+//! The daemon works on the messages of a stream side by side. Two batches that share an id are
+//! therefore never in flight together: the later one waits until the earlier one is answered for
+//! good, and so ends up on top.
+//!
+//! As soon as one batch has to be sent again, nothing new is sent until all that is in flight is
+//! answered; then the batches to repeat go first, in their old order.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -24,31 +26,49 @@ pub(crate) enum Verdict {
 pub(crate) struct Window {
     capacity: usize,
     in_flight: VecDeque<Batch>,
-    /// Answered since the first batch that must go again, that one included; in order.
-    settled: Vec<(Batch, Verdict)>,
+    /// Ids in flight, hashed. Two ids of one hash cost a needless wait, nothing else.
+    ids: HashSet<u64>,
+    /// Answered, and to be sent again when the rest is answered; in order.
+    repeat: Vec<Batch>,
     /// To be sent before anything new, in order.
     again: VecDeque<Batch>,
 }
 
 impl Window {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, in_flight: VecDeque::new(), settled: Vec::new(), again: VecDeque::new() }
+        Self {
+            capacity,
+            in_flight: VecDeque::new(),
+            ids: HashSet::new(),
+            repeat: Vec::new(),
+            again: VecDeque::new(),
+        }
     }
 
-    /// Whether a batch of the input may be sent now.
+    /// Whether there is room for a batch of the input.
     pub(crate) fn wants_new(&self) -> bool {
-        self.settled.is_empty() && self.again.is_empty() && self.in_flight.len() < self.capacity
+        self.repeat.is_empty() && self.again.is_empty() && self.in_flight.len() < self.capacity
+    }
+
+    /// Whether a batch of the input may be sent now: there is room, and no id of it is in flight.
+    pub(crate) fn takes(&self, batch: &Batch) -> bool {
+        self.wants_new() && self.is_disjoint(batch)
     }
 
     /// The next batch to send again, if its turn has come.
     pub(crate) fn next_again(&mut self) -> Option<Batch> {
-        if !self.settled.is_empty() || self.in_flight.len() >= self.capacity {
-            return None;
-        }
-        self.again.pop_front()
+        let may_go = self.repeat.is_empty()
+            && self.in_flight.len() < self.capacity
+            && self.again.front().is_some_and(|batch| self.is_disjoint(batch));
+        if may_go { self.again.pop_front() } else { None }
+    }
+
+    fn is_disjoint(&self, batch: &Batch) -> bool {
+        !batch.ids.iter().any(|id| self.ids.contains(id))
     }
 
     pub(crate) fn sent(&mut self, batch: Batch) {
+        self.ids.extend(&batch.ids);
         self.in_flight.push_back(batch);
     }
 
@@ -58,65 +78,51 @@ impl Window {
 
     /// Takes out the batch that the next answer is for; `settle` takes it back.
     pub(crate) fn next_answered(&mut self) -> Option<Batch> {
-        self.in_flight.pop_front()
+        let batch = self.in_flight.pop_front()?;
+        for id in &batch.ids {
+            self.ids.remove(id);
+        }
+        Some(batch)
     }
 
     /// Nothing in flight, nothing to send again.
     pub(crate) fn is_empty(&self) -> bool {
-        self.in_flight.is_empty() && self.again.is_empty() && self.settled.is_empty()
+        self.in_flight.is_empty() && self.again.is_empty() && self.repeat.is_empty()
     }
 
     /// Position of the oldest entry that is not answered for good.
     pub(crate) fn oldest(&self) -> Option<u64> {
-        let settled =
-            self.settled.iter().filter(|(_, verdict)| *verdict != Verdict::Done).map(|(batch, _)| batch);
-        let open = settled.chain(&self.in_flight).chain(&self.again).filter(|batch| !batch.counted);
-        open.map(|batch| batch.first).min()
+        self.repeat.iter().chain(&self.in_flight).chain(&self.again).map(|batch| batch.first).min()
     }
 
     /// Takes back an answered batch. True when that ended a round of repeats: what `next_again`
     /// gives from here on is to be sent after a pause.
     pub(crate) fn settle(&mut self, mut batch: Batch, verdict: Verdict) -> bool {
-        batch.counted |= verdict == Verdict::Done;
-        if !self.settled.is_empty() || verdict != Verdict::Done {
-            self.settled.push((batch, verdict));
+        match verdict {
+            Verdict::Done => {}
+            Verdict::Again { unknown } => {
+                batch.unknown |= unknown;
+                self.repeat.push(batch);
+            }
+            Verdict::Split => self.repeat.extend(batch.halves()),
         }
-        self.regroup()
+        self.end_round()
     }
 
     /// The stream broke: nothing that is in flight will be answered.
     pub(crate) fn broke(&mut self, unknown: bool) {
-        let lost = self.in_flight.drain(..).map(|batch| (batch, Verdict::Again { unknown }));
-        self.settled.extend(lost);
-        self.regroup();
+        while let Some(mut batch) = self.next_answered() {
+            batch.unknown |= unknown;
+            self.repeat.push(batch);
+        }
+        self.end_round();
     }
 
-    fn regroup(&mut self) -> bool {
-        if self.settled.is_empty() || !self.in_flight.is_empty() {
+    fn end_round(&mut self) -> bool {
+        if self.repeat.is_empty() || !self.in_flight.is_empty() {
             return false;
         }
-        let mut repeat = Vec::new();
-        let mut repeated_ids: HashSet<String> = HashSet::new();
-        for (mut batch, verdict) in self.settled.drain(..) {
-            let overtaken = batch.entries.iter().any(|entry| repeated_ids.contains(&entry.id));
-            if verdict == Verdict::Done && !overtaken {
-                continue;
-            }
-            repeated_ids.extend(batch.entries.iter().map(|entry| entry.id.clone()));
-            if let Verdict::Again { unknown } = verdict {
-                batch.unknown |= unknown;
-            }
-            match verdict {
-                Verdict::Split => match batch.clone().halves() {
-                    Some(halves) => repeat.extend(halves),
-                    None => repeat.push(batch),
-                },
-                // Under its old request id the daemon would recognize it and leave the older on top.
-                _ if overtaken => repeat.push(batch.renewed()),
-                _ => repeat.push(batch),
-            }
-        }
-        for batch in repeat.into_iter().rev() {
+        for batch in self.repeat.drain(..).rev() {
             self.again.push_front(batch);
         }
         true
@@ -144,7 +150,7 @@ mod tests {
     fn window(batches: &[Batch]) -> Window {
         let mut window = Window::new(8);
         for batch in batches {
-            assert!(window.wants_new());
+            assert!(window.takes(batch));
             window.sent(batch.clone());
         }
         window
@@ -171,32 +177,34 @@ mod tests {
     }
 
     #[test]
+    fn batches_that_share_an_id_are_never_in_flight_together() {
+        let mut window = window(&[batch(0, &["a", "b", "a"]), batch(3, &["c"])]);
+        let later = batch(4, &["d", "a"]);
+        assert!(window.wants_new() && !window.takes(&later));
+        answer(&mut window, Verdict::Done);
+        assert!(window.takes(&later));
+
+        // A broken stream puts them back; sent again, they wait for each other as well.
+        window.sent(later);
+        window.broke(true);
+        let first = window.next_again().unwrap();
+        window.sent(first);
+        assert_eq!(ids(&window.next_again().unwrap()), ["d", "a"]);
+    }
+
+    #[test]
     fn a_retry_waits_for_the_rest_and_keeps_its_request_id() {
         let batches = [batch(0, &["a"]), batch(1, &["b"]), batch(2, &["c"])];
         let mut window = window(&batches);
-        assert!(!answer(&mut window, Verdict::Again { unknown: false }));
+        assert!(!answer(&mut window, Verdict::Again { unknown: true }));
         assert!(!window.wants_new() && window.next_again().is_none());
         assert!(!answer(&mut window, Verdict::Done));
         assert!(answer(&mut window, Verdict::Done));
         assert!(!window.wants_new());
         let again = window.next_again().unwrap();
         assert_eq!((ids(&again), &again.request_id), (vec!["a"], &batches[0].request_id));
+        assert!(again.unknown);
         assert!(window.next_again().is_none() && window.wants_new());
-    }
-
-    #[test]
-    fn a_later_entry_of_the_same_id_stays_on_top() {
-        let batches = [batch(0, &["a", "b"]), batch(2, &["c"]), batch(3, &["b", "d"]), batch(5, &["d"])];
-        let mut window = window(&batches);
-        answer(&mut window, Verdict::Again { unknown: true });
-        answer(&mut window, Verdict::Done);
-        answer(&mut window, Verdict::Done);
-        assert!(answer(&mut window, Verdict::Done));
-        let again: Vec<Batch> = std::iter::from_fn(|| window.next_again()).collect();
-        assert_eq!(again.iter().map(ids).collect::<Vec<_>>(), [vec!["a", "b"], vec!["b", "d"], vec!["d"]]);
-        assert!(again[0].unknown && !again[0].counted);
-        assert!(again[1].counted && again[1].request_id != batches[2].request_id);
-        assert!(again[2].counted && again[2].request_id != batches[3].request_id);
     }
 
     #[test]
@@ -214,15 +222,24 @@ mod tests {
     }
 
     #[test]
+    fn halves_that_share_an_id_go_one_after_the_other() {
+        let mut window = window(&[batch(0, &["a", "a"])]);
+        assert!(answer(&mut window, Verdict::Split));
+        let first = window.next_again().unwrap();
+        window.sent(first);
+        assert!(window.next_again().is_none());
+        answer(&mut window, Verdict::Done);
+        assert_eq!(window.next_again().unwrap().first, 1);
+    }
+
+    #[test]
     fn a_broken_stream_puts_everything_back_in_order() {
-        let batches = [batch(0, &["a"]), batch(1, &["b"]), batch(2, &["a"])];
+        let batches = [batch(0, &["a"]), batch(1, &["b"]), batch(2, &["c"])];
         let mut window = window(&batches);
         window.broke(true);
         assert_eq!(window.oldest(), Some(0));
         let again: Vec<Batch> = std::iter::from_fn(|| window.next_again()).collect();
         assert_eq!(again.iter().map(|b| b.first).collect::<Vec<_>>(), [0, 1, 2]);
-        assert!(again.iter().all(|b| b.unknown));
-        assert_eq!(again[1].request_id, batches[1].request_id);
-        assert_ne!(again[2].request_id, batches[2].request_id);
+        assert!(again.iter().zip(&batches).all(|(b, old)| b.unknown && b.request_id == old.request_id));
     }
 }

@@ -352,6 +352,28 @@ impl From<ApiError> for Status {
     }
 }
 
+/// A status that tonic made by itself (bad protobuf, unknown method, message too large), with the details
+/// that every failure carries; `None` when it has them. Such a call never reached its verb.
+pub(super) fn completed(status: &Status) -> Option<Status> {
+    if !status.details().is_empty() {
+        return None;
+    }
+    let (code, reason) = match status.code() {
+        Code::Ok => return None,
+        Code::OutOfRange | Code::ResourceExhausted => (Code::ResourceExhausted, "body_too_large"),
+        Code::Unimplemented => (Code::Unimplemented, "unimplemented"),
+        Code::Cancelled => (Code::Cancelled, "cancelled"),
+        Code::NotFound => (Code::NotFound, "unknown_service"),
+        // Its own failures have details, so this one is of the codec.
+        Code::Internal | Code::InvalidArgument => (Code::InvalidArgument, "invalid_message"),
+        other => (other, "failed"),
+    };
+    let info = std::collections::HashMap::from([("outcome".to_owned(), Outcome::Failed.as_str().to_owned())]);
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, info);
+    let metadata = status.metadata().clone();
+    Some(Status::with_error_details_and_metadata(code, status.message(), details, metadata))
+}
+
 /// `entries/0/vector` is `entries[0].vector` in google.rpc.BadRequest.
 fn grpc_field(path: &str) -> String {
     let mut field = String::with_capacity(path.len());

@@ -50,7 +50,10 @@ mod tests {
     #[test]
     fn creating_an_equal_collection_finds_it_and_a_different_one_is_refused() {
         let mut view = ClusterView::bootstrap("g", 8, &MemberId("m".into()));
-        let Ok(Decision::Created(first)) = decide(&mut view, Command::CreateCollection(config("a", 4))) else { panic!() };
+        let Ok(Decision::Created(first)) = decide(&mut view, Command::CreateCollection(config("a", 4)))
+        else {
+            panic!()
+        };
         let version = view.version();
         assert_eq!(decide(&mut view, Command::CreateCollection(config("a", 4))), Ok(Decision::Exists(first)));
         assert!(decide(&mut view, Command::CreateCollection(config("a", 5))).is_err());
@@ -67,7 +70,10 @@ mod tests {
             panic!()
         };
         assert_eq!(view.purging().collect::<Vec<_>>(), [dropped]);
-        let Ok(Decision::Created(again)) = decide(&mut view, Command::CreateCollection(config("a", 4))) else { panic!() };
+        let Ok(Decision::Created(again)) = decide(&mut view, Command::CreateCollection(config("a", 4)))
+        else {
+            panic!()
+        };
         assert_ne!(again.id, dropped);
         decide(&mut view, Command::Purged(dropped)).unwrap();
         assert_eq!(view.purging().count(), 0);

@@ -38,7 +38,7 @@ pub struct IndexLimits {
 impl Default for IndexLimits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { tail_rows: 65_536, build_threads: (cores / 2).max(1), small_rows: 4_096 }
+        Self { tail_rows: 262_144, build_threads: (cores / 2).max(1), small_rows: 4_096 }
     }
 }
 

@@ -32,8 +32,11 @@
 //! **Threads.** The crate inserts on rayon's global pool and frees its graph there; both run in a
 //! pool of this graph's own here, so that neither disturbs searches.
 //!
-//! Links are chosen with `keep_pruned`, which matters for dot products: the crate's heuristic drops
-//! nearly every candidate when a few vectors are much longer than the others.
+//! **Options.** `keep_pruned` and `extend_candidates` stay off. On 6,000 points in 20 tight clusters
+//! (m = 16, ef = 96, recall@10) the first cut recall from 1.00 to 0.57 under cosine: back-links push
+//! the farthest link out, whatever it connects, and full lists make that happen at once. The second
+//! changed nothing. Even so tight clusters need enough links: with m = 8, ef = 32 recall was 0.81 under
+//! Euclidean, since a walk takes one hop per upper layer and may come down in the wrong cluster.
 
 use std::{
     any::Any,
@@ -95,8 +98,7 @@ impl HnswRs {
             .build()
             .map_err(|e| EngineError::Threads(e.to_string()))?;
         let rank = Rank(options.measure);
-        let mut graph = Graph::new(options.m, options.expected, LAYERS, options.ef_construction, rank);
-        graph.set_keeping_pruned(true);
+        let graph = Graph::new(options.m, options.expected, LAYERS, options.ef_construction, rank);
         // Each edge is an `Arc` of 48 bytes and its pointer, in lists with room to spare; each point
         // has a list for each of 16 layers. 3,453 bytes were measured at m = 16 with 128 floats.
         let links = 2 * options.m * 72 + 640;

@@ -6,8 +6,9 @@
 //! two estimates. Neither can make an answer wrong: a walk that brings too little is followed by a
 //! scan.
 
-/// Rows a scan reads in the time that a walk takes for one. Measured on 384 floats.
-const ROWS_PER_STEP: f64 = 8.0;
+/// Rows a scan reads while a walk goes one wider, per link of a point. Measured on 20,000 rows of 384
+/// floats, on a busy machine with AVX2: 475 ns against 156 ns, so 3; a bit more leans to the exact side.
+const ROWS_PER_STEP: f64 = 4.0;
 /// A walk goes this much wider than the plain share of eligible rows says, since eligible rows are
 /// not spread evenly.
 const SLACK: f64 = 1.2;

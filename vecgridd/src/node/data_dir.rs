@@ -53,7 +53,8 @@ pub fn identity(engine: &dyn Engine, bootstrap: bool) -> anyhow::Result<Identity
         if found != FORMAT_VERSION {
             bail!("the data directory has format {found}, this vecgridd reads format {FORMAT_VERSION}");
         }
-        let bytes = engine.get(Family::Member, &identity_key())?.context("the data directory has no identity")?;
+        let bytes =
+            engine.get(Family::Member, &identity_key())?.context("the data directory has no identity")?;
         return serde_json::from_slice(&bytes).context("the identity in the data directory is damaged");
     }
     if !bootstrap {

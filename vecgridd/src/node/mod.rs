@@ -9,7 +9,11 @@ mod data_dir;
 mod observe;
 mod ready;
 
-use std::{sync::{Arc, OnceLock}, thread::JoinHandle, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
@@ -51,19 +55,27 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, shutdown: CancellationTo
     let tasks = Tasks::default();
     let health = Arc::new(Health::default());
     let observer = Observer::new(Arc::clone(&metrics), Arc::clone(&health), &service);
-    let closing = doors.token();
-    let serving = tokio::task::spawn(bound.serve(
+    let open = bound.serve(
         Arc::clone(&service),
         Arc::clone(&metrics),
         Arc::new(observer.clone()),
         doors.clone(),
-        closing.clone(),
-    ));
+        doors.token(),
+    );
+    doors.spawn("doors", async {
+        if let Err(error) = open.await {
+            tracing::error!(%error, "the doors cannot be opened");
+        }
+    });
 
     let started = start(&config, &data_dir, &tasks, &health, &observer).await;
     let result = match started {
         Ok(running) => {
-            observer.watch_store(Arc::clone(&running.engine), Arc::clone(&running.indexes), running.control.watch());
+            observer.watch_store(
+                Arc::clone(&running.engine),
+                Arc::clone(&running.indexes),
+                running.control.watch(),
+            );
             running.service.resume_purges();
             let _ = service.set(running.service.clone());
             ready::tell(&config, &addresses)?;
@@ -71,20 +83,26 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, shutdown: CancellationTo
             tracing::info!("stopping: no new requests, finishing those in progress");
             ready::tell_stopping();
             health.drain();
-            closing.cancel();
-            let _ = serving.await;
+            close(&doors).await;
             drop(service);
             running.stop(tasks).await
         }
         Err(error) => {
-            closing.cancel();
-            let _ = serving.await;
+            close(&doors).await;
             Err(error)
         }
     };
     ready::forget_port_file(&config);
     drop(data_dir);
     result
+}
+
+/// Finishes requests in progress and closes the doors.
+async fn close(doors: &Tasks) {
+    // The doors keep their own grace time and end by themselves; this only guards against a bug.
+    if !doors.stop(2 * ApiLimits::default().drain_grace).await {
+        tracing::warn!("some connections did not end in time and are cut");
+    }
 }
 
 struct Running {
@@ -100,7 +118,9 @@ impl Running {
         let Self { service, engine, indexes, control, threads } = self;
         drop((service, control));
         if !tasks.stop(STOP_GRACE).await {
-            anyhow::bail!("some work did not end within {STOP_GRACE:?}; everything acknowledged is in the log");
+            anyhow::bail!(
+                "some work did not end within {STOP_GRACE:?}; everything acknowledged is in the log"
+            );
         }
         let end = move || {
             for thread in threads {
@@ -131,7 +151,8 @@ async fn start(
     let engine: Arc<dyn Engine> =
         Arc::new(tokio::task::spawn_blocking(open).await?.context("cannot open the row store")?);
     let identity = data_dir::identity(&*engine, config.bootstrap)?;
-    let control = Control::start(tasks, Arc::clone(&engine), &config.grid, config.partitions, &identity.member)?;
+    let control =
+        Control::start(tasks, Arc::clone(&engine), &config.grid, config.partitions, &identity.member)?;
     let view = control.view();
     if view.grid() != config.grid {
         anyhow::bail!(
@@ -143,10 +164,11 @@ async fn start(
         );
     }
 
+    let defaults = IndexLimits::default();
     let limits = IndexLimits {
-        tail_rows: config.tail_rows,
+        tail_rows: config.tail_rows.map_or(defaults.tail_rows, |rows| rows.max(defaults.small_rows)),
         build_threads: config.build_threads,
-        ..IndexLimits::default()
+        ..defaults
     };
     let indexes = Arc::new(Registry::new(limits));
     let recovered = {
@@ -162,7 +184,8 @@ async fn start(
     let (log, log_thread) = LogWriter::start(Arc::clone(&engine), LOG_QUEUE, observer.clone())?;
     let (applier, applier_thread) =
         Applier::start(Arc::clone(&engine), Arc::clone(&indexes), control.watch(), observer.clone())?;
-    let own = |state| partition::spawn(tasks, OwnerParts { state, log: log.clone(), applier: applier.clone() });
+    let own =
+        |state| partition::spawn(tasks, OwnerParts { state, log: log.clone(), applier: applier.clone() });
     let partitions: Vec<Handle> = recovered.into_iter().map(own).collect();
     let service = Service::new(Parts {
         member: identity.member,

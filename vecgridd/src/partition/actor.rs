@@ -215,7 +215,8 @@ impl Owner {
                     };
                     self.log.append(append).await;
                     let ended = || Err(LogFailed(Arc::from("the log writer has ended")));
-                    self.durable.push_back(durable.map(move |r| (sequence, r.unwrap_or_else(|_| ended()))).boxed());
+                    self.durable
+                        .push_back(durable.map(move |r| (sequence, r.unwrap_or_else(|_| ended()))).boxed());
                 }
                 Effect::Apply(committed) => {
                     let sequence = committed.version.sequence;

@@ -142,7 +142,10 @@ impl Worker {
         self.engine.commit(&batch, false)?;
         for (collection, changes) in changes {
             if let Some(collection) = view.collection_by_id(collection) {
-                let index = self.indexes.get_or_create(collection.id, &collection.config).map_err(|e| StorageError::Io(e.to_string()))?;
+                let index = self
+                    .indexes
+                    .get_or_create(collection.id, &collection.config)
+                    .map_err(|e| StorageError::Io(e.to_string()))?;
                 index.apply(changes);
             }
         }

@@ -67,10 +67,12 @@ impl DedupWindow {
     /// Stores the outcome; answers who waits for it.
     pub fn finish(&mut self, id: &RequestId, applied: &Applied) -> Vec<Ticket> {
         match self.by_id.get_mut(id) {
-            Some(remembered) => match std::mem::replace(&mut remembered.known, Known::Done(applied.clone())) {
-                Known::InFlight(waiting) => waiting,
-                Known::Done(_) => Vec::new(),
-            },
+            Some(remembered) => {
+                match std::mem::replace(&mut remembered.known, Known::Done(applied.clone())) {
+                    Known::InFlight(waiting) => waiting,
+                    Known::Done(_) => Vec::new(),
+                }
+            }
             None => Vec::new(),
         }
     }

@@ -98,7 +98,10 @@ fn replay(
         let proposed = state.step(Event::Propose { ticket: NOBODY, operation, fingerprint, bytes });
         let in_order = |e: &Effect| matches!(e, Effect::Append { version: again, .. } if *again == version);
         if !proposed.iter().any(in_order) {
-            return Err(StorageError::corrupt(format!("the log of {partition}"), format!("record {version} is out of order")));
+            return Err(StorageError::corrupt(
+                format!("the log of {partition}"),
+                format!("record {version} is out of order"),
+            ));
         }
         for effect in state.step(Event::Durable { member: me.clone(), sequence: version.sequence }) {
             let Effect::Apply(committed) = effect else { continue };
@@ -126,7 +129,10 @@ fn read_log(
     let mut visit = |_: &[u8], value: &[u8]| {
         let record: log::LogRecord = keys::open(&what, value)?;
         if expected.is_some_and(|sequence| sequence != record.sequence) {
-            return Err(StorageError::corrupt(&what, format!("there is a gap before record {}", record.sequence)));
+            return Err(StorageError::corrupt(
+                &what,
+                format!("there is a gap before record {}", record.sequence),
+            ));
         }
         expected = Some(record.sequence + 1);
         if record.sequence <= applied {
@@ -140,7 +146,10 @@ fn read_log(
     if let Some(first) = rest.first()
         && first.sequence != applied + 1
     {
-        return Err(StorageError::corrupt(&what, format!("records {} to {} are missing", applied + 1, first.sequence - 1)));
+        return Err(StorageError::corrupt(
+            &what,
+            format!("records {} to {} are missing", applied + 1, first.sequence - 1),
+        ));
     }
     Ok((extent.unwrap_or_else(|| LogExtent::empty(applied + 1)), rest))
 }
@@ -154,7 +163,8 @@ fn read_dedup(engine: &dyn Engine, partition: PartitionId) -> Result<DedupWindow
         let sequence = dedup::sequence(key).ok_or_else(|| StorageError::corrupt(&what, "unexpected key"))?;
         let id = RequestId::new(&record.request_id).map_err(|e| StorageError::corrupt(&what, e))?;
         let version = Version { epoch: record.epoch, sequence };
-        let outcome = (!record.collection_gone).then_some(MutationOutcome { version, existed: record.existed });
+        let outcome =
+            (!record.collection_gone).then_some(MutationOutcome { version, existed: record.existed });
         window.restore(id, record.fingerprint, sequence, outcome);
         Ok(ControlFlow::Continue(()))
     };
@@ -199,7 +209,10 @@ pub fn load_indexes(
             let found = indexes.get(collection).map(|index| index.digest(partition)).unwrap_or_default();
             if found != expected {
                 let why = format!("the index holds {found:?}, the rows are {expected:?}");
-                return Err(StorageError::corrupt(format!("collection {} in {partition}", collection.0), why));
+                return Err(StorageError::corrupt(
+                    format!("collection {} in {partition}", collection.0),
+                    why,
+                ));
             }
         }
     }
@@ -213,7 +226,9 @@ fn load(
     changes: Vec<Change>,
 ) -> Result<(), StorageError> {
     if let Some(collection) = view.collection_by_id(collection) {
-        let index = indexes.get_or_create(collection.id, &collection.config).map_err(|e| StorageError::Io(e.to_string()))?;
+        let index = indexes
+            .get_or_create(collection.id, &collection.config)
+            .map_err(|e| StorageError::Io(e.to_string()))?;
         index.apply(changes);
     }
     Ok(())

@@ -207,7 +207,13 @@ impl State {
         effects
     }
 
-    fn propose(&mut self, ticket: Ticket, operation: Operation, fingerprint: u64, bytes: usize) -> Vec<Effect> {
+    fn propose(
+        &mut self,
+        ticket: Ticket,
+        operation: Operation,
+        fingerprint: u64,
+        bytes: usize,
+    ) -> Vec<Effect> {
         let answer = |answer| vec![Effect::Answer { ticket, answer }];
         if let Some(id) = &operation.request_id
             && let Some((known_fingerprint, known)) = self.dedup.get(id)
@@ -249,7 +255,11 @@ impl State {
             let request_id = next.operation.request_id.clone();
             let forget_request =
                 request_id.clone().and_then(|id| self.dedup.commit(id, next.version.sequence));
-            self.applying.push_back(Applying { sequence: next.version.sequence, ticket: next.ticket, request_id });
+            self.applying.push_back(Applying {
+                sequence: next.version.sequence,
+                ticket: next.ticket,
+                request_id,
+            });
             effects.push(Effect::Apply(Committed {
                 version: next.version,
                 operation: next.operation,
@@ -262,9 +272,10 @@ impl State {
     }
 
     fn applied_one(&mut self, sequence: u64, applied: &Applied) -> Vec<Effect> {
-        let Some(first) = self.applying.pop_front_if(|first| first.sequence == sequence) else {
+        if self.applying.front().is_none_or(|first| first.sequence != sequence) {
             return Vec::new();
-        };
+        }
+        let Some(first) = self.applying.pop_front() else { return Vec::new() };
         self.applied = sequence;
         let mut waiting = vec![first.ticket];
         if let Some(id) = &first.request_id {

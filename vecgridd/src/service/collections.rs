@@ -33,7 +33,9 @@ impl Service {
         match self.decide(ctx, Command::CreateCollection(config)).await? {
             Decision::Created(collection) => Ok((collection.config, true)),
             Decision::Exists(collection) => Ok((collection.config, false)),
-            Decision::Dropped(_) | Decision::Purged => Err(ServiceError::Internal("unexpected decision".into())),
+            Decision::Dropped(_) | Decision::Purged => {
+                Err(ServiceError::Internal("unexpected decision".into()))
+            }
         }
     }
 

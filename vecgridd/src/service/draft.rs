@@ -6,8 +6,8 @@
 use serde_json::Value;
 
 use crate::types::{
-    CollectionConfig, CollectionName, Durability, Entry, EntryId, Filter, IndexOptions, Invalid, Metadata, Metric,
-    Query, RequestId, Vector,
+    CollectionConfig, CollectionName, Durability, Entry, EntryId, Filter, IndexOptions, Invalid, Metadata,
+    Metric, Query, RequestId, Vector,
 };
 
 /// Most entries or ids of one batch.
@@ -114,7 +114,8 @@ pub fn check_entries(
 /// As [`check_entries`].
 pub fn check_ids(ids: &[String]) -> Result<Vec<EntryId>, Vec<Invalid>> {
     check_batch_len(ids.len(), "ids")?;
-    let check = |(index, id): (usize, &String)| EntryId::new(id).map_err(|p| p.within(&format!("ids/{index}")));
+    let check =
+        |(index, id): (usize, &String)| EntryId::new(id).map_err(|p| p.within(&format!("ids/{index}")));
     ids.iter().enumerate().map(check).collect::<Result<_, _>>().map_err(|p| vec![p])
 }
 

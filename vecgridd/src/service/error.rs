@@ -73,7 +73,9 @@ pub enum ServiceError {
     #[error("the deadline passed before the work was done")]
     DeadlineBefore,
     /// The deadline passed while a write was on its way to the disk.
-    #[error("the deadline passed while the write was on its way: it may take effect; retry with the same request id")]
+    #[error(
+        "the deadline passed while the write was on its way: it may take effect; retry with the same request id"
+    )]
     DeadlineDuring,
     /// The disk refused this write, which may be found after a restart.
     #[error("the disk refused the write: it may be found after a restart ({0})")]
@@ -85,7 +87,9 @@ pub enum ServiceError {
     #[error("the daemon is shutting down")]
     ShuttingDown,
     /// The daemon stopped while the write was on its way.
-    #[error("the daemon stopped while the write was on its way: it may take effect; retry with the same request id")]
+    #[error(
+        "the daemon stopped while the write was on its way: it may take effect; retry with the same request id"
+    )]
     Interrupted,
     /// A bug or a damaged disk; the text is for the log and the operator.
     #[error("internal error: {0}")]
@@ -125,7 +129,9 @@ impl ServiceError {
             Self::CollectionExists(_) | Self::RequestIdReused => ErrorKind::Conflict,
             Self::Overloaded(_) => ErrorKind::Overloaded,
             Self::DeadlineBefore | Self::DeadlineDuring => ErrorKind::Deadline,
-            Self::StorageReadOnly(_) | Self::StorageRefused(_) | Self::ShuttingDown | Self::Interrupted => ErrorKind::Unavailable,
+            Self::StorageReadOnly(_) | Self::StorageRefused(_) | Self::ShuttingDown | Self::Interrupted => {
+                ErrorKind::Unavailable
+            }
             Self::Internal(_) => ErrorKind::Internal,
         }
     }

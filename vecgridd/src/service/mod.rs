@@ -30,8 +30,8 @@ use crate::{
 
 pub use collections::CollectionInfo;
 pub use draft::{
-    CollectionDraft, DeleteDraft, EntryDraft, FilterDraft, MAX_BATCH, MAX_SEARCHES, MetadataDraft, QueryDraft,
-    ScrollDraft,
+    CollectionDraft, DeleteDraft, EntryDraft, FilterDraft, MAX_BATCH, MAX_SEARCHES, MetadataDraft,
+    QueryDraft, ScrollDraft,
 };
 pub use error::{ErrorKind, Outcome, ServiceError};
 pub use grid::{GridStatus, MemberStatus, PartitionStatus};

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::time::Instant;
 
 use super::{RequestContext, Service, ServiceError};
 use crate::{
@@ -48,8 +49,7 @@ impl Service {
         request_id: Option<&RequestId>,
     ) -> Result<Vec<Routed>, ServiceError> {
         self.refuse_unless_writable()?;
-        let full = |_| ServiceError::Overloaded("the index is behind: too many rows wait to be linked");
-        ctx.before(self.index(collection)?.tail_room()).await.map_err(full)?;
+        self.wait_for_tail(ctx, collection).await?;
 
         let partitions = self.view().partitions();
         let mut groups: BTreeMap<PartitionId, (Vec<usize>, Vec<Mutation>)> = BTreeMap::new();
@@ -62,16 +62,17 @@ impl Service {
         // of the permits and wait for the other.
         let total: usize = groups.values().map(|(_, m)| permits(m.iter().map(size).sum())).sum();
         let total = total.min(permits(self.parts.write_bytes));
-        let permit = Arc::clone(&self.write_permits).acquire_many_owned(u32::try_from(total).unwrap_or(u32::MAX));
+        let permit =
+            Arc::clone(&self.write_permits).acquire_many_owned(u32::try_from(total).unwrap_or(u32::MAX));
         let full = |_| ServiceError::Overloaded("too many bytes of writes are in flight");
-        let mut permit =
-            ctx.before(permit).await.map_err(full)?.map_err(|_| ServiceError::ShuttingDown)?;
+        let mut permit = ctx.before(permit).await.map_err(full)?.map_err(|_| ServiceError::ShuttingDown)?;
 
         let mut waiting = FuturesUnordered::new();
         for (partition, (positions, mutations)) in groups {
             let share = permits(mutations.iter().map(size).sum()).min(permit.num_permits());
             let Some(share) = permit.split(share) else { continue };
-            let operation = Operation { collection: collection.id, request_id: request_id.cloned(), mutations };
+            let operation =
+                Operation { collection: collection.id, request_id: request_id.cloned(), mutations };
             let durability = collection.config.durability;
             waiting.push(async move {
                 let outcome = self.write_one(ctx, partition, operation, durability, share).await;
@@ -83,6 +84,15 @@ impl Service {
             routed.push(one);
         }
         Ok(routed)
+    }
+
+    /// Slows writers down while too many rows wait for the graph. Gives up at half of the time left,
+    /// so that the client hears "overloaded, try again" and not that its deadline passed.
+    async fn wait_for_tail(&self, ctx: &RequestContext, collection: &Collection) -> Result<(), ServiceError> {
+        let index = self.index(collection)?;
+        let patience = ctx.deadline.saturating_duration_since(Instant::now()) / 2;
+        let full = |_| ServiceError::Overloaded("the index is behind: too many rows wait for its graph");
+        tokio::time::timeout(patience, index.tail_room()).await.map_err(full)
     }
 
     async fn write_one(

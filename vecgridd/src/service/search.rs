@@ -44,7 +44,8 @@ impl Service {
     ) -> Result<Vec<SearchAnswer>, ServiceError> {
         let started = Instant::now();
         if searches.is_empty() || searches.len() > MAX_SEARCHES {
-            let message = format!("a batch has 1 to {MAX_SEARCHES} searches, this one has {}", searches.len());
+            let message =
+                format!("a batch has 1 to {MAX_SEARCHES} searches, this one has {}", searches.len());
             return Err(Invalid::new("invalid_batch", "searches", message).into());
         }
         let mut checked = Vec::with_capacity(searches.len());

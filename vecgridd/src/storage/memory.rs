@@ -61,7 +61,9 @@ impl Engine for MemoryEngine {
         let mut next = inner.visible.clone();
         for write in &batch.writes {
             let name = match write {
-                Write::Put { family, .. } | Write::Delete { family, .. } | Write::DeleteRange { family, .. } => family,
+                Write::Put { family, .. }
+                | Write::Delete { family, .. }
+                | Write::DeleteRange { family, .. } => family,
             };
             let keys = next.get_mut(name).ok_or_else(|| StorageError::Io(format!("no family {name:?}")))?;
             match write {

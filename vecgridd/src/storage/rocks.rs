@@ -17,8 +17,9 @@ use std::{
 };
 
 use rocksdb::{
-    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    IteratorMode, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions, properties,
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRecoveryMode, IteratorMode, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
+    properties,
 };
 
 use super::engine::{Batch, Engine, Family, StorageError, Usage, Visit, Write};
@@ -65,7 +66,8 @@ impl RocksEngine {
         if path.join("CURRENT").exists() {
             names.extend(DB::list_cf(&db_options, path).map_err(io)?);
         }
-        let descriptors = names.into_iter().map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
+        let descriptors =
+            names.into_iter().map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
         let db = DB::open_cf_descriptors(&db_options, path, descriptors).map_err(io)?;
         Ok(Self { db, cache, partition_options, failed: AtomicBool::new(false) })
     }
@@ -104,7 +106,10 @@ fn db_options(budgets: RocksOptions) -> Options {
     options.create_missing_column_families(true);
     options.set_max_background_jobs(2);
     options.set_max_total_wal_size(512 << 20);
-    options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(budgets.memtable_bytes, false));
+    options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(
+        budgets.memtable_bytes,
+        false,
+    ));
     // 271 families would otherwise keep every table file open, above the usual limit of 1,024.
     options.set_max_open_files(512);
     options.set_keep_log_file_num(4);
@@ -137,7 +142,9 @@ impl Engine for RocksEngine {
             match write {
                 Write::Put { family, key, value } => native.put_cf(&self.handle(*family)?, key, value),
                 Write::Delete { family, key } => native.delete_cf(&self.handle(*family)?, key),
-                Write::DeleteRange { family, from, to } => native.delete_range_cf(&self.handle(*family)?, from, to),
+                Write::DeleteRange { family, from, to } => {
+                    native.delete_range_cf(&self.handle(*family)?, from, to)
+                }
             }
         }
         let mut options = WriteOptions::default();
@@ -170,8 +177,11 @@ impl Engine for RocksEngine {
     }
 
     fn create_partitions(&self, partitions: &[PartitionId]) -> Result<(), StorageError> {
-        let missing: Vec<String> =
-            partitions.iter().map(ToString::to_string).filter(|name| self.db.cf_handle(name).is_none()).collect();
+        let missing: Vec<String> = partitions
+            .iter()
+            .map(ToString::to_string)
+            .filter(|name| self.db.cf_handle(name).is_none())
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }

@@ -21,8 +21,7 @@ impl Invalid {
     /// The same refusal, seen from outside: `field` is put in front of the path.
     #[must_use]
     pub fn within(mut self, field: &str) -> Self {
-        self.field =
-            if self.field.is_empty() { field.to_owned() } else { format!("{field}/{}", self.field) };
+        self.field = if self.field.is_empty() { field.to_owned() } else { format!("{field}/{}", self.field) };
         self
     }
 }

@@ -28,8 +28,10 @@ impl Metadata {
         let mut this = Self { fields: Arc::new(map), json_bytes: 0 };
         this.json_bytes = this.to_json().len();
         if this.json_bytes > MAX_METADATA_BYTES {
-            let message =
-                format!("metadata has at most {MAX_METADATA_BYTES} bytes of JSON, this has {}", this.json_bytes);
+            let message = format!(
+                "metadata has at most {MAX_METADATA_BYTES} bytes of JSON, this has {}",
+                this.json_bytes
+            );
             return Err(Invalid::new("metadata_too_large", "metadata", message));
         }
         Ok(this)
@@ -43,8 +45,9 @@ impl Metadata {
         if json.is_empty() {
             return Ok(Self::default());
         }
-        let value = serde_json::from_str(json)
-            .map_err(|e| Invalid::new("invalid_metadata", "metadata", format!("metadata is not JSON: {e}")))?;
+        let value = serde_json::from_str(json).map_err(|e| {
+            Invalid::new("invalid_metadata", "metadata", format!("metadata is not JSON: {e}"))
+        })?;
         Self::new(value)
     }
 

@@ -20,7 +20,10 @@ pub use cluster::{ClusterView, Collection, Placement};
 pub use collection::{CollectionConfig, Durability, EngineKind, IndexOptions, Metric};
 pub use entry::{Entry, StoredEntry};
 pub use filter::Filter;
-pub use ids::{DEFAULT_PARTITIONS, MAX_PARTITIONS, CollectionId, CollectionName, EntryId, MemberId, PartitionId, RequestId};
+pub use ids::{
+    CollectionId, CollectionName, DEFAULT_PARTITIONS, EntryId, MAX_PARTITIONS, MemberId, PartitionId,
+    RequestId,
+};
 pub use invalid::Invalid;
 pub use metadata::Metadata;
 pub use mutation::{Mutation, MutationOutcome, Operation};

@@ -45,7 +45,11 @@ impl Query {
             return Err(Invalid::new("invalid_ef", "ef", format!("ef is 1 to {MAX_EF}, not {ef}")));
         }
         if self.max_distance.is_some_and(f32::is_nan) {
-            return Err(Invalid::new("invalid_max_distance", "max_distance", "max_distance must be a number"));
+            return Err(Invalid::new(
+                "invalid_max_distance",
+                "max_distance",
+                "max_distance must be a number",
+            ));
         }
         Ok(self)
     }

@@ -22,7 +22,8 @@ impl Vector {
     /// `zero_vector` for a vector of zeros under cosine.
     pub fn new(components: Vec<f32>, dimension: usize, metric: Metric) -> Result<Self, Invalid> {
         if components.len() != dimension {
-            let message = format!("the collection has dimension {dimension}, this vector has {}", components.len());
+            let message =
+                format!("the collection has dimension {dimension}, this vector has {}", components.len());
             return Err(Invalid::new("wrong_dimension", "vector", message));
         }
         if let Some(at) = components.iter().position(|x| !x.is_finite()) {
@@ -34,7 +35,11 @@ impl Vector {
             return Err(Invalid::new("invalid_vector", "vector", "the vector's length is above 1e18"));
         }
         if norm == 0.0 && metric == Metric::Cosine {
-            return Err(Invalid::new("zero_vector", "vector", "a vector of zeros has no direction: cosine is undefined"));
+            return Err(Invalid::new(
+                "zero_vector",
+                "vector",
+                "a vector of zeros has no direction: cosine is undefined",
+            ));
         }
         Ok(Self(components.into()))
     }

@@ -34,12 +34,12 @@ use crate::context::{Context, Global};
 
 const EXAMPLES: &str = "\
 Examples:
-  vecgrid status                                            is a daemon there, and what does it hold?
-  vecgrid create films --dimension 3                        make a collection
+  vecgrid status                                     is a daemon there, what does it hold?
+  vecgrid create films --dimension 3                 make a collection
   vecgrid put films alien --vector '[1, 0, 0]' --metadata '{\"year\": 1979}'
   vecgrid search films --vector '[0.9, 0.1, 0]' --filter '{\"year\": {\"$lt\": 1990}}'
-  vecgrid search films --like alien                         what is near to an entry?
-  vecgrid import films rows.parquet --create                load a file
+  vecgrid search films --like alien                  what is near to an entry?
+  vecgrid import films rows.parquet --create         load a file
 ";
 
 /// Talk to vecgridd, the vector search daemon beside your application.

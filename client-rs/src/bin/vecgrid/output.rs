@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use vecgrid_client::Entry;
 
 /// Fields that usually hold what a person wants to read, best first.
@@ -23,17 +23,26 @@ pub fn text(text: &str) -> io::Result<()> {
 }
 
 /// An entry as JSON, in the form that `import` reads.
-pub fn entry_json(entry: &Entry) -> Value {
-    let mut object = Map::new();
-    object.insert("id".into(), json!(entry.id));
-    if let Some(vector) = &entry.vector {
-        object.insert("vector".into(), json!(vector));
+///
+/// A struct and not a `Value`: that would turn each f32 into a double, with twice the digits.
+#[derive(Debug, Serialize)]
+pub struct EntryJson<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vector: Option<&'a [f32]>,
+    metadata: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+}
+
+/// [`EntryJson`] of an entry.
+pub fn entry_json(entry: &Entry) -> EntryJson<'_> {
+    EntryJson {
+        id: &entry.id,
+        vector: entry.vector.as_deref(),
+        metadata: &entry.metadata,
+        version: entry.version.map(|version| version.to_string()),
     }
-    object.insert("metadata".into(), entry.metadata.clone());
-    if let Some(version) = entry.version {
-        object.insert("version".into(), json!(version.to_string()));
-    }
-    Value::Object(object)
 }
 
 /// Columns under their heads. The last column takes the rest of a terminal's line.
@@ -142,6 +151,8 @@ pub fn bytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

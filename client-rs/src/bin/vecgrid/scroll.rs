@@ -1,6 +1,7 @@
 //! `vecgrid scroll`
 
 use clap::Args;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{context::Context, exit, inputs, output};
@@ -32,6 +33,12 @@ pub struct Scroll {
     include_vector: bool,
 }
 
+#[derive(Serialize)]
+struct PageJson<'a> {
+    entries: Vec<output::EntryJson<'a>>,
+    cursor: Option<String>,
+}
+
 impl Scroll {
     pub async fn run(self, context: &Context) -> anyhow::Result<u8> {
         let mut scroll = vecgrid_client::Scroll::new(&self.collection)
@@ -41,8 +48,8 @@ impl Scroll {
         scroll.filter = self.filter;
         let page = context.client().await?.scroll_page(&scroll).await?;
         if context.json() {
-            let entries: Vec<Value> = page.entries.iter().map(output::entry_json).collect();
-            output::json(&json!({"entries": entries, "cursor": page.cursor}))?;
+            let entries = page.entries.iter().map(output::entry_json).collect();
+            output::json(&PageJson { entries, cursor: page.cursor })?;
             return Ok(exit::OK);
         }
         let mut head = vec!["id", "metadata"];

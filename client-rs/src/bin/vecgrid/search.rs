@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
+use serde::Serialize;
 use serde_json::{Value, json};
-use vecgrid_client::{Client, SearchAnswer};
+use vecgrid_client::{Client, Coverage, Hit, SearchAnswer};
 
 use crate::{context::Context, exit, exit::Failure, inputs, inputs::VectorInput, output};
 
@@ -96,12 +97,17 @@ impl Search {
     }
 }
 
+/// As over REST. Not a `Value`, which would show each f32 with a double's digits.
+#[derive(Serialize)]
+struct AnswerJson<'a> {
+    hits: &'a [Hit],
+    coverage: Coverage,
+    took_us: u128,
+}
+
 fn print_json(answer: &SearchAnswer) -> std::io::Result<()> {
-    output::json(&json!({
-        "hits": answer.hits,
-        "coverage": answer.coverage,
-        "took_us": u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX),
-    }))
+    let SearchAnswer { hits, coverage, took, .. } = answer;
+    output::json(&AnswerJson { hits, coverage: *coverage, took_us: took.as_micros() })
 }
 
 fn print_table(answer: &SearchAnswer, with_vector: bool) -> std::io::Result<()> {
@@ -135,5 +141,6 @@ fn print_table(answer: &SearchAnswer, with_vector: bool) -> std::io::Result<()> 
 }
 
 fn footer(hits: usize, took: Duration) -> String {
-    format!("{hits} hits, {:.2} ms in the daemon", took.as_secs_f64() * 1e3)
+    let hits = if hits == 1 { "1 hit".to_owned() } else { format!("{hits} hits") };
+    format!("{hits}, {:.2} ms in the daemon", took.as_secs_f64() * 1e3)
 }

@@ -18,6 +18,7 @@ mod upsert;
 use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
+use prost::Message;
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 use tonic_health::pb::health_server;
 use vecgrid_proto::v1::{
@@ -25,7 +26,12 @@ use vecgrid_proto::v1::{
     vec_grid_server::{self, VecGrid, VecGridServer},
 };
 
-use super::{admission::Class, door::Door, guard::CallDeadline};
+use super::{
+    admission::Class,
+    door::Door,
+    error::{ApiError, DoorError},
+    guard::CallDeadline,
+};
 use crate::service::RequestContext;
 
 /// Answers of a stream, in order.
@@ -68,9 +74,8 @@ pub(super) fn classify(prefix: &str, method: &str) -> Option<(&'static str, Clas
 /// Only if the descriptors compiled into this binary were damaged.
 pub(super) fn router(door: &Arc<Door>) -> Result<axum::Router, tonic_reflection::server::Error> {
     let limit = door.limits.max_message_bytes;
-    let verbs = VecGridServer::new(Grpc { door: Arc::clone(door) })
-        .max_decoding_message_size(limit)
-        .max_encoding_message_size(limit);
+    // Answers are measured by `sized`, which can say why.
+    let verbs = VecGridServer::new(Grpc { door: Arc::clone(door) }).max_decoding_message_size(limit);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(vecgrid_proto::FILE_DESCRIPTOR_SET)
@@ -94,6 +99,12 @@ fn context<T>(door: &Door, request: &Request<T>) -> RequestContext {
 
 fn deadline<T>(door: &Door, request: &Request<T>) -> CallDeadline {
     request.extensions().get().copied().unwrap_or_else(|| CallDeadline::default_of(&door.limits))
+}
+
+/// An answer within the message limit.
+fn sized<M: Message>(door: &Door, answer: M) -> Result<M, ApiError> {
+    let limit = door.limits.max_message_bytes;
+    if answer.encoded_len() > limit { Err(DoorError::AnswerTooLarge { limit }.into()) } else { Ok(answer) }
 }
 
 #[tonic::async_trait]
@@ -197,8 +208,6 @@ impl VecGrid for Grpc {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
     use super::*;
 
     #[test]

@@ -15,5 +15,5 @@ pub(super) async fn scroll(
     let ctx = super::context(door, &request);
     let (collection, draft) = wire::scroll::draft(request.into_inner());
     let answer = door.service()?.scroll(&ctx, &collection, draft).await?;
-    Ok(Response::new(wire::scroll::answer(&answer)))
+    Ok(Response::new(super::sized(door, wire::scroll::answer(&answer))?))
 }

@@ -25,7 +25,7 @@ pub(super) async fn batch(
     let ctx = super::context(door, &request);
     let searches = wire::search::drafts(request.into_inner())?;
     let answers = door.service()?.search_batch(&ctx, searches).await?;
-    Ok(Response::new(wire::search::answers(&answers)))
+    Ok(Response::new(super::sized(door, wire::search::answers(&answers))?))
 }
 
 async fn search(
@@ -35,7 +35,7 @@ async fn search(
 ) -> Result<v1::SearchResponse, ApiError> {
     let (collection, query) = wire::search::draft(request)?;
     let answer = door.service()?.search(ctx, &collection, query).await?;
-    Ok(wire::search::answer(&answer))
+    super::sized(door, wire::search::answer(&answer))
 }
 
 /// One message of `SearchStream`.

@@ -8,7 +8,7 @@
 //! 6. is the service there; a place among reads or writes; room for the body's bytes (`body.rs`);
 //! 7. the handler, with the deadline and a catcher for panics.
 //!
-//! One function instead of a stack of layers: it reads from top to bottom and boxes nothing.
+//! One function instead of a stack of layers: it reads from top to bottom.
 
 mod body;
 mod browser;
@@ -19,6 +19,7 @@ mod observe;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
+    body::Body,
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -26,6 +27,7 @@ use axum::{
 use futures::FutureExt;
 use http::{HeaderName, HeaderValue, header};
 use tokio::time::timeout_at;
+use tonic::Status;
 
 pub(super) use browser::Browsers;
 pub(super) use call::{Api, Call};
@@ -35,7 +37,7 @@ pub(super) use observe::grpc_code_name;
 use super::{
     admission::Class,
     door::Door,
-    error::{ApiError, DoorError},
+    error::{ApiError, DoorError, completed},
 };
 use crate::service::Outcome;
 
@@ -67,6 +69,11 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
             Api::Http => error.into_response(),
         }
     });
+    if call.api == Api::Grpc
+        && let Some(status) = response.extensions().get::<Status>().and_then(completed)
+    {
+        response = status.into_http::<Body>();
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     observed.finish(&response);
     response

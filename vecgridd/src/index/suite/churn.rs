@@ -113,7 +113,7 @@ fn memory_comes_back_when_most_rows_are_deleted() {
 /// Every row is replaced in every batch, so each view must show one round, whole.
 #[test]
 fn searches_see_every_row_exactly_once_while_all_are_replaced() {
-    const ROWS: usize = 700;
+    const ROWS: usize = 1_500;
     for engine in ENGINES {
         let mut world = World::new(config(engine, Metric::Euclidean, 8));
         let mut numbers = Numbers(25);
@@ -148,7 +148,7 @@ fn searches_see_every_row_exactly_once_while_all_are_replaced() {
                     }
                 });
             }
-            for round in 1..60 {
+            for round in 1..40 {
                 replace_all(&mut world, round);
                 // Readers that panicked would never get here.
                 let patience = Instant::now() + Duration::from_secs(30);

@@ -19,7 +19,7 @@ pub fn limits() -> IndexLimits {
 }
 
 pub fn config(engine: EngineKind, metric: Metric, dimension: u32) -> CollectionConfig {
-    let index = IndexOptions { engine, m: 8, ef_construction: 80, ef: 32 };
+    let index = IndexOptions { engine, m: 16, ef_construction: 80, ef: 20 };
     let name = CollectionName::new("c").unwrap();
     CollectionConfig { name, dimension, metric, index, durability: Durability::Sync }.checked().unwrap()
 }

@@ -68,7 +68,9 @@ pub fn record(operation: &Operation, version: Version) -> LogRecord {
             vector: entry.vector.as_ref().map_or_else(Bytes::new, |v| to_bytes(v.as_slice())),
             metadata: entry.metadata.to_json(),
         },
-        Mutation::Delete(id) => LogMutation { id: id.as_str().to_owned(), delete: true, ..LogMutation::default() },
+        Mutation::Delete(id) => {
+            LogMutation { id: id.as_str().to_owned(), delete: true, ..LogMutation::default() }
+        }
     };
     LogRecord {
         epoch: version.epoch,

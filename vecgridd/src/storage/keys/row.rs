@@ -79,7 +79,8 @@ pub fn encode(entry: &Entry, version: Version) -> Vec<u8> {
 /// When the row is damaged.
 pub fn decode(id: EntryId, bytes: &[u8]) -> Result<StoredEntry, StorageError> {
     let row: Row = super::open("a row", bytes)?;
-    let metadata = Metadata::parse(&row.metadata).map_err(|e| StorageError::corrupt("a row's metadata", e))?;
+    let metadata =
+        Metadata::parse(&row.metadata).map_err(|e| StorageError::corrupt("a row's metadata", e))?;
     let vector = (!row.vector.is_empty()).then(|| Vector::stored(from_bytes(&row.vector)));
     let version = Version { epoch: row.epoch, sequence: row.sequence };
     Ok(StoredEntry { entry: Entry { id, vector, metadata }, version })

@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use vecgrid_client::{Entry, EntryError};
 
 use crate::{formats::Bad, output};
@@ -28,6 +29,15 @@ pub struct Rejects {
     count: u64,
     /// Why the file could not be written.
     failed: Option<std::io::Error>,
+}
+
+#[derive(Serialize)]
+struct RefusedJson<'a> {
+    row: u64,
+    code: &'a str,
+    error: &'a str,
+    outcome: &'static str,
+    entry: output::EntryJson<'a>,
 }
 
 impl Rejects {
@@ -65,10 +75,13 @@ impl Rejects {
     /// An entry that the daemon refused.
     pub fn refused(&mut self, error: &EntryError, entry: &Entry) {
         let row = self.row_of(error.index);
-        let line = json!({
-            "row": row, "code": error.code, "error": error.message, "outcome": error.outcome.as_str(),
-            "entry": output::entry_json(entry),
-        });
+        let line = RefusedJson {
+            row,
+            code: &error.code,
+            error: &error.message,
+            outcome: error.outcome.as_str(),
+            entry: output::entry_json(entry),
+        };
         self.add(row, &line, &error.message);
     }
 
@@ -95,7 +108,7 @@ impl Rejects {
         }
     }
 
-    fn add(&mut self, row: u64, line: &Value, reason: &str) {
+    fn add(&mut self, row: u64, line: &impl Serialize, reason: &str) {
         self.count += 1;
         if !self.quiet && self.count <= SHOWN {
             eprintln!("row {row}: {}", output::printable(reason));
@@ -105,13 +118,16 @@ impl Rejects {
         if let Some(file) = &mut self.file
             && self.failed.is_none()
         {
-            self.failed = writeln!(file, "{line}").err();
+            let written = serde_json::to_writer(&mut *file, line).map_err(std::io::Error::from);
+            self.failed = written.and_then(|()| file.write_all(b"\n")).err();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
