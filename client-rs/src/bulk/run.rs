@@ -34,6 +34,7 @@ where
         read: 0,
         pauses: Pauses::default(),
         setback: None,
+        obstacle: None,
         limits: None,
         bulk,
     };
@@ -58,6 +59,8 @@ struct Load<'a> {
     pauses: Pauses,
     /// Why the current round of repeats is needed.
     setback: Option<Error>,
+    /// The last of these since something was stored: the reason to give, when the load gives up.
+    obstacle: Option<Error>,
     /// When to give up; `None` while nothing is under way.
     limits: Option<Limits>,
 }
@@ -118,9 +121,7 @@ impl Load<'_> {
                         self.broke(error).await?;
                     }
                 },
-                () = until(end), if waits_for_answer => {
-                    return Err(Error::deadline(Effect::Write, silence(&self.bulk)));
-                }
+                () = until(end), if waits_for_answer => return Err(self.exhausted()),
                 entry = entries.next(), if wants_input => self.take(entry),
             }
         }
@@ -210,6 +211,7 @@ impl Load<'_> {
         if settled_as == Verdict::Done {
             self.pauses.reset();
             self.limits = Some(Limits::new(&self.bulk));
+            self.obstacle = None;
             self.progress();
         }
         let round_ended = self.window.settle(batch, settled_as);
@@ -234,6 +236,7 @@ impl Load<'_> {
     async fn pause(&mut self) -> Result<()> {
         // Halving needs no pause: the daemon has nothing to recover from.
         let Some(error) = self.setback.take() else { return Ok(()) };
+        self.obstacle = Some(error.clone());
         self.report.retries += 1;
         let pause = self.pauses.next(error.retry_after());
         if self.limits.is_some_and(|limits| Instant::now() + pause >= limits.end()) {
@@ -241,6 +244,16 @@ impl Load<'_> {
         }
         sleep(pause).await;
         Ok(())
+    }
+
+    /// Why the load gives up although batches are in flight: what they do is not known.
+    fn exhausted(&mut self) -> Error {
+        match (self.limits, self.obstacle.take()) {
+            (Some(limits), Some(error)) if limits.fruitless_until <= limits.silent_until => {
+                error.into_unknown()
+            }
+            _ => Error::deadline(Effect::Write, silence(&self.bulk)),
+        }
     }
 
     fn stored(&mut self, batch: &Batch, response: pb::UpsertResponse) {

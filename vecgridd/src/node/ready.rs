@@ -34,7 +34,13 @@ pub fn forget_port_file(config: &Config) {
 /// Requests are taken from now on.
 pub fn tell(config: &Config, addresses: &Addresses) -> anyhow::Result<()> {
     let Addresses { api, socket, admin } = addresses;
-    tracing::info!(%api, ?socket, ?admin, "ready");
+    let shown = |address: Option<String>| address.unwrap_or_else(|| "none".to_owned());
+    tracing::info!(
+        %api,
+        socket = shown(socket.as_ref().map(|path| path.display().to_string())),
+        admin = shown(admin.map(|address| address.to_string())),
+        "ready"
+    );
     if let Some(path) = &config.port_file {
         let ports = serde_json::json!({
             "api": api.to_string(),

@@ -16,7 +16,7 @@ impl Service {
     ) -> Result<u64, ServiceError> {
         let collection = self.collection(collection)?;
         let filter = filter.map(|filter| filter.check()).transpose()?;
-        let index = self.index(&collection)?;
+        let Some(index) = self.index(&collection) else { return Ok(0) };
         let all = PartitionSet::all(self.view().partitions());
         self.compute(ctx, move |_| Ok(index.view().count(filter.as_ref(), &all))).await
     }

@@ -33,7 +33,7 @@ impl Service {
             }
             DeleteDraft::Filter(filter) => {
                 let filter = filter.check()?;
-                let index = self.index(&collection)?;
+                let Some(index) = self.index(&collection) else { return Ok(0) };
                 let all = PartitionSet::all(self.view().partitions());
                 let matching = move |_: &_| Ok(index.view().matching(Some(&filter), &all));
                 let ids: Vec<EntryId> =

@@ -111,9 +111,10 @@ impl Service {
         self.view().collection(&name).cloned().ok_or(ServiceError::CollectionNotFound(name))
     }
 
-    fn index(&self, collection: &Collection) -> Result<Arc<CollectionIndex>, ServiceError> {
-        let index = self.parts.indexes.get_or_create(collection.id, &collection.config);
-        index.map_err(|e| ServiceError::Internal(e.to_string()))
+    /// The index of a collection; `None` before its first write, when it is empty. Only the applier
+    /// makes indexes, so a late reader cannot bring back that of a dropped collection.
+    fn index(&self, collection: &Collection) -> Option<Arc<CollectionIndex>> {
+        self.parts.indexes.get(collection.id)
     }
 
     /// Runs a computation on the CPU pool.

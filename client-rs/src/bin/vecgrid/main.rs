@@ -94,33 +94,34 @@ fn main() -> ExitCode {
 }
 
 async fn run(verb: Verb, context: Context) -> anyhow::Result<u8> {
-    let work = async {
-        match verb {
-            Verb::Status(verb) => verb.run(&context).await,
-            Verb::Create(verb) => verb.run(&context).await,
-            Verb::List(verb) => verb.run(&context).await,
-            Verb::Info(verb) => verb.run(&context).await,
-            Verb::Drop(verb) => verb.run(&context).await,
-            Verb::Put(verb) => verb.run(&context).await,
-            Verb::Get(verb) => verb.run(&context).await,
-            Verb::Delete(verb) => verb.run(&context).await,
-            Verb::Search(verb) => verb.run(&context).await,
-            Verb::Count(verb) => verb.run(&context).await,
-            Verb::Scroll(verb) => verb.run(&context).await,
-            // It ends in order on the first Ctrl-C, by itself.
-            Verb::Import(verb) => return verb.run(&context).await,
-            Verb::Export(verb) => verb.run(&context).await,
-            Verb::Bench(verb) => verb.run(&context).await,
-            Verb::Completion(verb) => verb.run(&mut Arguments::command()),
-        }
-    };
-    let interruptible = async {
-        tokio::select! {
-            result = Box::pin(work) => result,
-            _ = tokio::signal::ctrl_c() => Err(exit::Failure::interrupted().into()),
-        }
-    };
-    interruptible.await
+    // It ends in order on the first Ctrl-C, by itself.
+    if let Verb::Import(verb) = verb {
+        return verb.run(&context).await;
+    }
+    tokio::select! {
+        result = Box::pin(dispatch(verb, &context)) => result,
+        _ = tokio::signal::ctrl_c() => Err(exit::Failure::interrupted().into()),
+    }
+}
+
+async fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<u8> {
+    match verb {
+        Verb::Status(verb) => verb.run(context).await,
+        Verb::Create(verb) => verb.run(context).await,
+        Verb::List(verb) => verb.run(context).await,
+        Verb::Info(verb) => verb.run(context).await,
+        Verb::Drop(verb) => verb.run(context).await,
+        Verb::Put(verb) => verb.run(context).await,
+        Verb::Get(verb) => verb.run(context).await,
+        Verb::Delete(verb) => verb.run(context).await,
+        Verb::Search(verb) => verb.run(context).await,
+        Verb::Count(verb) => verb.run(context).await,
+        Verb::Scroll(verb) => verb.run(context).await,
+        Verb::Import(verb) => verb.run(context).await,
+        Verb::Export(verb) => verb.run(context).await,
+        Verb::Bench(verb) => verb.run(context).await,
+        Verb::Completion(verb) => verb.run(&mut Arguments::command()),
+    }
 }
 
 #[cfg(test)]

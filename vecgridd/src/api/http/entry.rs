@@ -1,6 +1,6 @@
 //! Entries in JSON.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -16,7 +16,7 @@ pub(super) struct EntryInput {
     /// Any non-empty UTF-8, at most 512 bytes.
     id: String,
     /// As many numbers as the collection's dimension; absent for an entry of metadata only.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "maybe_components")]
     vector: Option<Vec<f32>>,
     /// A JSON object of at most 1 MiB.
     #[serde(default)]
@@ -35,7 +35,7 @@ impl EntryInput {
 #[serde(deny_unknown_fields)]
 pub(super) struct EntryContent {
     /// As many numbers as the collection's dimension; absent for an entry of metadata only.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "maybe_components")]
     vector: Option<Vec<f32>>,
     /// A JSON object of at most 1 MiB.
     #[serde(default)]
@@ -51,6 +51,18 @@ impl EntryContent {
 
 fn metadata(value: Option<Value>) -> MetadataDraft {
     value.map_or(MetadataDraft::None, MetadataDraft::Value)
+}
+
+/// Numbers of a vector. Read as `f64`: a number that JSON can hold and an `f32` cannot becomes an
+/// infinity, which the rules for vectors refuse by its place; the parser alone would call the whole
+/// body broken.
+pub(super) fn components<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<f32>, D::Error> {
+    Ok(Vec::<f64>::deserialize(input)?.into_iter().map(|x| x as f32).collect())
+}
+
+fn maybe_components<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Vec<f32>>, D::Error> {
+    Option::<Vec<f64>>::deserialize(input)
+        .map(|numbers| numbers.map(|numbers| numbers.into_iter().map(|x| x as f32).collect()))
 }
 
 /// What an answer carries of each entry or hit.

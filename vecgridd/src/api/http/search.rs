@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::{
     answer,
     body::JsonBody,
-    entry::{Include, default_include},
+    entry::{Include, components, default_include},
     extract::{CollectionPath, Context},
     problem::Problem,
 };
@@ -30,6 +30,7 @@ fn default_k() -> usize {
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchInput {
     /// As many numbers as the collection's dimension.
+    #[serde(deserialize_with = "components")]
     vector: Vec<f32>,
     /// How many hits, 1 to 10,000.
     #[serde(default = "default_k")]

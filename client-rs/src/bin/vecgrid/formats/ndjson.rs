@@ -136,7 +136,8 @@ impl<W: Write> NdjsonWriter<W> {
 impl<W: Write + Send> Writer for NdjsonWriter<W> {
     fn write(&mut self, mut entry: Entry) -> Result<()> {
         entry.version = None;
-        serde_json::to_writer(&mut self.out, &output::entry_json(&entry))?;
+        // As an I/O error, so that a pipe that nobody reads any more is told from a real one.
+        serde_json::to_writer(&mut self.out, &output::entry_json(&entry)).map_err(std::io::Error::from)?;
         self.out.write_all(b"\n")?;
         Ok(())
     }
@@ -194,7 +195,7 @@ mod tests {
         // Every exponent of f32, with awkward mantissas; then doubles that lazy parsers round.
         let mut vector: Vec<f32> = Vec::new();
         let mut bits: u32 = 1;
-        while vector.len() < 200_000 {
+        while vector.len() < 20_000 {
             bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             vector.extend(Some(f32::from_bits(bits)).filter(|x| x.is_finite()));
         }

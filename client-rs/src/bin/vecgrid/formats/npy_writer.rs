@@ -53,7 +53,7 @@ impl<W: Write + Seek + Send, L: Write + Send> Writer for NpyWriter<W, L> {
         }
         let row: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.array.write_all(&row)?;
-        serde_json::to_writer(&mut self.lines, &fields)?;
+        serde_json::to_writer(&mut self.lines, &fields).map_err(std::io::Error::from)?;
         self.lines.write_all(b"\n")?;
         self.rows += 1;
         Ok(())
