@@ -248,8 +248,3 @@ def test_the_grid_describes_itself(client: vecgrid.Client) -> None:
     assert [member.id for member in status.members] == [status.member]
     assert sorted(p.partition for p in status.partitions) == list(range(8))
     assert all(p.primary == status.member and status.member in p.in_sync for p in status.partitions)
-
-
-def test_a_deadline_is_kept(client: vecgrid.Client, filled: Filled) -> None:
-    with pytest.raises(vecgrid.DeadlineExceeded):
-        client.search(filled.name, filled.vectors[0], timeout=1e-6)
