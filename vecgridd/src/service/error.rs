@@ -55,7 +55,7 @@ pub enum ServiceError {
     #[error("{}", describe(.0))]
     Invalid(Vec<Invalid>),
     /// No collection of that name.
-    #[error("there is no collection `{0}`: create it with PUT /v1/collections/{0}")]
+    #[error("there is no collection `{0}`: create it first (PUT /v1/collections/{0}, CreateCollection)")]
     CollectionNotFound(CollectionName),
     /// No entry of that id.
     #[error("the collection has no entry of this id")]

@@ -4,7 +4,7 @@
 
 use vecgrid_client::{CollectionConfig, Entry, Metric};
 
-use crate::formats::Bad;
+use crate::{formats::Bad, output};
 
 const MAX_ID_BYTES: usize = 512;
 
@@ -23,7 +23,10 @@ impl Check {
     pub fn entry(&self, entry: Entry) -> Result<Entry, Bad> {
         match self.problem(&entry) {
             None => Ok(entry),
-            Some(reason) => Err(Bad { reason, text: entry.id }),
+            Some(reason) => {
+                let text = serde_json::to_string(&output::entry_json(&entry)).unwrap_or(entry.id);
+                Err(Bad { reason, text })
+            }
         }
     }
 
