@@ -1,9 +1,13 @@
 //! What every engine must pass.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
-use super::{Batch, Engine, Family, MemoryEngine, RocksEngine, RocksOptions, keys};
-use crate::types::PartitionId;
+use tokio::sync::oneshot;
+
+use super::{
+    Append, Batch, Engine, Family, FsyncObserver, LogWriter, MemoryEngine, RocksEngine, RocksOptions, keys,
+};
+use crate::types::{Durability, PartitionId};
 
 const P0: Family = Family::Partition(PartitionId(0));
 
@@ -114,4 +118,32 @@ fn a_flipped_bit_in_a_record_is_found() {
 fn ranges_cover_exactly_a_prefix() {
     assert_eq!(keys::range_of(&[1, 2]), (vec![1, 2], vec![1, 3]));
     assert_eq!(keys::range_of(&[1, 255]), (vec![1, 255], vec![2]));
+}
+
+struct Silent;
+
+impl FsyncObserver for Silent {
+    fn committed(&self, _: usize, _: Option<Duration>) {}
+    fn failed(&self, _: &str) {}
+}
+
+#[tokio::test]
+async fn an_acknowledged_record_is_durable_and_after_a_failed_fsync_none_is() {
+    let engine = Arc::new(MemoryEngine::default());
+    let (log, thread) = LogWriter::start(Arc::clone(&engine) as Arc<dyn Engine>, 8, Silent).unwrap();
+    let write = async |sequence| {
+        let (done, durable) = oneshot::channel();
+        let (partition, durability) = (PartitionId(0), Durability::Sync);
+        assert!(log.append(Append { partition, sequence, record: vec![1], durability, done }).await);
+        durable.await.unwrap()
+    };
+    assert_eq!(write(1).await, Ok(()));
+    engine.fail_syncs();
+    assert!(write(2).await.is_err());
+    assert!(write(3).await.is_err(), "a failure is for good");
+    engine.crash();
+    let (from, to) = keys::log::range(PartitionId(0), 0, u64::MAX);
+    assert_eq!(keys_in(&*engine, Family::Oplog, &from, &to), [keys::log::key(PartitionId(0), 1)]);
+    drop(log);
+    thread.join().unwrap();
 }
