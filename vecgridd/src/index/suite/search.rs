@@ -40,7 +40,7 @@ fn a_search_finds_nearly_all_near_rows() {
             let query = world.query(Numbers(5).vector(24), 10);
             assert_eq!(world.index.view().is_walked(&query, &all()), engine == EngineKind::HnswRs);
             let recall = world.recall(100, 10);
-            assert!(recall >= 0.9, "{engine:?} {metric:?}: {recall}");
+            assert!(recall >= 0.93, "{engine:?} {metric:?}: {recall}");
             let stats = world.index.stats();
             assert_eq!(stats.tail, 0);
             assert_eq!(stats.indexed, if engine == EngineKind::HnswRs { 6_000 } else { 0 });
@@ -53,9 +53,9 @@ fn a_search_finds_nearly_all_near_rows() {
 fn rows_are_found_before_and_while_the_graph_is_built() {
     for engine in ENGINES {
         let world = World::filled(config(engine, Metric::Cosine, 16), 3_000, 4);
-        assert!(world.recall(30, 10) >= 0.9);
+        assert!(world.recall(30, 10) >= 0.93);
         assert!(world.index.wait_built());
-        assert!(world.recall(30, 10) >= 0.9);
+        assert!(world.recall(30, 10) >= 0.93);
     }
 }
 
@@ -82,20 +82,19 @@ fn every_selectivity_brings_min_of_k_and_matches() {
         assert!(world.index.wait_built());
         let view = world.index.view();
         let mut numbers = Numbers(8);
-        let (mut walked, mut recalls) = (0, Vec::new());
+        let mut walked = 0;
         for below in [0, 1, 5, 9, 10, 11, 50, 200, 500, 1_000, 2_500, 3_500, 4_500, 4_990, 4_999, 5_000] {
             for k in [1, 10, 100] {
                 let mut query = world.query(numbers.vector(12), k);
                 query.filter = filter(json!({"n": {"$lt": below}}));
-                recalls.push(world.search(&view, &query, &all()));
+                let recall = world.search(&view, &query, &all());
+                assert!(recall >= 0.8, "{engine:?} {below} {k}: {recall}");
                 walked += usize::from(view.is_walked(&query, &all()));
                 query.exact = true;
                 world.search(&view, &query, &all());
             }
             world.check(filter(json!({"n": {"$gte": below}})), &all());
         }
-        let recall = recalls.iter().sum::<f64>() / recalls.len() as f64;
-        assert!(recall >= 0.93, "{engine:?}: {recall}");
         assert_eq!(walked > 0, engine == EngineKind::HnswRs, "some of these must have walked");
     }
 }
@@ -110,9 +109,9 @@ fn an_answer_set_restricts_like_a_filter() {
         for set in sets {
             let set: PartitionSet = set.iter().map(|p| PartitionId(*p)).collect();
             let mut query = world.query(numbers.vector(12), 20);
-            assert!(world.search(&world.index.view(), &query, &set) >= 0.5);
+            assert!(world.search(&world.index.view(), &query, &set) >= 0.8);
             query.filter = filter(json!({"n": {"$gte": 1_500}}));
-            assert!(world.search(&world.index.view(), &query, &set) >= 0.5);
+            assert!(world.search(&world.index.view(), &query, &set) >= 0.8);
             world.check(None, &set);
         }
         world.drop_partition(PartitionId(3));
