@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 import vecgrid
 
-from .conftest import COUNT, DIMENSION, Filled
+from .conftest import COUNT, DIMENSION, Daemon, Filled
 
 
 def test_a_collection_from_creation_to_end(client: vecgrid.Client) -> None:
@@ -248,3 +250,15 @@ def test_the_grid_describes_itself(client: vecgrid.Client) -> None:
     assert [member.id for member in status.members] == [status.member]
     assert sorted(p.partition for p in status.partitions) == list(range(8))
     assert all(p.primary == status.member and status.member in p.in_sync for p in status.partitions)
+
+
+def test_a_deadline_is_kept(client: vecgrid.Client, daemon: Daemon, filled: Filled) -> None:
+    client.search(filled.name, filled.vectors[0])  # connected: only the answer can be late
+    # A stopped daemon cannot answer in time, however fast the machine is.
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(vecgrid.DeadlineExceeded):
+            client.search(filled.name, filled.vectors[0], timeout=0.2)
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    assert client.search(filled.name, filled.vectors[0]).hits
