@@ -125,7 +125,7 @@ class IndexOptions:
     """How a collection is indexed. 0 and ``""`` stand for the daemon's defaults."""
 
     engine: str = ""
-    """``hnsw_rs`` or ``flat``."""
+    """``native``, ``hnsw_rs`` or ``flat``."""
     m: int = 0
     """Links per node, 4 to 64."""
     ef_construction: int = 0

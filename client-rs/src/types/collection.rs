@@ -68,7 +68,7 @@ words!(Durability, "a durability", "sync" => Sync, "interval" => Interval, "none
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct IndexOptions {
-    /// `hnsw_rs` or `flat`.
+    /// `native`, `hnsw_rs` or `flat`.
     pub engine: String,
     /// Links per node, 4 to 64.
     pub m: u32,
@@ -103,7 +103,7 @@ pub struct CollectionConfig {
 }
 
 impl CollectionConfig {
-    /// A collection with the daemon's defaults: cosine, `hnsw_rs`, acknowledged after fsync.
+    /// A collection with the daemon's defaults: cosine, `native`, acknowledged after fsync.
     pub fn new(name: impl Into<String>, dimension: u32) -> Self {
         Self { name: name.into(), dimension, ..Self::default() }
     }

@@ -5,15 +5,16 @@
 //!
 //! - inserts from one builder thread, each slot once, only rows with a vector;
 //! - walks from many threads, also while slots are inserted;
-//! - drops ineligible slots, computes distances again, and scans what the graph does not have yet.
+//! - drops ineligible slots, computes the distances of the nearest again, and scans what the graph does
+//!   not have yet.
 //!
 //! So an engine may be approximate, may miss slots and may return dead ones, and the answers are
 //! still complete; it only must not return a slot twice. It may fail: then its graph is thrown
 //! away and built again, and searches scan.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
-use super::{distance::Measure, hnsw_rs::HnswRs};
+use super::{distance::Measure, hnsw_rs::HnswRs, native::Native};
 use crate::types::{CollectionConfig, EngineKind};
 
 /// A graph over slots.
@@ -21,14 +22,51 @@ pub(super) trait Engine: Send + Sync {
     /// Inserts vectors, in the form of [`Measure::prepare`].
     fn insert(&self, rows: Vec<(u32, Vec<f32>)>) -> Result<(), EngineError>;
 
-    /// About the nearest `k` slots, nearest first, with their [`Measure::rank`]; `ef` is the breadth.
-    fn walk(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<(u32, f32)>, EngineError>;
+    /// About the nearest `ef` slots; only eligible ones, if the engine [`walks_filtered`] and is given
+    /// a bit per slot.
+    ///
+    /// [`walks_filtered`]: Self::walks_filtered
+    fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError>;
+
+    /// Whether a walk looks at eligibility.
+    fn walks_filtered(&self) -> bool {
+        false
+    }
+
+    /// Rows that an exact scan reads while a walk goes one wider.
+    fn rows_per_step(&self, filtered: bool) -> f64;
+
+    /// All rows so far are in: time for what is better done once than per row.
+    fn settle(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// Slots in the graph, dead ones included.
     fn len(&self) -> usize;
 
     /// Memory, estimated.
     fn bytes(&self) -> u64;
+}
+
+/// What a walk brought.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Walked {
+    /// Slots, nearest first, with ranks in the order of their distances.
+    pub near: Vec<(u32, f32)>,
+    /// Two ranks that differ by less may be in the wrong order.
+    pub slack: f32,
+    pub work: Work,
+}
+
+/// What a walk did, as far as the engine knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Work {
+    /// Points whose links were read.
+    pub expanded: u32,
+    /// Points whose code was compared.
+    pub estimated: u32,
+    /// Points that were ranked.
+    pub ranked: u32,
 }
 
 /// Why a graph is of no use any more.
@@ -38,17 +76,31 @@ pub(super) enum EngineError {
     Panicked(String),
     #[error("the engine made no progress for {0} seconds")]
     Stalled(u64),
+    #[error("a graph holds {0} slots")]
+    Full(u32),
+    #[error("no memory for the graph: {0}")]
+    Memory(String),
     #[error("no threads for the engine: {0}")]
     Threads(String),
     #[error("the graph is broken since an earlier failure")]
     Broken,
 }
 
+impl EngineError {
+    /// From what a panic left.
+    pub fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::Panicked(text.unwrap_or_else(|| "no message".to_owned()))
+    }
+}
+
 /// What an engine is made from.
 #[derive(Clone)]
 pub(super) struct EngineOptions {
     pub measure: Measure,
-    pub dimension: usize,
+    /// About the mean of the vectors, in the form of [`Measure::prepare`]; as long as they are.
+    pub centre: Vec<f32>,
     pub m: usize,
     pub ef_construction: usize,
     /// Threads that insert.
@@ -64,6 +116,7 @@ pub(super) type MakeEngine = fn(&EngineOptions) -> Result<Arc<dyn Engine>, Engin
 pub(super) fn engine_of(config: &CollectionConfig) -> Option<MakeEngine> {
     match config.index.engine {
         EngineKind::Flat => None,
+        EngineKind::Native => Some(|options| Ok(Arc::new(Native::new(options)))),
         EngineKind::HnswRs => Some(|options| Ok(Arc::new(HnswRs::new(options)?))),
     }
 }

@@ -39,7 +39,6 @@
 //! Euclidean, since a walk takes one hop per upper layer and may come down in the wrong cluster.
 
 use std::{
-    any::Any,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -56,7 +55,7 @@ use rayon::ThreadPool;
 
 use super::{
     distance::Measure,
-    engine::{Engine, EngineError, EngineOptions},
+    engine::{Engine, EngineError, EngineOptions, Walked},
 };
 
 /// Points that one thread inserts first.
@@ -87,6 +86,7 @@ pub(super) struct HnswRs {
     /// A failed insert leaves a graph that nobody should enter.
     broken: AtomicBool,
     bytes_per_point: u64,
+    m: usize,
 }
 
 impl HnswRs {
@@ -102,13 +102,14 @@ impl HnswRs {
         // Each edge is an `Arc` of 48 bytes and its pointer, in lists with room to spare; each point
         // has a list for each of 16 layers. 3,453 bytes were measured at m = 16 with 128 floats.
         let links = 2 * options.m * 72 + 640;
-        let bytes_per_point = (links + options.dimension * size_of::<f32>()) as u64;
+        let bytes_per_point = (links + options.centre.len() * size_of::<f32>()) as u64;
         Ok(Self {
             graph: Some(Arc::new(graph)),
             pool,
             threads,
             broken: AtomicBool::new(false),
             bytes_per_point,
+            m: options.m,
         })
     }
 
@@ -131,7 +132,7 @@ impl HnswRs {
             self.pool.spawn(move || {
                 let result = catch_unwind(AssertUnwindSafe(|| job.work())).map_err(|panic| {
                     job.next.store(job.end, Relaxed);
-                    EngineError::Panicked(text(&*panic))
+                    EngineError::panicked(&*panic)
                 });
                 drop(job);
                 // Nobody listens any more when the graph was given up.
@@ -172,12 +173,20 @@ impl Engine for HnswRs {
         inserted
     }
 
-    fn walk(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<(u32, f32)>, EngineError> {
+    fn walk(&self, query: &[f32], ef: usize, _: Option<&[u64]>) -> Result<Walked, EngineError> {
         let graph = self.graph()?;
-        let found = catch_unwind(AssertUnwindSafe(|| graph.search(query, k, ef)))
-            .map_err(|panic| EngineError::Panicked(text(&*panic)))?;
+        let found = catch_unwind(AssertUnwindSafe(|| graph.search(query, ef, ef)))
+            .map_err(|panic| EngineError::panicked(&*panic))?;
         // Ids are slots, which were `u32` when they went in.
-        Ok(found.into_iter().map(|near| (near.d_id as u32, near.distance)).collect())
+        let near = found.into_iter().map(|near| (near.d_id as u32, near.distance)).collect();
+        // Ranks are of full precision, but equal distances need not be in the order of ids.
+        Ok(Walked { near, ..Walked::default() })
+    }
+
+    fn rows_per_step(&self, _: bool) -> f64 {
+        // Measured on 20,000 rows of 384 floats, on a busy machine with AVX2, per link of a point: 475 ns
+        // against 156 ns, so 3; a bit more leans to the exact side.
+        4.0 * self.m as f64
     }
 
     fn len(&self) -> usize {
@@ -219,11 +228,6 @@ impl Job {
     }
 }
 
-fn text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,7 +237,7 @@ mod tests {
         let measure = Measure::new(metric);
         HnswRs::new(&EngineOptions {
             measure,
-            dimension: 2,
+            centre: vec![0.0; 2],
             m: 8,
             ef_construction: 64,
             threads,
@@ -248,7 +252,7 @@ mod tests {
 
     #[test]
     fn an_empty_graph_finds_nothing() {
-        assert_eq!(engine(1, Metric::Euclidean).walk(&[1.0, 1.0], 3, 10).unwrap(), []);
+        assert_eq!(engine(1, Metric::Euclidean).walk(&[1.0, 1.0], 10, None).unwrap().near, []);
     }
 
     #[test]
@@ -260,9 +264,9 @@ mod tests {
             assert_eq!(engine.len(), 2_000);
             assert!(engine.bytes() > 2_000 * 8);
             for target in (0..2_000).step_by(50) {
-                let near = engine.walk(&[target as f32, 1.0], 3, 64).unwrap();
+                let near = engine.walk(&[target as f32, 1.0], 64, None).unwrap().near;
                 assert_eq!(near[0], (target, 0.0), "{threads} threads");
-                assert_eq!(near.len(), 3);
+                assert_eq!(near.len(), 64);
             }
         }
     }
@@ -272,11 +276,11 @@ mod tests {
         let engine = engine(2, Metric::Euclidean);
         engine.insert(points(0..300)).unwrap();
         // A vector of another length trips an assertion of the kernel.
-        let walk = engine.walk(&[1.0], 1, 10).unwrap_err();
+        let walk = engine.walk(&[1.0], 10, None).unwrap_err();
         assert!(matches!(&walk, EngineError::Panicked(why) if why.contains("equal length")), "{walk}");
-        assert!(engine.walk(&[1.0, 1.0], 1, 10).is_ok(), "a failed walk breaks nothing");
+        assert!(engine.walk(&[1.0, 1.0], 10, None).is_ok(), "a failed walk breaks nothing");
         let insert = engine.insert(vec![(300, vec![1.0])]).unwrap_err();
         assert!(matches!(insert, EngineError::Panicked(_)), "{insert}");
-        assert!(matches!(engine.walk(&[1.0, 1.0], 1, 10), Err(EngineError::Broken)));
+        assert!(matches!(engine.walk(&[1.0, 1.0], 10, None), Err(EngineError::Broken)));
     }
 }

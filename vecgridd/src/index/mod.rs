@@ -26,8 +26,8 @@
 //! everything eligible. A row's partition is one more thing that a search checks, so the number of
 //! partitions costs nothing.
 //!
-//! Engines: `flat` has no graph, every search scans; `hnsw_rs` is the crate of that name. Our own
-//! engine gets its room, `index/native/`, in the next issue.
+//! Engines: `native` is ours, and the default; `hnsw_rs` is the crate of that name; `flat` has no graph,
+//! every search scans.
 //!
 //! What it leaves out, for now: filters are evaluated row by row in every search that has one
 //! (indexed fields come later); the index lives in memory only and is filled from the row store at
@@ -41,6 +41,7 @@ mod distance;
 mod engine;
 mod error;
 mod hnsw_rs;
+mod native;
 mod owner;
 mod partition_set;
 mod plan;

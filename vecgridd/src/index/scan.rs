@@ -69,6 +69,11 @@ impl<'a> Eligible<'a> {
         self.bits.is_none()
     }
 
+    /// A bit per slot of the view, when something is restricted.
+    pub fn words(&self) -> Option<&[u64]> {
+        self.bits.as_deref()
+    }
+
     fn chunk_bits(&self, index: usize) -> u64 {
         match &self.bits {
             Some(bits) => bits[index],

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     distance::Measure,
-    engine::Engine,
+    engine::{Engine, Walked},
     error::IndexError,
     partition_set::PartitionSet,
     plan::{Plan, Situation},
@@ -123,33 +123,53 @@ impl View {
         } else {
             (eligible.count_below(linked.until), eligible.count())
         };
+        let filtered = eligible.words().filter(|_| linked.engine.walks_filtered());
         let plan = Plan::choose(Situation {
             k: query.k,
             ef: query.ef.unwrap_or(self.shape.ef),
-            m: self.shape.m,
-            points: linked.engine.len(),
+            rows_per_step: linked.engine.rows_per_step(filtered.is_some()),
+            points: if filtered.is_some() { eligible_points } else { linked.engine.len() },
             eligible_points,
         });
         let Plan::Walk { ef } = plan else { return None };
-        // All that the walk saw, not only k: some are ineligible, and ties are broken here.
-        let near = match linked.engine.walk(vector, ef, ef) {
-            Ok(near) => near,
+        let walked = match linked.engine.walk(vector, ef, filtered) {
+            Ok(walked) => walked,
             Err(error) => {
                 tracing::debug!(%error, "the graph cannot be walked: this search scans");
                 return None;
             }
         };
         let mut top = TopK::new(query.k);
-        for (slot, _) in near {
-            if slot < linked.until
-                && eligible.contains(slot)
-                && let Some(row) = self.rows.vector(slot)
-            {
-                top.offer(self.shape.measure.distance(vector, row), &self.rows.row(slot).id, slot);
-            }
-        }
+        self.rerank(linked, &walked, query.k, vector, eligible, &mut top);
         eligible.scan(self.shape.measure, self.shape.dimension, vector, linked.until, &mut top);
         (top.len() >= query.k.min(matches)).then_some(top)
+    }
+
+    /// Offers the nearest of what a walk found, with their exact distances: those that rounding may
+    /// have put behind the first `k`, too.
+    fn rerank<'a>(
+        &'a self,
+        linked: &Linked,
+        walked: &Walked,
+        k: usize,
+        vector: &[f32],
+        eligible: &Eligible<'a>,
+        top: &mut TopK<'a>,
+    ) {
+        // The graph may have points that this view scans.
+        let ours = walked.near.iter().filter(|(slot, _)| *slot < linked.until && eligible.contains(*slot));
+        let mut bound = f32::INFINITY;
+        for (at, (slot, rank)) in ours.enumerate() {
+            if *rank > bound {
+                return;
+            }
+            if at + 1 == k {
+                bound = rank + walked.slack;
+            }
+            if let Some(row) = self.rows.vector(*slot) {
+                top.offer(self.shape.measure.distance(vector, row), &self.rows.row(*slot).id, *slot);
+            }
+        }
     }
 
     /// Whether a search would be answered by the graph.

@@ -36,8 +36,11 @@ pub enum EngineKind {
     /// Exact scan, always.
     #[serde(rename = "flat")]
     Flat,
-    /// The `hnsw_rs` crate.
+    /// Our own graph, walked on compressed vectors.
     #[default]
+    #[serde(rename = "native")]
+    Native,
+    /// The `hnsw_rs` crate.
     #[serde(rename = "hnsw_rs")]
     HnswRs,
 }

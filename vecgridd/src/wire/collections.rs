@@ -71,10 +71,11 @@ fn index(options: v1::IndexOptions) -> Result<IndexOptions, Invalid> {
     Ok(IndexOptions {
         engine: match options.engine.as_str() {
             "" => default.engine,
+            "native" => EngineKind::Native,
             "hnsw_rs" => EngineKind::HnswRs,
             "flat" => EngineKind::Flat,
             other => {
-                let message = format!("an engine is `hnsw_rs` or `flat`, not `{other}`");
+                let message = format!("an engine is `native`, `hnsw_rs` or `flat`, not `{other}`");
                 return Err(Invalid::new("invalid_index_options", "index/engine", message));
             }
         },
@@ -87,6 +88,7 @@ fn index(options: v1::IndexOptions) -> Result<IndexOptions, Invalid> {
 fn encode(config: &CollectionConfig) -> v1::CollectionConfig {
     let engine = match config.index.engine {
         EngineKind::Flat => "flat",
+        EngineKind::Native => "native",
         EngineKind::HnswRs => "hnsw_rs",
     };
     let metric = match config.metric {

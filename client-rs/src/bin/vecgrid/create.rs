@@ -30,7 +30,7 @@ pub struct Shape {
     /// cosine, euclidean or dot
     #[arg(long, default_value_t = Metric::Cosine)]
     pub metric: Metric,
-    /// hnsw_rs or flat [default: the daemon's]
+    /// native, hnsw_rs or flat [default: the daemon's]
     #[arg(long, default_value = "", hide_default_value = true)]
     pub engine: String,
     /// When writes are acknowledged: sync (after fsync), interval or none

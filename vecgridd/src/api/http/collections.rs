@@ -48,8 +48,11 @@ enum DurabilityName {
 /// Which engine walks the graph.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 enum EngineName {
-    /// A graph.
+    /// Our own graph, walked on compressed vectors.
     #[default]
+    #[serde(rename = "native")]
+    Native,
+    /// The graph of the crate of that name.
     #[serde(rename = "hnsw_rs")]
     HnswRs,
     /// Exact scan, always.
@@ -81,6 +84,7 @@ impl From<&IndexOptions> for IndexBody {
     fn from(options: &IndexOptions) -> Self {
         let engine = match options.engine {
             EngineKind::Flat => EngineName::Flat,
+            EngineKind::Native => EngineName::Native,
             EngineKind::HnswRs => EngineName::HnswRs,
         };
         Self { engine, m: options.m, ef_construction: options.ef_construction, ef: options.ef }
@@ -114,6 +118,7 @@ impl CollectionInput {
             index: IndexOptions {
                 engine: match self.index.engine {
                     EngineName::Flat => EngineKind::Flat,
+                    EngineName::Native => EngineKind::Native,
                     EngineName::HnswRs => EngineKind::HnswRs,
                 },
                 m: self.index.m,
@@ -279,7 +284,7 @@ mod tests {
         assert_eq!(config.index, IndexOptions { m: 32, ..IndexOptions::default() });
         assert_eq!((config.metric, config.durability), (Metric::default(), Durability::default()));
         let text = serde_json::to_string(&CollectionBody::from(&config)).unwrap();
-        let want = r#"{"name":"docs","dimension":3,"metric":"cosine","index":{"engine":"hnsw_rs","m":32,"ef_construction":200,"ef":96},"durability":"sync"}"#;
+        let want = r#"{"name":"docs","dimension":3,"metric":"cosine","index":{"engine":"native","m":32,"ef_construction":200,"ef":96},"durability":"sync"}"#;
         assert_eq!(text, want);
     }
 

@@ -21,6 +21,11 @@ impl Measure {
         Self { metric, kernels: Kernels::detect() }
     }
 
+    /// The metric.
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
     /// The form in which vectors are stored and asked for: of length 1 under cosine.
     pub fn prepare<'a>(&self, vector: &'a Vector) -> Cow<'a, [f32]> {
         match self.metric {

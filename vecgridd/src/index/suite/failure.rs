@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{
     super::{
         CollectionIndex, IndexLimits, PartitionSet,
-        engine::{Engine, EngineError, EngineOptions, MakeEngine},
+        engine::{Engine, EngineError, EngineOptions, MakeEngine, Walked},
         hnsw_rs::HnswRs,
     },
     world::{Numbers, PARTITIONS, World, config, limits},
@@ -45,8 +45,12 @@ impl Engine for Clumsy {
         self.0.insert(rows)
     }
 
-    fn walk(&self, _: &[f32], _: usize, _: usize) -> Result<Vec<(u32, f32)>, EngineError> {
+    fn walk(&self, _: &[f32], _: usize, _: Option<&[u64]>) -> Result<Walked, EngineError> {
         Err(EngineError::Panicked("as told".to_owned()))
+    }
+
+    fn rows_per_step(&self, filtered: bool) -> f64 {
+        self.0.rows_per_step(filtered)
     }
 
     fn len(&self) -> usize {
@@ -90,9 +94,14 @@ impl Engine for Forgetful {
         self.0.insert(rows)
     }
 
-    fn walk(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<(u32, f32)>, EngineError> {
-        let near = self.0.walk(query, k, ef)?;
-        Ok(near.into_iter().filter(|(slot, _)| slot.is_multiple_of(10)).collect())
+    fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
+        let mut walked = self.0.walk(query, ef, eligible)?;
+        walked.near.retain(|(slot, _)| slot.is_multiple_of(10));
+        Ok(walked)
+    }
+
+    fn rows_per_step(&self, filtered: bool) -> f64 {
+        self.0.rows_per_step(filtered)
     }
 
     fn len(&self) -> usize {
@@ -142,8 +151,12 @@ impl Engine for Gated {
         self.0.insert(rows)
     }
 
-    fn walk(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<(u32, f32)>, EngineError> {
-        self.0.walk(query, k, ef)
+    fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
+        self.0.walk(query, ef, eligible)
+    }
+
+    fn rows_per_step(&self, filtered: bool) -> f64 {
+        self.0.rows_per_step(filtered)
     }
 
     fn len(&self) -> usize {

@@ -38,12 +38,12 @@ fn a_search_finds_nearly_all_near_rows() {
             let world = World::filled(config(engine, metric, 24), 6_000, 3);
             assert!(world.index.wait_built());
             let query = world.query(Numbers(5).vector(24), 10);
-            assert_eq!(world.index.view().is_walked(&query, &all()), engine == EngineKind::HnswRs);
+            assert_eq!(world.index.view().is_walked(&query, &all()), engine != EngineKind::Flat);
             let recall = world.recall(100, 10);
             assert!(recall >= 0.93, "{engine:?} {metric:?}: {recall}");
             let stats = world.index.stats();
             assert_eq!(stats.tail, 0);
-            assert_eq!(stats.indexed, if engine == EngineKind::HnswRs { 6_000 } else { 0 });
+            assert_eq!(stats.indexed, if engine != EngineKind::Flat { 6_000 } else { 0 });
             assert!(stats.bytes.vectors == 6_000 * 24 * 4 && stats.bytes.ids > 0 && stats.bytes.metadata > 0);
         }
     }
@@ -95,7 +95,7 @@ fn every_selectivity_brings_min_of_k_and_matches() {
             }
             world.check(filter(json!({"n": {"$gte": below}})), &all());
         }
-        assert_eq!(walked > 0, engine == EngineKind::HnswRs, "some of these must have walked");
+        assert_eq!(walked > 0, engine != EngineKind::Flat, "some of these must have walked");
     }
 }
 

@@ -10,7 +10,7 @@ use crate::types::{
     Metadata, Metric, PartitionId, Query, Vector, Version,
 };
 
-pub const ENGINES: [EngineKind; 2] = [EngineKind::Flat, EngineKind::HnswRs];
+pub const ENGINES: [EngineKind; 3] = [EngineKind::Flat, EngineKind::HnswRs, EngineKind::Native];
 pub const PARTITIONS: u16 = 8;
 
 /// Small numbers, so that a few thousand rows have a graph, a tail and compactions.

@@ -1,0 +1,241 @@
+//! Memory for one kind of record per slot: records of one length, side by side, that never move.
+//!
+//! Chunks double in size, so growing copies nothing, a few chunks hold any number of records, and
+//! the address of a record is a shift and an addition. The memory is mapped zeroed and becomes
+//! resident when it is first written; large chunks ask for huge pages, since a walk touches records
+//! at random and would otherwise miss the TLB at each of them.
+//!
+//! The one rule that the types do not enforce: a record of plain numbers is written by
+//! [`Arena::fill`] before its number is given to anyone who reads it. Records of atomics have no
+//! such rule.
+
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    marker::PhantomData,
+    slice,
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
+
+use memmap2::MmapMut;
+
+/// Records of the first chunk, as a power of two; each further chunk has twice as many.
+const FIRST: u32 = 14;
+/// Enough for 2^31 records.
+const CHUNKS: usize = 18;
+/// A huge page; chunks of that size and more start at one.
+const HUGE: usize = 2 << 20;
+
+/// What may be in a record: any bit pattern is a value, zero included.
+pub(super) trait Plain: Copy + Send + Sync {}
+impl Plain for i8 {}
+impl Plain for u64 {}
+
+/// Records of `T`s by slot number.
+pub(super) struct Arena<T> {
+    /// `T`s of a record.
+    length: usize,
+    chunks: [OnceLock<Chunk>; CHUNKS],
+    growing: Mutex<()>,
+    /// One more than the highest record that room was made for.
+    end: AtomicU32,
+    of: PhantomData<T>,
+}
+
+struct Chunk {
+    /// Kept for its memory; read and written through `start`.
+    _map: MmapMut,
+    start: *mut u8,
+}
+
+// SAFETY: the memory belongs to the chunk, wherever the chunk is.
+unsafe impl Send for Chunk {}
+// SAFETY: whoever dereferences `start` keeps to the rule of the module.
+unsafe impl Sync for Chunk {}
+
+impl<T> Arena<T> {
+    /// No records yet; each will have `length` `T`s.
+    pub fn new(length: usize) -> Self {
+        Self {
+            length,
+            chunks: [const { OnceLock::new() }; CHUNKS],
+            growing: Mutex::new(()),
+            end: AtomicU32::new(0),
+            of: PhantomData,
+        }
+    }
+
+    /// Records are numbered below this.
+    pub fn end(&self) -> u32 {
+        self.end.load(Relaxed)
+    }
+
+    /// Memory of the records so far.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.end()) * (self.length * size_of::<T>()) as u64
+    }
+
+    /// Makes room for records up to this one; new ones are zero.
+    ///
+    /// # Errors
+    /// When the operating system has no more memory.
+    pub fn reserve(&self, slot: u32) -> io::Result<()> {
+        let (chunk, _) = place(slot);
+        // All smaller chunks too: a reader may scan from the start.
+        for chunk in 0..=chunk {
+            if self.chunks[chunk].get().is_none() {
+                self.grow(chunk)?;
+            }
+        }
+        self.end.fetch_max(slot + 1, Relaxed);
+        Ok(())
+    }
+
+    fn grow(&self, chunk: usize) -> io::Result<()> {
+        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.chunks[chunk].get().is_some() {
+            return Ok(());
+        }
+        let bytes = (self.length * size_of::<T>()) << (FIRST as usize + chunk);
+        let huge = bytes >= HUGE;
+        let mut map = MmapMut::map_anon(if huge { bytes + HUGE } else { bytes.max(1) })?;
+        let mut start = map.as_mut_ptr();
+        if huge {
+            // Without huge pages searches are slower, nothing else.
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage);
+            let skipped = start.align_offset(HUGE);
+            debug_assert!(skipped < HUGE);
+            // SAFETY: the map is `HUGE` longer than needed.
+            start = unsafe { start.add(skipped) };
+        }
+        // Nobody else sets it: `growing` is held.
+        let _ = self.chunks[chunk].set(Chunk { _map: map, start });
+        Ok(())
+    }
+
+    /// Where a record starts.
+    #[inline]
+    fn start(&self, slot: u32) -> *mut T {
+        let (chunk, at) = place(slot);
+        let Some(chunk) = self.chunks[chunk].get() else { no_room(slot) };
+        // SAFETY: `place` gives a place within the chunk of that number, for every slot.
+        unsafe { chunk.start.cast::<T>().add(at * self.length) }
+    }
+
+    /// Tells the processor that a record will be read soon.
+    #[inline]
+    pub fn prefetch(&self, slot: u32) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let start = self.start(slot).cast::<i8>();
+            let mut at = 0;
+            while at < self.length * size_of::<T>() {
+                // SAFETY: a prefetch faults at no address; this one is within the record.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(at)) };
+                at += 64;
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = slot;
+    }
+}
+
+impl<T: Plain> Arena<T> {
+    /// A record, that was filled before its number was given away.
+    #[inline]
+    pub fn get(&self, slot: u32) -> &[T] {
+        // SAFETY: in bounds, aligned (chunks start at pages), initialised (zeroed or filled), and no
+        // longer written, by the rule of the module.
+        unsafe { slice::from_raw_parts(self.start(slot), self.length) }
+    }
+
+    /// Writes a record for which room was made.
+    ///
+    /// # Safety
+    /// Once per record, and before its number is given to anyone who reads it.
+    pub unsafe fn fill(&self, slot: u32, record: &[T]) {
+        assert_eq!(record.len(), self.length, "a whole record");
+        // SAFETY: in bounds (asserted), and nobody reads or writes it yet, as the caller promises.
+        unsafe { self.start(slot).copy_from_nonoverlapping(record.as_ptr(), self.length) }
+    }
+}
+
+impl Arena<AtomicU32> {
+    /// A record of atomics, which anyone may change at any time.
+    #[inline]
+    pub fn atoms(&self, slot: u32) -> &[AtomicU32] {
+        // SAFETY: as in `get`, but for the writes, which atomics allow.
+        unsafe { slice::from_raw_parts(self.start(slot), self.length) }
+    }
+}
+
+/// The chunk of a slot, and the place in it: chunk `n` has slots `(2^n - 1) << FIRST` and on.
+#[inline]
+fn place(slot: u32) -> (usize, usize) {
+    let shifted = u64::from(slot) + (1 << FIRST);
+    let chunk = 63 - shifted.leading_zeros() - FIRST;
+    (chunk as usize, (shifted - (1 << (chunk + FIRST))) as usize)
+}
+
+#[cold]
+fn no_room(slot: u32) -> ! {
+    unreachable!("slot {slot} is read before room was made for it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_dense_and_chunks_double() {
+        assert_eq!(place(0), (0, 0));
+        assert_eq!(place((1 << FIRST) - 1), (0, (1 << FIRST) - 1));
+        assert_eq!(place(1 << FIRST), (1, 0));
+        assert_eq!(place(3 << FIRST), (2, 0));
+        assert_eq!(place((1 << 31) - 1).0, CHUNKS - 1);
+        for slot in (0..1_u32 << 20).step_by(997) {
+            let (chunk, at) = place(slot);
+            assert!(at < 1 << (FIRST as usize + chunk));
+        }
+    }
+
+    #[test]
+    fn records_keep_their_place_while_the_arena_grows() {
+        let arena = Arena::<i8>::new(3);
+        arena.reserve(5).unwrap();
+        // SAFETY: nobody reads yet.
+        unsafe { arena.fill(5, &[1, -2, 3]) };
+        let early = arena.get(5);
+        let far = 5 << FIRST;
+        arena.reserve(far).unwrap();
+        // SAFETY: nobody reads yet.
+        unsafe { arena.fill(far, &[4, 5, 6]) };
+        assert_eq!(
+            (early, arena.get(5), arena.get(far), arena.get(6)),
+            (&[1, -2, 3][..], early, &[4, 5, 6][..], &[0; 3][..])
+        );
+        assert_eq!((arena.end(), arena.bytes()), (far + 1, u64::from(far + 1) * 3));
+        arena.prefetch(far);
+    }
+
+    #[test]
+    fn atoms_are_shared() {
+        let arena = Arena::<AtomicU32>::new(2);
+        arena.reserve(1).unwrap();
+        arena.atoms(1)[0].store(7, Relaxed);
+        assert_eq!(arena.atoms(1)[0].load(Relaxed), 7);
+        assert_eq!(arena.atoms(0)[1].load(Relaxed), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "before room was made")]
+    fn reading_without_room_is_a_bug_not_a_wild_read() {
+        Arena::<i8>::new(3).get(1);
+    }
+}

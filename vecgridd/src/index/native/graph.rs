@@ -1,0 +1,227 @@
+//! The rows of the graph, and the links between them.
+//!
+//! Per slot: the numbers, the code, and up to `2m` links on the lowest level, in an arena each. One
+//! slot in `m` is on the next level too, where it has up to `m` links, and so on; those are in an
+//! arena of their own. A link is a slot plus one, so that zeroed memory is an empty list; lists are
+//! filled from the front.
+//!
+//! Anyone may read links at any time. They are changed under one of a few thousand locks, by slot,
+//! and nobody holds two. A reader may see a list between two states: a link twice, or one that is
+//! about to go. Both are harmless in a walk.
+
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+};
+
+use super::{
+    arena::Arena,
+    frame::{Code, EXTRA_WORDS, Encoded, Frame},
+    rotation::random,
+};
+
+/// Locks for lists of links.
+const LOCKS: usize = 4_096;
+/// More levels than any graph in memory has.
+const MAX_LEVELS: usize = 16;
+/// Of a graph without points.
+const NOWHERE: u64 = u64::MAX;
+
+pub(super) struct Graph {
+    m: usize,
+    numbers: Arena<i8>,
+    codes: Arena<u64>,
+    links: Arena<AtomicU32>,
+    /// Links above the lowest level: a record per point and level.
+    upper: Arena<AtomicU32>,
+    upper_records: AtomicU32,
+    /// Where the upper records of a point start, and how many there are: `record << 4 | levels`.
+    places: Arena<AtomicU32>,
+    locks: Box<[Mutex<()>]>,
+    /// Where walks start: `level << 32 | slot`.
+    entry: AtomicU64,
+    points: AtomicU32,
+}
+
+impl Graph {
+    pub fn new(frame: &Frame, m: usize) -> Self {
+        Self {
+            m,
+            numbers: Arena::new(frame.length()),
+            codes: Arena::new(frame.words() + EXTRA_WORDS),
+            links: Arena::new(2 * m),
+            upper: Arena::new(m),
+            upper_records: AtomicU32::new(0),
+            places: Arena::new(1),
+            locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
+            entry: AtomicU64::new(NOWHERE),
+            points: AtomicU32::new(0),
+        }
+    }
+
+    /// Rows that were added.
+    pub fn points(&self) -> u32 {
+        self.points.load(Relaxed)
+    }
+
+    /// Slots are below.
+    pub fn end(&self) -> u32 {
+        self.links.end()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.numbers.bytes()
+            + self.codes.bytes()
+            + self.links.bytes()
+            + self.upper.bytes()
+            + self.places.bytes()
+    }
+
+    /// Stores a row, without links; gives its level. Once per slot; until this returns nobody but the
+    /// caller may know the slot.
+    pub fn add(&self, slot: u32, encoded: &Encoded) -> io::Result<usize> {
+        self.numbers.reserve(slot)?;
+        self.codes.reserve(slot)?;
+        self.places.reserve(slot)?;
+        let level = self.level(slot);
+        if level > 0 {
+            let record = self.upper_records.fetch_add(level as u32, Relaxed);
+            self.upper.reserve(record + level as u32 - 1)?;
+            self.places.atoms(slot)[0].store(record << 4 | level as u32, Relaxed);
+        }
+        // SAFETY: walks get slots from links, and this one has none yet.
+        unsafe {
+            self.numbers.fill(slot, &encoded.numbers);
+            self.codes.fill(slot, &encoded.code);
+        }
+        self.links.reserve(slot)?;
+        self.points.fetch_add(1, Relaxed);
+        Ok(level)
+    }
+
+    /// As random as the slot number is mixed: `m` times fewer points from level to level.
+    fn level(&self, slot: u32) -> usize {
+        let unit = (random(&mut u64::from(slot)) >> 11) as f64 / (1_u64 << 53) as f64;
+        let level = -(1.0 - unit).ln() / (self.m as f64).ln();
+        (level as usize).min(MAX_LEVELS - 1)
+    }
+
+    #[inline]
+    pub fn numbers(&self, slot: u32) -> &[i8] {
+        self.numbers.get(slot)
+    }
+
+    #[inline]
+    pub fn code(&self, slot: u32) -> &[u64] {
+        self.codes.get(slot)
+    }
+
+    pub fn coded(&self, slot: u32) -> Code<'_> {
+        Code(self.code(slot))
+    }
+
+    #[inline]
+    pub fn prefetch_numbers(&self, slot: u32) {
+        self.numbers.prefetch(slot);
+    }
+
+    #[inline]
+    pub fn prefetch_code(&self, slot: u32) {
+        self.codes.prefetch(slot);
+    }
+
+    #[inline]
+    pub fn prefetch_links(&self, slot: u32) {
+        self.links.prefetch(slot);
+    }
+
+    /// Links that a point may have.
+    pub fn capacity(&self, level: usize) -> usize {
+        if level == 0 { 2 * self.m } else { self.m }
+    }
+
+    #[inline]
+    fn list(&self, slot: u32, level: usize) -> &[AtomicU32] {
+        if level == 0 {
+            return self.links.atoms(slot);
+        }
+        let place = self.places.atoms(slot)[0].load(Relaxed);
+        if (place & 15) < level as u32 {
+            return &[];
+        }
+        self.upper.atoms((place >> 4) + level as u32 - 1)
+    }
+
+    /// The slots that a slot is linked to.
+    #[inline]
+    pub fn neighbours(&self, slot: u32, level: usize) -> impl Iterator<Item = u32> {
+        // Acquire: what a link leads to was written before the link.
+        let links = self.list(slot, level).iter().map(|link| link.load(Acquire));
+        links.take_while(|link| *link != 0).map(|link| link - 1)
+    }
+
+    /// The links of a slot, to change.
+    pub fn lock(&self, slot: u32, level: usize) -> Links<'_> {
+        let lock = &self.locks[slot as usize % LOCKS];
+        let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        Links { list: self.list(slot, level), _guard: guard }
+    }
+
+    /// The slot where walks start, and its level.
+    pub fn entry(&self) -> Option<(u32, usize)> {
+        let entry = self.entry.load(Acquire);
+        (entry != NOWHERE).then_some((entry as u32, (entry >> 32) as usize))
+    }
+
+    /// Walks start here from now on, unless they start on as high a level already.
+    pub fn offer_entry(&self, slot: u32, level: usize) {
+        let new = (level as u64) << 32 | u64::from(slot);
+        let higher = |old: u64| (old == NOWHERE || (old >> 32) < level as u64).then_some(new);
+        // An error says that the entry stays.
+        let _ = self.entry.fetch_update(Release, Relaxed, higher);
+    }
+}
+
+/// One list of links, that nobody else changes meanwhile.
+pub(super) struct Links<'a> {
+    list: &'a [AtomicU32],
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl Links<'_> {
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        let links = self.list.iter().map(|link| link.load(Relaxed));
+        links.take_while(|link| *link != 0).map(|link| link - 1)
+    }
+
+    /// Adds a link; `false` when there is no room. A link that is there already is fine.
+    pub fn push(&self, to: u32) -> bool {
+        for link in self.list {
+            let known = link.load(Relaxed);
+            if known == to + 1 {
+                return true;
+            }
+            if known == 0 {
+                link.store(to + 1, Release);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Replaces all links.
+    pub fn replace(&self, slots: impl Iterator<Item = u32>) {
+        let mut slots = slots.fuse();
+        for link in self.list {
+            link.store(slots.next().map_or(0, |slot| slot + 1), Release);
+        }
+    }
+}

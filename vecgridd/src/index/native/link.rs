@@ -1,0 +1,127 @@
+//! Putting points into the graph.
+//!
+//! A new point is linked to the nearest of what a walk finds, but for those that are nearer to one
+//! already chosen than to the new point (the heuristic of the HNSW paper): links then lead in all
+//! directions, and out of tight clusters. Those linked to get a link back; a full list is chosen anew
+//! the same way.
+//!
+//! Any number of threads link at once. The new point's links are added to its list, never written over
+//! it, since others may have found the point, and linked back to it, meanwhile: writing over them once
+//! cost one percent of recall for good.
+
+use super::{
+    frame::Query,
+    walk::{Scratch, Walker},
+};
+
+/// A point and its rank against the point whose links are chosen.
+type Ranked = (f32, u32);
+
+/// What linking needs, kept between points.
+#[derive(Default)]
+pub(super) struct Bench {
+    pub scratch: Scratch,
+    planes: Vec<u64>,
+    candidates: Vec<Ranked>,
+    chosen: Vec<u32>,
+    kept: Vec<u32>,
+}
+
+impl Walker<'_> {
+    /// Links a point that was added with this level. `breadth` is ef_construction.
+    pub fn link(&self, slot: u32, level: usize, breadth: usize, bench: &mut Bench) {
+        let Some((entry, top)) = self.graph.entry() else {
+            return self.graph.offer_entry(slot, level);
+        };
+        if entry == slot {
+            return;
+        }
+        let mut planes = std::mem::take(&mut bench.planes);
+        let query = self.query_of(slot, &mut planes);
+        let start = (entry, self.rank(&query, entry));
+        let mut start = self.descend(&query, start, top, level, &mut bench.scratch);
+        for level in (0..=level.min(top)).rev() {
+            self.spread(&query, start, level, breadth, None, &mut bench.scratch);
+            let found = bench.scratch.beam.iter().filter(|(other, _)| *other != slot);
+            bench.candidates.clear();
+            bench.candidates.extend(found.map(|(other, _)| (0.0, other)));
+            if let Some((_, nearest)) = bench.candidates.first() {
+                start = (*nearest, self.rank(&query, *nearest));
+            }
+            self.connect(slot, level, bench);
+        }
+        bench.planes = planes;
+        self.graph.offer_entry(slot, level);
+    }
+
+    /// A point as a query.
+    pub fn query_of<'a>(&'a self, slot: u32, planes: &'a mut Vec<u64>) -> Query<'a> {
+        self.frame.query(self.graph.numbers(slot), self.graph.coded(slot).scale(), planes)
+    }
+
+    /// Links a point and the best of `bench.candidates` with each other.
+    fn connect(&self, slot: u32, level: usize, bench: &mut Bench) {
+        let Bench { candidates, chosen, kept, .. } = bench;
+        self.rank_and_sort(slot, candidates);
+        // As many of its own as on the upper levels; the rest of the list is for links back.
+        self.choose(candidates, self.graph.capacity(1), chosen);
+        let ranks: Vec<f32> = chosen.iter().map(|other| self.mutual(slot, *other)).collect();
+        self.add_links(slot, level, chosen.iter().copied().zip(ranks.iter().copied()), candidates, kept);
+        for (other, rank) in chosen.iter().zip(&ranks) {
+            self.add_links(*other, level, std::iter::once((slot, *rank)), candidates, kept);
+        }
+    }
+
+    /// Adds links to a point's list; chooses anew among all of them when the list is full.
+    fn add_links(
+        &self,
+        slot: u32,
+        level: usize,
+        new: impl Iterator<Item = (u32, f32)>,
+        candidates: &mut Vec<Ranked>,
+        kept: &mut Vec<u32>,
+    ) {
+        let links = self.graph.lock(slot, level);
+        let mut new = new.filter(|(to, _)| *to != slot);
+        let Some((over, rank)) = new.find(|(to, _)| !links.push(*to)) else { return };
+        candidates.clear();
+        candidates.extend(links.iter().map(|to| (0.0, to)));
+        self.rank_and_sort(slot, candidates);
+        for (to, rank) in std::iter::once((over, rank)).chain(new) {
+            if candidates.iter().all(|(_, known)| *known != to) {
+                let at = candidates.partition_point(|(known, _)| *known <= rank);
+                candidates.insert(at, (rank, to));
+            }
+        }
+        self.choose(candidates, self.graph.capacity(level), kept);
+        links.replace(kept.iter().copied());
+    }
+
+    /// Computes the ranks of candidates against a point, and sorts them by that.
+    fn rank_and_sort(&self, slot: u32, candidates: &mut [Ranked]) {
+        for candidate in candidates.iter_mut() {
+            candidate.0 = self.mutual(slot, candidate.1);
+        }
+        candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    }
+
+    /// The first `most` of the candidates, nearest first, that are nearer to the point than to any
+    /// that was chosen before.
+    fn choose(&self, candidates: &[Ranked], most: usize, chosen: &mut Vec<u32>) {
+        chosen.clear();
+        for (rank, candidate) in candidates {
+            if chosen.len() == most {
+                return;
+            }
+            if chosen.iter().all(|other| self.mutual(*candidate, *other) > *rank) {
+                chosen.push(*candidate);
+            }
+        }
+    }
+
+    fn mutual(&self, a: u32, b: u32) -> f32 {
+        let mut dot = [0];
+        (self.kernels.dots)(self.graph.numbers(a), &[self.graph.numbers(b)], &mut dot);
+        self.frame.mutual(self.graph.coded(a), self.graph.coded(b), dot[0])
+    }
+}

@@ -1,0 +1,215 @@
+//! Our own engine: one mutable graph in flat memory, walked on compressed vectors.
+//!
+//! ```text
+//! insert ─▶ frame.encode ─▶ graph.add ─▶ link (walk, choose, link back)      several threads
+//! walk   ─▶ frame.encode ─▶ descend ─▶ spread (codes, then numbers) ─▶ ranks   any thread
+//! ```
+//!
+//! - `frame`, `rotation`: vectors as 8-bit numbers and 1-bit codes; `kernels`: sums over them.
+//! - `arena`, `graph`: where rows and links are; growing moves nothing.
+//! - `walk`, `beam`, `visited`: the search; `link`: the build.
+//! - `repair`: points that no walk reaches.
+//!
+//! What it promises: a walk never waits for an insert; several inserting threads reach the recall of
+//! one; memory per point is `8 bits per component + 1 bit per component + 16 bytes + 4 (2m + 1) bytes`
+//! and a few for the upper levels.
+//!
+//! What it leaves out: full-precision vectors and deletes (the index around it has both), moving
+//! points that are dead (a compaction builds a new graph), AVX-512 and NEON kernels.
+
+mod arena;
+mod beam;
+mod frame;
+mod graph;
+mod kernels;
+mod link;
+mod repair;
+mod rotation;
+mod visited;
+mod walk;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use self::{
+    beam::MAX_SLOTS,
+    frame::{Code, Frame},
+    graph::Graph,
+    kernels::Kernels,
+    link::Bench,
+    walk::{Eligible, Scratch, Walker},
+};
+use super::engine::{Engine, EngineError, EngineOptions, Walked, Work};
+
+/// Points that one thread inserts first: several threads that find an empty graph would leave points
+/// without links.
+const SEEDS: u32 = 256;
+/// Scratch memory that is kept for later walks, at most.
+const KEPT: usize = 64;
+/// Repair again when one point in so many is new.
+const REPAIR_SHARE: u32 = 16;
+
+/// See the module.
+pub(super) struct Native {
+    frame: Frame,
+    graph: Graph,
+    kernels: &'static Kernels,
+    ef_construction: usize,
+    threads: usize,
+    scratch: Mutex<Vec<Scratch>>,
+    broken: AtomicBool,
+    /// Points when unreachable ones were last looked for.
+    repaired: AtomicU32,
+}
+
+impl Native {
+    pub fn new(options: &EngineOptions) -> Self {
+        let frame = Frame::new(options.measure.metric(), &options.centre);
+        let graph = Graph::new(&frame, options.m);
+        Self {
+            frame,
+            graph,
+            kernels: Kernels::detect(),
+            ef_construction: options.ef_construction,
+            threads: options.threads.max(1),
+            scratch: Mutex::default(),
+            broken: AtomicBool::new(false),
+            repaired: AtomicU32::new(0),
+        }
+    }
+
+    fn walker(&self) -> Walker<'_> {
+        Walker { graph: &self.graph, frame: &self.frame, kernels: self.kernels }
+    }
+
+    fn insert_one(&self, slot: u32, vector: &[f32], bench: &mut Bench) -> Result<(), EngineError> {
+        if slot >= MAX_SLOTS {
+            return Err(EngineError::Full(MAX_SLOTS));
+        }
+        let encoded = self.frame.encode(vector);
+        let level = self.graph.add(slot, &encoded).map_err(|e| EngineError::Memory(e.to_string()))?;
+        self.walker().link(slot, level, self.ef_construction, bench);
+        Ok(())
+    }
+
+    /// Inserts what `next` hands out, until there is no more.
+    fn work(&self, rows: &[(u32, Vec<f32>)], next: &AtomicUsize) -> Result<(), EngineError> {
+        let mut bench = Bench::default();
+        while let Some((slot, vector)) = rows.get(next.fetch_add(1, Relaxed)) {
+            self.insert_one(*slot, vector, &mut bench)?;
+        }
+        Ok(())
+    }
+
+    fn take_scratch(&self) -> Scratch {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, scratch: Scratch) {
+        let mut kept = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < KEPT {
+            kept.push(scratch);
+        }
+    }
+}
+
+impl Engine for Native {
+    fn insert(&self, rows: Vec<(u32, Vec<f32>)>) -> Result<(), EngineError> {
+        if self.broken.load(Relaxed) {
+            return Err(EngineError::Broken);
+        }
+        let seeds = rows.len().min(SEEDS.saturating_sub(self.graph.points()) as usize);
+        let work = |rows: &[(u32, Vec<f32>)], next: &AtomicUsize| {
+            catch_unwind(AssertUnwindSafe(|| self.work(rows, next)))
+                .unwrap_or_else(|panic| Err(EngineError::panicked(&*panic)))
+        };
+        let mut result = work(&rows[..seeds], &AtomicUsize::new(0));
+        let rest = &rows[seeds..];
+        let next = AtomicUsize::new(0);
+        let helpers = self.threads.min(rest.len()).saturating_sub(1);
+        if result.is_ok() {
+            result = std::thread::scope(|scope| {
+                let spawn = |number| {
+                    let builder = std::thread::Builder::new().name(format!("index-link-{number}"));
+                    builder.spawn_scoped(scope, || work(rest, &next))
+                };
+                // Without a thread the others do its share.
+                let helpers: Vec<_> = (0..helpers).filter_map(|number| spawn(number).ok()).collect();
+                let own = work(rest, &next);
+                let joined = helpers
+                    .into_iter()
+                    .map(|helper| helper.join().unwrap_or_else(|panic| Err(EngineError::panicked(&*panic))));
+                joined.fold(own, Result::and)
+            });
+        }
+        if result.is_err() {
+            self.broken.store(true, Relaxed);
+        }
+        result
+    }
+
+    fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
+        if self.broken.load(Relaxed) {
+            return Err(EngineError::Broken);
+        }
+        let Some((entry, top)) = self.graph.entry() else { return Ok(Walked::default()) };
+        let mut scratch = self.take_scratch();
+        let walked = catch_unwind(AssertUnwindSafe(|| {
+            scratch.work = Work::default();
+            let encoded = self.frame.encode(query);
+            let mut planes = Vec::new();
+            let query = self.frame.query(&encoded.numbers, Code(&encoded.code).scale(), &mut planes);
+            let walker = self.walker();
+            let start = walker.descend(&query, (entry, walker.rank(&query, entry)), top, 0, &mut scratch);
+            walker.spread(&query, start, 0, ef, eligible.map(Eligible), &mut scratch);
+            let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
+            let slack =
+                near.first().map_or(0.0, |(slot, _)| self.frame.slack(&query, self.graph.coded(*slot)));
+            Walked { near, slack, work: scratch.work }
+        }));
+        match walked {
+            Ok(walked) => {
+                self.give_back(scratch);
+                Ok(walked)
+            }
+            Err(panic) => Err(EngineError::panicked(&*panic)),
+        }
+    }
+
+    fn walks_filtered(&self) -> bool {
+        true
+    }
+
+    fn rows_per_step(&self, filtered: bool) -> f64 {
+        if filtered { 16.0 } else { 5.0 }
+    }
+
+    fn settle(&self) -> Result<(), EngineError> {
+        let points = self.graph.points();
+        let fresh = points.saturating_sub(self.repaired.load(Relaxed));
+        if fresh == 0 || fresh < points / REPAIR_SHARE {
+            return Ok(());
+        }
+        self.repaired.store(points, Relaxed);
+        let repair = || self.walker().repair(self.ef_construction);
+        let repaired =
+            catch_unwind(AssertUnwindSafe(repair)).map_err(|panic| EngineError::panicked(&*panic))?;
+        if repaired > 0 {
+            tracing::debug!(points, repaired, "points that no walk reached are linked again");
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.graph.points() as usize
+    }
+
+    fn bytes(&self) -> u64 {
+        self.graph.bytes()
+    }
+}
