@@ -2,7 +2,6 @@
 //!
 //! Exact answers must be the truth, up to ties; the graph's must reach recall@10 0.97; filters
 //! must give exactly the right rows, and as many as there are, up to `k`.
-#![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,5 +1,4 @@
 //! REST as the README promises it, verb by verb, on a running daemon.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,5 @@
 //! SIGTERM under load: what was begun is finished, what was not begun is refused, the exit code
 //! is 0 and the data is whole. And one data directory belongs to one daemon.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,

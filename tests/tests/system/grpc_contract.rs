@@ -1,5 +1,4 @@
 //! gRPC as the proto promises it, over TCP and over the Unix socket, with the stubs any client has.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeSet,

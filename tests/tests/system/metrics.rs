@@ -1,5 +1,4 @@
 //! `/metrics`, `/livez` and `/readyz`: promised names, well-formed text, no labels without bound.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 

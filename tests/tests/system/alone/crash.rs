@@ -7,7 +7,6 @@
 //! ledger's own tests show that it sees planted bugs.
 //!
 //! `VECGRID_CRASH_ROUNDS` raises the number of kills, `VECGRID_SEED` repeats a run.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,5 +1,4 @@
 //! `curl` against the Unix socket, as the README shows it.
-#![allow(clippy::unwrap_used)]
 
 use std::process::Command;
 

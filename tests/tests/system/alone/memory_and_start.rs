@@ -1,6 +1,5 @@
 //! What an empty daemon costs with the usual 271 partitions. Times are printed, never asserted;
 //! the bound on memory is generous and only catches an explosion.
-#![allow(clippy::unwrap_used)]
 
 use serde_json::json;
 use vecgridd_tests::{

@@ -1,5 +1,4 @@
 //! The `vecgrid` command, end to end: what scripts rely on is its JSON and its exit codes.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,

@@ -3,7 +3,6 @@
 //! Each case is a row of a table with a name. After each, the collection holds what it held, the
 //! list of collections is what it was, and the daemon runs. At the end: no panic in the log, and
 //! the log has not been flooded. The tables of REST are here, those of gRPC in `bad_input_grpc.rs`.
-#![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
 use vecgridd_tests::{

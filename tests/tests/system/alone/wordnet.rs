@@ -2,7 +2,6 @@
 //!
 //! It does not ship with the project. Where it is absent the test says so, loudly, and is no
 //! proof of anything; `VECGRID_DATA` names its folder. Numbers are printed, not asserted.
-#![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 

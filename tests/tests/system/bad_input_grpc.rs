@@ -1,7 +1,6 @@
 //! Bad input over gRPC: the same list as over REST, and what only protobuf can get wrong.
 //!
 //! Messages are sent as bytes, so that a table can hold what no generated client would send.
-#![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
 use prost::Message;

@@ -1,5 +1,4 @@
 //! A request id makes a retry harmless: the same write takes effect once, also across a crash.
-#![allow(clippy::unwrap_used)]
 
 use serde_json::json;
 use tonic::Code;
