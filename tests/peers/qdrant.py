@@ -96,7 +96,12 @@ class Shard:
         if linked < count:
             raise RuntimeError(f"only {linked} of {count} rows are in its graph")
         upsert, flush, optimize, flush_again = (later - earlier for earlier, later in zip(clock, clock[1:]))
-        return {"upsert_s": upsert, "flush_s": flush + flush_again, "optimize_s": optimize, "total_s": clock[-1] - clock[0]}
+        return {
+            "upsert_s": upsert,
+            "flush_s": flush + flush_again,
+            "optimize_s": optimize,
+            "total_s": clock[-1] - clock[0],
+        }
 
     def requests(
         self, queries: np.ndarray, k: int, ef: int, filter: dict[str, Any] | None = None, acorn: bool = False

@@ -7,10 +7,14 @@
 //! ```
 //!
 //! Step 3 visits all engines in every round, so that a machine which is slow for a minute is slow
-//! for all. An engine's rate at a bound is the best that was measured at any ef whose recall
+//! for all. Steps 1 and 2 together, and step 3, are given [`BUDGET`] for each engine, so that a very
+//! slow one does not hold up the rest; it keeps what it reached. An engine's rate at a bound is the best that was measured at any ef whose recall
 //! reaches the bound. Recall at one ef is measured once: a graph that stands still answers alike.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -22,6 +26,8 @@ pub const GRID: [usize; 20] =
     [10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768];
 /// Two breadths this close, relative to the larger, are not told apart any more.
 const CLOSE: f64 = 0.04;
+/// For each engine: no further measurement begins when so much time was spent.
+const BUDGET: Duration = Duration::from_secs(120);
 
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -85,17 +91,18 @@ impl Curve {
 /// # Errors
 /// When the engine fails.
 pub fn explore(contender: &mut dyn Contender, bounds: &[f64]) -> Result<Curve> {
+    let begun = Instant::now();
     let mut curve = Curve::default();
     let highest = bounds.iter().copied().fold(0.0, f64::max);
     for ef in GRID {
         let sample = contender.measure(ef)?;
         curve.add(ef, sample);
-        if sample.recall >= highest {
+        if sample.recall >= highest || begun.elapsed() > BUDGET {
             break;
         }
     }
     for &bound in bounds {
-        while let Some(ef) = curve.halve(bound) {
+        while let Some(ef) = curve.halve(bound).filter(|_| begun.elapsed() < BUDGET) {
             curve.add(ef, contender.measure(ef)?);
         }
     }
@@ -112,8 +119,13 @@ pub fn rounds(
     count: usize,
     mut say: impl FnMut(&str),
 ) -> Result<()> {
+    let mut spent = vec![Duration::ZERO; contenders.len()];
     for round in 1..=count {
-        for (contender, curve) in contenders.iter_mut() {
+        for ((contender, curve), spent) in contenders.iter_mut().zip(&mut spent) {
+            if *spent > BUDGET {
+                continue;
+            }
+            let begun = Instant::now();
             say(&format!("round {round} of {count}: {}", contender.name()));
             let mut breadths: Vec<usize> = bounds.iter().filter_map(|&bound| curve.breadth(bound)).collect();
             breadths.dedup();
@@ -121,6 +133,7 @@ pub fn rounds(
                 let sample = contender.measure(ef)?;
                 curve.add(ef, sample);
             }
+            *spent += begun.elapsed();
         }
     }
     Ok(())
