@@ -1,9 +1,13 @@
 //! Loading a data set into a daemon, and searching it as an app does.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use futures::stream::{self, StreamExt};
 use serde_json::Value;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use vecgrid_proto::v1 as pb;
 
@@ -100,6 +104,40 @@ pub async fn search_all(
     let answers: Vec<Result<_, Status>> =
         stream::iter(searches).map(run).buffered(concurrency).collect().await;
     answers.into_iter().collect()
+}
+
+/// As [`search_all`], over one bidirectional stream; answers come in the order of the searches.
+///
+/// # Errors
+/// The first search that failed, or the stream's own failure.
+pub async fn search_stream(
+    client: &Client,
+    searches: Vec<pb::SearchRequest>,
+    concurrency: usize,
+) -> Result<Vec<(pb::SearchResponse, Duration)>, Status> {
+    let wanted = searches.len();
+    let mut searches = searches.into_iter();
+    let (sender, requests) = tokio::sync::mpsc::channel(concurrency.max(1));
+    let mut sent: VecDeque<Instant> = VecDeque::with_capacity(concurrency);
+    let gone = |_| Status::unavailable("the stream ended early");
+    for request in searches.by_ref().take(concurrency) {
+        sent.push_back(Instant::now());
+        sender.send(request).await.map_err(gone)?;
+    }
+    let mut client = client.clone();
+    let mut answers = client.search_stream(ReceiverStream::new(requests)).await?.into_inner();
+    let mut done = Vec::with_capacity(wanted);
+    while done.len() < wanted {
+        let answer = answers.message().await?.ok_or_else(|| Status::unavailable("the stream ended early"))?;
+        let begun = sent.pop_front().ok_or_else(|| Status::internal("an answer without a search"))?;
+        let response = answer.response.ok_or_else(|| Status::internal(format!("{:?}", answer.failure)))?;
+        done.push((response, begun.elapsed()));
+        if let Some(request) = searches.next() {
+            sent.push_back(Instant::now());
+            sender.send(request).await.map_err(gone)?;
+        }
+    }
+    Ok(done)
 }
 
 /// The value below which `share` of the times lie.

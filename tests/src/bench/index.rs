@@ -1,14 +1,18 @@
 //! `bench index`: the collection index inside this process, without a wire, one search thread.
+//!
+//! [`Recipe`] is how an index is made and [`Local`] a made one: the one place of the benchmark
+//! that knows the library's types.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::{Args, ValueEnum};
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::Args;
+use serde_json::Value;
 use vecgridd::{
     index::{Change, CollectionIndex, IndexLimits, PartitionSet},
     types::{
-        CollectionConfig, CollectionName, Durability, EngineKind, Entry, EntryId, IndexOptions, Metadata,
-        Metric as IndexMetric, PartitionId, Query, Vector, Version,
+        CollectionConfig, CollectionName, Durability, EngineKind, Entry, EntryId, Filter, IndexOptions,
+        Metadata, Metric as IndexMetric, PartitionId, Query, Vector, Version,
     },
 };
 
@@ -16,48 +20,41 @@ use super::{
     data::{Data, Set},
     report::{Clock, Report, Row},
 };
-use crate::{npy::Matrix, truth::Metric};
+use crate::{npy::Matrix, sample, truth::Metric};
 
 /// Rows per call of `apply`.
 const BATCH: usize = 1_000;
 /// As in a grid with the usual settings.
-const PARTITIONS: u16 = 271;
+pub const PARTITIONS: u16 = 271;
 /// Queries run before the clock starts.
 const WARM_UP: usize = 50;
 
-/// Engines of this project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
-    /// Exact scan.
-    #[value(name = "flat")]
-    Flat,
-    /// The `hnsw_rs` crate.
-    #[value(name = "hnsw_rs")]
-    HnswRs,
-    /// Our own graph.
-    #[value(name = "native")]
-    Native,
+/// An engine by its name in the contract; the error lists the names.
+///
+/// # Errors
+/// When there is no such engine.
+pub fn engine(name: &str) -> Result<EngineKind, String> {
+    serde_json::from_value(Value::String(name.to_owned())).map_err(|error| error.to_string())
 }
 
-impl Engine {
-    fn kind(self) -> Result<EngineKind> {
-        match self {
-            Self::Flat => Ok(EngineKind::Flat),
-            Self::HnswRs => Ok(EngineKind::HnswRs),
-            Self::Native => {
-                bail!("the engine `native` comes with issue 3; today there are `flat` and `hnsw_rs`")
-            }
-        }
-    }
+/// The name in the contract.
+pub fn engine_name(kind: EngineKind) -> String {
+    let value = serde_json::to_value(kind).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
 
-    /// As in the contract.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Flat => "flat",
-            Self::HnswRs => "hnsw_rs",
-            Self::Native => "native",
-        }
+/// Index options by their names in the contract, over the defaults.
+///
+/// # Errors
+/// When an option is unknown or its value is none.
+pub fn index_options(given: &Value) -> Result<IndexOptions> {
+    let mut whole = serde_json::to_value(IndexOptions::default())?;
+    let fields = given.as_object().context("index options are a JSON object")?;
+    for (name, value) in fields {
+        let place = whole.get_mut(name).with_context(|| format!("there is no index option `{name}`"))?;
+        *place = value.clone();
     }
+    Ok(serde_json::from_value(whole)?)
 }
 
 /// Options of `bench index`.
@@ -66,9 +63,9 @@ pub struct Options {
     /// Shared ones.
     #[command(flatten)]
     pub data: Data,
-    /// Which engine
-    #[arg(long, value_enum)]
-    pub engine: Engine,
+    /// Which engine, by its name in the contract; without it, the default one
+    #[arg(long, value_parser = engine)]
+    pub engine: Option<EngineKind>,
 }
 
 /// Measures one engine at every `ef`.
@@ -76,33 +73,36 @@ pub struct Options {
 /// # Errors
 /// When the engine cannot be built or asked.
 pub fn run(options: &Options, set: &Set, report: &mut Report) -> Result<()> {
-    let Options { data, engine } = options;
-    let begun = Instant::now();
-    let index = build(&set.base, set.metric, engine.kind()?, data)?;
-    let build_s = begun.elapsed().as_secs_f64();
-    let bytes = index.stats().bytes.total() as f64 / set.base.rows() as f64;
-    let queries = checked(&set.queries, set.metric)?;
+    let data = &options.data;
+    let engine = options.engine.unwrap_or_default();
+    let index =
+        IndexOptions { engine, m: data.m, ef_construction: data.ef_construction, ..IndexOptions::default() };
+    let recipe =
+        Recipe { metric: set.metric, index, build_threads: data.build_threads, partitions: PARTITIONS };
+    let (local, build) = recipe.build(recipe.changes(&set.base, None)?, set.base.columns)?;
+    let bytes = local.bytes() as f64 / set.base.rows() as f64;
     // An exact scan has no breadth: once is enough.
-    let breadths = if *engine == Engine::Flat { vec![0] } else { data.ef.clone() };
+    let breadths =
+        if engine == EngineKind::Flat { vec![None] } else { data.ef.iter().copied().map(Some).collect() };
     for ef in breadths {
-        let ask = |vector: &Vector| search(&index, vector, data.k, (ef > 0).then_some(ef), ef == 0);
-        for vector in queries.iter().take(WARM_UP) {
-            ask(vector)?;
+        let queries = recipe.queries(&set.queries, data.k, ef, None)?;
+        for query in queries.iter().take(WARM_UP) {
+            local.search(query)?;
         }
         let mut clock = Clock::default();
         let mut answers = Vec::with_capacity(queries.len());
-        for vector in &queries {
-            answers.push(clock.time(|| ask(vector))?);
+        for query in &queries {
+            answers.push(clock.time(|| local.search(query))?);
         }
         let (qps, p50_us, p99_us) = clock.summary();
         report.add(&Row {
-            engine: engine.name().to_owned(),
-            ef,
+            engine: engine_name(engine),
+            ef: ef.unwrap_or(0),
             qps,
             p50_us,
             p99_us,
             recall: set.recall(data.k, &rows_of(&answers)?),
-            build_s: super::report::round(build_s, 3),
+            build_s: super::report::round(build.as_secs_f64(), 3),
             bytes_per_row: bytes.round(),
             place: "in-process",
             concurrency: 1,
@@ -124,11 +124,13 @@ pub fn run(options: &Options, set: &Set, report: &mut Report) -> Result<()> {
 /// When a vector is not valid under the metric.
 pub fn exact(base: &Matrix<f32>, queries: &Matrix<f32>, metric: Metric, k: usize) -> Result<Matrix<i32>> {
     let begun = Instant::now();
-    let index = fill(base, metric, EngineKind::Flat, IndexOptions::default(), IndexLimits::default())?;
+    let index = IndexOptions { engine: EngineKind::Flat, ..IndexOptions::default() };
+    let recipe = Recipe { metric, index, build_threads: 1, partitions: PARTITIONS };
+    let (local, _) = recipe.build(recipe.changes(base, None)?, base.columns)?;
     let columns = k.min(base.rows());
     let mut data = Vec::with_capacity(columns * queries.rows());
-    for vector in &checked(queries, metric)? {
-        let answer = search(&index, vector, columns, None, true)?;
+    for query in &recipe.queries(queries, columns, None, None)? {
+        let answer = local.search(query)?;
         ensure!(answer.len() == columns, "an exact search found {} of {columns} rows", answer.len());
         for row in rows_of(&[answer])?.concat() {
             data.push(i32::try_from(row)?);
@@ -138,84 +140,126 @@ pub fn exact(base: &Matrix<f32>, queries: &Matrix<f32>, metric: Metric, k: usize
     Ok(Matrix { columns, data })
 }
 
-fn build(base: &Matrix<f32>, metric: Metric, kind: EngineKind, data: &Data) -> Result<CollectionIndex> {
-    let options =
-        IndexOptions { m: data.m, ef_construction: data.ef_construction, ..IndexOptions::default() };
-    let limits = IndexLimits {
-        build_threads: data.build_threads,
-        // However few rows there are, the engine is what is measured.
-        small_rows: 0,
-        tail_rows: base.rows().max(1),
-    };
-    let index = fill(base, metric, kind, options, limits)?;
-    ensure!(index.wait_built(), "the graph could not be built; the log says why");
-    Ok(index)
+/// How an index is made.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// How distances are measured.
+    pub metric: Metric,
+    /// Engine and its options.
+    pub index: IndexOptions,
+    /// Threads that build.
+    pub build_threads: usize,
+    /// Partitions that the rows are spread over.
+    pub partitions: u16,
 }
 
-fn fill(
-    base: &Matrix<f32>,
-    metric: Metric,
-    engine: EngineKind,
-    options: IndexOptions,
-    limits: IndexLimits,
-) -> Result<CollectionIndex> {
-    let config = CollectionConfig {
-        name: CollectionName::new("bench")?,
-        dimension: u32::try_from(base.columns)?,
-        metric: index_metric(metric),
-        index: IndexOptions { engine, ..options },
-        durability: Durability::None,
-    };
-    let index = CollectionIndex::new(&config.checked()?, limits)?;
-    let rows: Vec<usize> = (0..base.rows()).collect();
-    for batch in rows.chunks(BATCH) {
+impl Recipe {
+    /// The changes that put all rows, in batches, ready to be applied. Ids are row numbers.
+    ///
+    /// # Errors
+    /// When a vector is not valid under the metric, or metadata is not.
+    pub fn changes(&self, base: &Matrix<f32>, texts: Option<&[sample::Row]>) -> Result<Vec<Vec<Change>>> {
         let change = |&row: &usize| -> Result<Change> {
-            let vector = Vector::new(base.row(row).to_vec(), base.columns, index_metric(metric));
-            let vector = vector.with_context(|| format!("row {row}"))?;
+            let vector = Vector::new(base.row(row).to_vec(), base.columns, index_metric(self.metric));
+            let metadata = match texts {
+                Some(texts) => Metadata::new(Value::Object(texts[row].metadata.clone()))?,
+                None => Metadata::default(),
+            };
+            let vector = Some(vector.with_context(|| format!("row {row}"))?);
             Ok(Change::Put {
-                partition: PartitionId((row % usize::from(PARTITIONS)) as u16),
-                entry: Entry {
-                    id: EntryId::new(&row.to_string())?,
-                    vector: Some(vector),
-                    metadata: Metadata::default(),
-                },
+                partition: PartitionId((row % usize::from(self.partitions)) as u16),
+                entry: Entry { id: EntryId::new(&row.to_string())?, vector, metadata },
                 version: Version { epoch: 1, sequence: row as u64 + 1 },
             })
         };
-        index.apply(batch.iter().map(change).collect::<Result<_>>()?);
+        let rows: Vec<usize> = (0..base.rows()).collect();
+        rows.chunks(BATCH).map(|batch| batch.iter().map(change).collect()).collect()
     }
-    Ok(index)
+
+    /// Applies the changes and builds the graph; with the time both took.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn build(&self, changes: Vec<Vec<Change>>, dimension: usize) -> Result<(Local, Duration)> {
+        let config = CollectionConfig {
+            name: CollectionName::new("bench")?,
+            dimension: u32::try_from(dimension)?,
+            metric: index_metric(self.metric),
+            index: self.index.clone(),
+            durability: Durability::None,
+        };
+        let limits = IndexLimits {
+            build_threads: self.build_threads,
+            // However few rows there are, the engine is what is measured.
+            small_rows: 0,
+            tail_rows: changes.iter().map(Vec::len).sum::<usize>().max(1),
+        };
+        let begun = Instant::now();
+        let index = CollectionIndex::new(&config.checked()?, limits)?;
+        for batch in changes {
+            index.apply(batch);
+        }
+        ensure!(index.wait_built(), "the graph could not be built; the log says why");
+        Ok((Local { index, answer_set: PartitionSet::all(self.partitions) }, begun.elapsed()))
+    }
+
+    /// Checked searches. No `ef` means: scan.
+    ///
+    /// # Errors
+    /// When a query is not valid under the metric.
+    pub fn queries(
+        &self,
+        queries: &Matrix<f32>,
+        k: usize,
+        ef: Option<usize>,
+        filter: Option<&Filter>,
+    ) -> Result<Vec<Query>> {
+        let one = |row: usize| -> Result<Query> {
+            let vector = Vector::new(queries.row(row).to_vec(), queries.columns, index_metric(self.metric));
+            let query = Query {
+                vector: vector.with_context(|| format!("query {row}"))?,
+                k,
+                ef,
+                filter: filter.cloned(),
+                exact: ef.is_none(),
+                max_distance: None,
+                include_metadata: false,
+                include_vector: false,
+                allow_partial: false,
+            };
+            Ok(query.checked()?)
+        };
+        (0..queries.rows()).map(one).collect()
+    }
 }
 
-fn checked(queries: &Matrix<f32>, metric: Metric) -> Result<Vec<Vector>> {
-    let one = |row: usize| Vector::new(queries.row(row).to_vec(), queries.columns, index_metric(metric));
-    (0..queries.rows()).map(|row| one(row).with_context(|| format!("query {row}"))).collect()
+/// An index in this process.
+pub struct Local {
+    index: CollectionIndex,
+    answer_set: PartitionSet,
 }
 
-/// As the daemon searches: checks the query, answers ids.
-fn search(
-    index: &CollectionIndex,
-    vector: &Vector,
-    k: usize,
-    ef: Option<usize>,
-    exact: bool,
-) -> Result<Vec<EntryId>> {
-    let query = Query {
-        vector: vector.clone(),
-        k,
-        ef,
-        filter: None,
-        exact,
-        max_distance: None,
-        include_metadata: false,
-        include_vector: false,
-        allow_partial: false,
-    };
-    let hits = index.view().search(&query.checked()?, &PartitionSet::all(PARTITIONS))?;
-    Ok(hits.into_iter().map(|hit| hit.id).collect())
+impl Local {
+    /// As the daemon searches: takes the current view, answers ids.
+    ///
+    /// # Errors
+    /// When the query has another dimension.
+    pub fn search(&self, query: &Query) -> Result<Vec<EntryId>> {
+        let hits = self.index.view().search(query, &self.answer_set)?;
+        Ok(hits.into_iter().map(|hit| hit.id).collect())
+    }
+
+    /// Memory by its own count.
+    pub fn bytes(&self) -> u64 {
+        self.index.stats().bytes.total()
+    }
 }
 
-fn rows_of(answers: &[Vec<EntryId>]) -> Result<Vec<Vec<usize>>> {
+/// Row numbers of found ids.
+///
+/// # Errors
+/// When an id is not a row number.
+pub fn rows_of(answers: &[Vec<EntryId>]) -> Result<Vec<Vec<usize>>> {
     let row = |id: &EntryId| id.as_str().parse().map_err(|e| anyhow!("{}: {e}", id.as_str()));
     answers.iter().map(|answer| answer.iter().map(row).collect()).collect()
 }
@@ -225,5 +269,24 @@ fn index_metric(metric: Metric) -> IndexMetric {
         Metric::Cosine => IndexMetric::Cosine,
         Metric::Euclidean => IndexMetric::Euclidean,
         Metric::Dot => IndexMetric::Dot,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn engines_and_options_have_the_names_of_the_contract() {
+        assert_eq!(engine("flat"), Ok(EngineKind::Flat));
+        assert_eq!(engine_name(EngineKind::HnswRs), "hnsw_rs");
+        let unknown = engine("quick").unwrap_err();
+        assert!(unknown.contains("hnsw_rs"), "{unknown}");
+        let options = index_options(&json!({"engine": "flat", "m": 8})).unwrap();
+        assert_eq!((options.engine, options.m), (EngineKind::Flat, 8));
+        index_options(&json!({"breadth": 8})).unwrap_err();
+        index_options(&json!({"m": "wide"})).unwrap_err();
     }
 }

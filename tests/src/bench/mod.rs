@@ -6,12 +6,14 @@
 //! bench daemon   a daemon of its own, or one that runs: over the Unix socket
 //! bench peers    hnswlib, faiss, usearch, Qdrant's engine: tests/peers/peers.py
 //! bench all      everything above, one after the other
+//! bench compare  what the project promises, beside peers, with a verdict on each
 //! ```
 //!
-//! Every result is one [`Row`](report::Row): the same fields whoever was measured. Recall is
+//! But for `compare`, every result is one [`Row`](report::Row): the same fields whoever was measured. Recall is
 //! distance-aware, against an exact answer that is given (`--truth`) or computed by the `flat`
 //! engine. Runs on one machine are comparable; absolute numbers belong to that machine.
 
+pub mod compare;
 pub mod daemon;
 pub mod data;
 pub mod index;

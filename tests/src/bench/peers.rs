@@ -31,7 +31,7 @@ pub struct Options {
 /// # Errors
 /// When the script cannot be run at all; an engine that is missing is a line of the report.
 pub fn run(options: &Options, set: &Set, report: &mut Report) -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+    let folder = folder();
     let scratch = tempfile::tempdir()?;
     let lines = scratch.path().join("peers.json");
     // The same rows, queries and truth, even where --limit cut them.
@@ -64,8 +64,16 @@ pub fn run(options: &Options, set: &Set, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Makes the environment at the first use.
-fn python(folder: &Path) -> Result<PathBuf> {
+/// Where the scripts are.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+/// The python that has the peers; makes its environment at the first use.
+///
+/// # Errors
+/// When that is not possible.
+pub fn python(folder: &Path) -> Result<PathBuf> {
     let setup = folder.join("setup.sh");
     let output = Command::new(&setup).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.with_context(|| format!("cannot run {}", setup.display()))?;

@@ -2,18 +2,14 @@
 //!
 //! ```text
 //! cargo run --release -p vecgridd-tests --bin bench -- index --base B.npy --queries Q.npy \
-//!     --engine flat|hnsw_rs|native --ef 16,32,64,128,256 --build-threads 2 --json OUT
+//!     --engine flat|hnsw_rs --ef 16,32,64,128,256 --build-threads 2 --json OUT
+//! cargo run --release -p vecgridd-tests --bin bench -- compare --json OUT
 //! ```
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use vecgridd_tests::bench::{
-    daemon,
-    data::Data,
-    index::{self, Engine},
-    peers,
-    report::Report,
-};
+use vecgridd::types::EngineKind;
+use vecgridd_tests::bench::{compare, daemon, data::Data, index, peers, report::Report};
 
 /// Measure vector search: queries per second, latency, recall, build time, memory
 #[derive(Debug, Parser)]
@@ -33,6 +29,8 @@ enum What {
     Peers(peers::Options),
     /// All of the above, one table
     All(All),
+    /// What the project promises about speed, beside peers, with a verdict on each
+    Compare(compare::Options),
 }
 
 #[derive(Debug, Args)]
@@ -47,11 +45,6 @@ struct All {
 fn main() -> Result<()> {
     match Arguments::parse().what {
         What::Index(options) => {
-            // Said before files are read.
-            ensure!(
-                options.engine != Engine::Native,
-                "the engine `native` comes with issue 3: use flat or hnsw_rs"
-            );
             let set = options.data.load()?;
             index::run(&options, &set, &mut Report::new(options.data.json.as_deref())?)
         }
@@ -64,16 +57,18 @@ fn main() -> Result<()> {
             peers::run(&options, &set, &mut Report::new(options.data.json.as_deref())?)
         }
         What::All(All { data, concurrency }) => all(data, concurrency),
+        What::Compare(options) => compare::run(options),
     }
 }
 
 fn all(data: Data, concurrency: Vec<usize>) -> Result<()> {
     let set = data.load()?;
     let mut report = Report::new(data.json.as_deref())?;
-    for engine in [Engine::Flat, Engine::HnswRs] {
-        index::run(&index::Options { data: data.clone(), engine }, &set, &mut report)?;
+    let default = EngineKind::default();
+    for engine in [EngineKind::Flat, default] {
+        index::run(&index::Options { data: data.clone(), engine: Some(engine) }, &set, &mut report)?;
     }
-    let engine = "hnsw_rs".to_owned();
+    let engine = index::engine_name(default);
     daemon::run(
         &daemon::Options { data: data.clone(), engine, concurrency, socket: None },
         &set,
