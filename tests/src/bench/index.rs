@@ -40,7 +40,11 @@ pub enum Engine {
 }
 
 impl Engine {
-    fn kind(self) -> Result<EngineKind> {
+    /// As in a collection's configuration.
+    ///
+    /// # Errors
+    /// When there is no such engine yet.
+    pub fn kind(self) -> Result<EngineKind> {
         match self {
             Self::Flat => Ok(EngineKind::Flat),
             Self::HnswRs => Ok(EngineKind::HnswRs),
@@ -146,6 +150,7 @@ fn build(base: &Matrix<f32>, metric: Metric, kind: EngineKind, data: &Data) -> R
         // However few rows there are, the engine is what is measured.
         small_rows: 0,
         tail_rows: base.rows().max(1),
+        ..IndexLimits::default()
     };
     let index = fill(base, metric, kind, options, limits)?;
     ensure!(index.wait_built(), "the graph could not be built; the log says why");

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! bench index    the library, no wire: one search thread
+//! bench filters  the same, with the eight filters of the WordNet set
 //! bench daemon   a daemon of its own, or one that runs: over the Unix socket
 //! bench peers    hnswlib, faiss, usearch, Qdrant's engine: tests/peers/peers.py
 //! bench all      everything above, one after the other
@@ -14,6 +15,7 @@
 
 pub mod daemon;
 pub mod data;
+pub mod filters;
 pub mod index;
 pub mod peers;
 pub mod report;

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use vecgridd_tests::bench::{
     daemon,
     data::Data,
+    filters,
     index::{self, Engine},
     peers,
     report::Report,
@@ -27,6 +28,8 @@ struct Arguments {
 enum What {
     /// The collection index inside this process, one search thread
     Index(index::Options),
+    /// The same, with the eight filters of the WordNet set
+    Filters(filters::Options),
     /// A daemon over its Unix socket
     Daemon(daemon::Options),
     /// hnswlib, faiss, usearch and Qdrant's engine (needs Python; makes its own environment)
@@ -55,6 +58,7 @@ fn main() -> Result<()> {
             let set = options.data.load()?;
             index::run(&options, &set, &mut Report::new(options.data.json.as_deref())?)
         }
+        What::Filters(options) => filters::run(&options),
         What::Daemon(options) => {
             let set = options.data.load()?;
             daemon::run(&options, &set, &mut Report::new(options.data.json.as_deref())?)

@@ -22,7 +22,29 @@ pub(super) trait Engine: Send + Sync {
     fn insert(&self, rows: Vec<(u32, Vec<f32>)>) -> Result<(), EngineError>;
 
     /// About the nearest `k` slots, nearest first, with their [`Measure::rank`]; `ef` is the breadth.
-    fn walk(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<(u32, f32)>, EngineError>;
+    ///
+    /// `eligible` has a bit per slot, 64 to a word; slots behind its end are not eligible. An engine
+    /// that [`walks_filtered`](Self::walks_filtered) returns only slots with that bit; others get
+    /// `None`, or ignore it.
+    fn walk(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        eligible: Option<&[u64]>,
+    ) -> Result<Vec<(u32, f32)>, EngineError>;
+
+    /// Whether a walk can go through eligible slots only, and need not be wider for it.
+    fn walks_filtered(&self) -> bool {
+        false
+    }
+
+    /// Rows that a scan reads while a walk goes one wider, per link of a point: what a walk costs.
+    /// Measured with `hnsw_rs` on 20,000 rows of 384 floats, on a busy machine with AVX2: 475 ns
+    /// against 156 ns, so 3; a bit more leans to the exact side.
+    fn rows_per_link(&self) -> f64 {
+        4.0
+    }
 
     /// Slots in the graph, dead ones included.
     fn len(&self) -> usize;

@@ -172,7 +172,13 @@ impl Engine for HnswRs {
         inserted
     }
 
-    fn walk(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<(u32, f32)>, EngineError> {
+    fn walk(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        _: Option<&[u64]>,
+    ) -> Result<Vec<(u32, f32)>, EngineError> {
         let graph = self.graph()?;
         let found = catch_unwind(AssertUnwindSafe(|| graph.search(query, k, ef)))
             .map_err(|panic| EngineError::Panicked(text(&*panic)))?;
@@ -248,7 +254,7 @@ mod tests {
 
     #[test]
     fn an_empty_graph_finds_nothing() {
-        assert_eq!(engine(1, Metric::Euclidean).walk(&[1.0, 1.0], 3, 10).unwrap(), []);
+        assert_eq!(engine(1, Metric::Euclidean).walk(&[1.0, 1.0], 3, 10, None).unwrap(), []);
     }
 
     #[test]
@@ -260,7 +266,7 @@ mod tests {
             assert_eq!(engine.len(), 2_000);
             assert!(engine.bytes() > 2_000 * 8);
             for target in (0..2_000).step_by(50) {
-                let near = engine.walk(&[target as f32, 1.0], 3, 64).unwrap();
+                let near = engine.walk(&[target as f32, 1.0], 3, 64, None).unwrap();
                 assert_eq!(near[0], (target, 0.0), "{threads} threads");
                 assert_eq!(near.len(), 3);
             }
@@ -272,11 +278,11 @@ mod tests {
         let engine = engine(2, Metric::Euclidean);
         engine.insert(points(0..300)).unwrap();
         // A vector of another length trips an assertion of the kernel.
-        let walk = engine.walk(&[1.0], 1, 10).unwrap_err();
+        let walk = engine.walk(&[1.0], 1, 10, None).unwrap_err();
         assert!(matches!(&walk, EngineError::Panicked(why) if why.contains("equal length")), "{walk}");
-        assert!(engine.walk(&[1.0, 1.0], 1, 10).is_ok(), "a failed walk breaks nothing");
+        assert!(engine.walk(&[1.0, 1.0], 1, 10, None).is_ok(), "a failed walk breaks nothing");
         let insert = engine.insert(vec![(300, vec![1.0])]).unwrap_err();
         assert!(matches!(insert, EngineError::Panicked(_)), "{insert}");
-        assert!(matches!(engine.walk(&[1.0, 1.0], 1, 10), Err(EngineError::Broken)));
+        assert!(matches!(engine.walk(&[1.0, 1.0], 1, 10, None), Err(EngineError::Broken)));
     }
 }

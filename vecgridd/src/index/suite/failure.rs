@@ -45,7 +45,7 @@ impl Engine for Clumsy {
         self.0.insert(rows)
     }
 
-    fn walk(&self, _: &[f32], _: usize, _: usize) -> Result<Vec<(u32, f32)>, EngineError> {
+    fn walk(&self, _: &[f32], _: usize, _: usize, _: Option<&[u64]>) -> Result<Vec<(u32, f32)>, EngineError> {
         Err(EngineError::Panicked("as told".to_owned()))
     }
 
@@ -90,8 +90,14 @@ impl Engine for Forgetful {
         self.0.insert(rows)
     }
 
-    fn walk(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<(u32, f32)>, EngineError> {
-        let near = self.0.walk(query, k, ef)?;
+    fn walk(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        eligible: Option<&[u64]>,
+    ) -> Result<Vec<(u32, f32)>, EngineError> {
+        let near = self.0.walk(query, k, ef, eligible)?;
         Ok(near.into_iter().filter(|(slot, _)| slot.is_multiple_of(10)).collect())
     }
 
@@ -142,8 +148,14 @@ impl Engine for Gated {
         self.0.insert(rows)
     }
 
-    fn walk(&self, query: &[f32], k: usize, ef: usize) -> Result<Vec<(u32, f32)>, EngineError> {
-        self.0.walk(query, k, ef)
+    fn walk(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        eligible: Option<&[u64]>,
+    ) -> Result<Vec<(u32, f32)>, EngineError> {
+        self.0.walk(query, k, ef, eligible)
     }
 
     fn len(&self) -> usize {
