@@ -193,6 +193,7 @@ impl Recipe {
             // However few rows there are, the engine is what is measured.
             small_rows: 0,
             tail_rows: changes.iter().map(Vec::len).sum::<usize>().max(1),
+            ..IndexLimits::default()
         };
         let begun = Instant::now();
         let index = CollectionIndex::new(&config.checked()?, limits)?;

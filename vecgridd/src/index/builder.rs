@@ -79,7 +79,7 @@ impl Builder<'_> {
 
     /// Live rows into new memory, with a new graph.
     fn compact(&self) -> Result<(), EngineError> {
-        let mut compaction = Compaction::new(self.core.shape().dimension);
+        let mut compaction = Compaction::new(self.core.shape().no_rows());
         compaction.copy(&self.core.view().rows);
         let mut engine: Option<Arc<dyn Engine>> = None;
         let mut until = 0;

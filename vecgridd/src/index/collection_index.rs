@@ -33,12 +33,17 @@ pub struct IndexLimits {
     pub build_threads: usize,
     /// Up to so many rows with a vector are scanned, and have no graph.
     pub small_rows: usize,
+    /// Memory that indexes of metadata fields may take, in bytes per row; zero = no such indexes, and
+    /// every filter is evaluated row by row. Fields of few values, such as kinds, tags and sizes, take
+    /// one to four bytes per row, numbers and names that differ in every row two to fourteen: the
+    /// default is enough for a dozen of these and small beside a vector.
+    pub field_bytes: usize,
 }
 
 impl Default for IndexLimits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { tail_rows: 262_144, build_threads: (cores / 2).max(1), small_rows: 4_096 }
+        Self { tail_rows: 262_144, build_threads: (cores / 2).max(1), small_rows: 4_096, field_bytes: 64 }
     }
 }
 
@@ -92,6 +97,7 @@ impl CollectionIndex {
             m: config.index.m as usize,
             ef: config.index.ef as usize,
             small_rows: limits.small_rows,
+            field_bytes: limits.field_bytes,
         };
         let threads = limits.build_threads.max(1);
         let owner = Owner::new(shape, limits, make.is_some());

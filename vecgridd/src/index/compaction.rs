@@ -16,8 +16,9 @@ pub(super) struct Compaction {
 }
 
 impl Compaction {
-    pub fn new(dimension: usize) -> Self {
-        Self { rows: Rows::new(dimension), numbers: Vec::new() }
+    /// Into rows of this kind, which must be empty.
+    pub fn new(rows: Rows) -> Self {
+        Self { rows, numbers: Vec::new() }
     }
 
     /// The compact rows so far.
@@ -40,7 +41,7 @@ impl Compaction {
                 self.numbers.push(NOWHERE);
             }
         }
-        self.rows.append(alive.into_iter().map(|slot| (rows.row(slot).clone(), rows.vector(slot))));
+        self.rows.append(alive.into_iter().map(|slot| (rows.row(slot), rows.vector(slot))));
     }
 
     /// Lets die, as of operation `now`, what died since it was copied. `rows` must be copied to the

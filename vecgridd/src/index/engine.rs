@@ -33,8 +33,8 @@ pub(super) trait Engine: Send + Sync {
         false
     }
 
-    /// Rows that an exact scan reads while a walk goes one wider.
-    fn rows_per_step(&self, filtered: bool) -> f64;
+    /// Rows that a scan reads while a walk goes one wider, per link of a point: what a walk costs.
+    fn rows_per_link(&self) -> f64;
 
     /// All rows so far are in: time for what is better done once than per row.
     fn settle(&self) -> Result<(), EngineError> {

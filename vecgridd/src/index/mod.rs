@@ -12,42 +12,48 @@
 //!
 //! - A change is in every view made after [`CollectionIndex::apply`] returns, and a batch is in a
 //!   view as a whole. A row that is being replaced is in every view exactly once.
-//! - A search waits for nobody and makes nobody wait.
+//! - A search waits for nobody and makes nobody wait; one with a filter waits at most until the
+//!   applier has indexed the metadata of 64 rows.
 //! - A search returns exactly `min(k, matches)` rows, at every selectivity, without duplicates,
 //!   nearest first, ties by id, with distances that an exact search would give. Which rows is
 //!   approximate where a graph was walked, and exact otherwise.
 //! - Memory of dead rows comes back when a fifth of all rows is dead.
 //! - Whatever happens inside an engine, answers stay complete; they get slower.
 //!
-//! How: rows are in dense slots that never move (`rows`); a [`View`] is an unchanging list of
-//! them. Writes append to the tail and return. The `builder` thread alone moves rows from the
+//! How: rows are in dense slots that never move (`rows`), packed in chunks (`chunk`, `packed`); a
+//! [`View`] is an unchanging list of them. Beside them grow indexes of all metadata fields
+//! (`fields`), which turn a filter into a bitmap over slots. Writes append to the tail and return. The `builder` thread alone moves rows from the
 //! tail into the graph of an `engine`, and rebuilds both when too much is dead. A search finds
-//! out which rows are eligible, then plans (`plan`): walk the graph and scan the tail, or scan
-//! everything eligible. A row's partition is one more thing that a search checks, so the number of
+//! out which rows are eligible (`scan`), then plans (`plan`): walk the graph and scan the tail, or scan
+//! everything eligible; [`Explain`] says what it did. A row's partition is one more thing that a search checks, so the number of
 //! partitions costs nothing.
 //!
 //! Engines: `native` is ours, and the default; `hnsw_rs` is the crate of that name; `flat` has no graph,
 //! every search scans.
 //!
-//! What it leaves out, for now: filters are evaluated row by row in every search that has one
-//! (indexed fields come later); the index lives in memory only and is filled from the row store at
+//! What it leaves out, for now: the index lives in memory only and is filled from the row store at
 //! the start; one search uses one thread.
 
 mod builder;
+mod chunk;
 mod collection_index;
 mod compaction;
 mod digest;
 mod distance;
 mod engine;
 mod error;
+mod explain;
+mod fields;
 mod hnsw_rs;
 mod native;
 mod owner;
+mod packed;
 mod partition_set;
 mod plan;
 mod registry;
 mod rows;
 mod scan;
+mod slots;
 mod stats;
 #[cfg(test)]
 mod suite;
@@ -57,6 +63,7 @@ mod view;
 pub use collection_index::{Change, CollectionIndex, IndexLimits};
 pub use digest::Digest;
 pub use error::IndexError;
+pub use explain::{Explain, SearchPlan, Times};
 pub use partition_set::PartitionSet;
 pub use registry::Registry;
 pub use stats::{IndexBytes, IndexStats};

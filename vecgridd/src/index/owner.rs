@@ -5,6 +5,7 @@
 //! bounded work and publish a new [`View`](super::View) before they let go. Searches never take it.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
@@ -12,12 +13,15 @@ use std::{
 
 use super::{
     IndexLimits,
+    chunk::Row,
     collection_index::Change,
     compaction::Compaction,
     digest::Digest,
     engine::Engine,
+    packed::{Packed, Shapes},
     partition_set::PartitionSet,
-    rows::{Row, Rows},
+    rows::Rows,
+    slots::Slots,
     stats::{IndexBytes, IndexStats},
     view::{Linked, Shape, View},
 };
@@ -38,7 +42,8 @@ pub(super) struct Owner {
     limits: IndexLimits,
     /// Whether the collection's engine has graphs at all.
     graphs: bool,
-    slots: HashMap<EntryId, u32>,
+    slots: Slots,
+    shapes: Shapes,
     digests: HashMap<PartitionId, Digest>,
     hosted: Arc<PartitionSet>,
     rows: Rows,
@@ -71,10 +76,11 @@ impl Owner {
             shape,
             limits,
             graphs,
-            slots: HashMap::new(),
+            slots: Slots::new(),
+            shapes: Shapes::new(),
             digests: HashMap::new(),
             hosted: Arc::default(),
-            rows: Rows::new(shape.dimension),
+            rows: shape.no_rows(),
             at: 0,
             live: 0,
             with_vector: 0,
@@ -103,44 +109,56 @@ impl Owner {
     pub fn apply(&mut self, changes: Vec<Change>) -> Vec<bool> {
         self.at += 1;
         let first = self.rows.len();
-        let mut fresh: Vec<(Row, Option<Vec<f32>>)> = Vec::new();
+        self.append(&changes);
+        let mut next = first;
         let mut replaced = Vec::new();
         let mut existed = Vec::with_capacity(changes.len());
-        for change in changes {
+        for change in &changes {
             let old = match change {
-                Change::Put { partition, entry, version } => {
-                    let slot = first + fresh.len() as u32;
-                    let old = self.slots.insert(entry.id.clone(), slot);
-                    let vector = entry.vector.and_then(|vector| self.stored(&entry.id, &vector));
-                    let row = Row { id: entry.id, partition, version, metadata: entry.metadata };
-                    fresh.push((row, vector));
-                    old
+                Change::Put { .. } => {
+                    next += 1;
+                    self.slots.put(&self.rows, next - 1)
                 }
-                Change::Delete { id, .. } => self.slots.remove(&id),
+                Change::Delete { id, .. } => self.slots.remove(&self.rows, id.as_str()),
             };
             existed.push(old.is_some());
             replaced.extend(old);
         }
-        for (row, vector) in &fresh {
+        for slot in first..next {
+            let row = self.rows.row(slot);
             self.live += 1;
-            self.with_vector += u64::from(vector.is_some());
-            self.digests.entry(row.partition).or_default().add(&row.id, row.version);
+            self.with_vector += u64::from(self.rows.vector(slot).is_some());
+            self.digests.entry(row.partition).or_default().add(row.id, row.version);
             if !self.hosted.contains(row.partition) {
                 Arc::make_mut(&mut self.hosted).insert(row.partition);
             }
-        }
-        if !fresh.is_empty() {
-            // Metadata and ids move; vectors are copied into the chunk.
-            let (rows, vectors): (Vec<Row>, Vec<Option<Vec<f32>>>) = fresh.into_iter().unzip();
-            self.rows.append(rows.into_iter().zip(&vectors).map(|(row, vector)| (row, vector.as_deref())));
         }
         replaced.into_iter().for_each(|slot| self.retire(slot));
         existed
     }
 
+    /// The rows that are put, in new slots.
+    fn append(&mut self, changes: &[Change]) {
+        let mut fresh = Vec::new();
+        for change in changes {
+            if let Change::Put { partition, entry, version } = change {
+                let vector = entry.vector.as_ref().and_then(|vector| self.stored(&entry.id, vector));
+                fresh.push((&entry.id, *partition, *version, self.shapes.pack(&entry.metadata), vector));
+            }
+        }
+        if fresh.is_empty() {
+            return;
+        }
+        self.rows.append(fresh.iter().map(|(id, partition, version, (shape, values), vector)| {
+            let metadata = Packed { shape, values };
+            let row = Row { id: id.as_str(), partition: *partition, version: *version, metadata };
+            (row, vector.as_deref())
+        }));
+    }
+
     /// The vector in the form it is searched in. A wrong length is a bug of whoever checks entries;
     /// it must not make other rows' vectors wrong.
-    fn stored(&self, id: &EntryId, vector: &Vector) -> Option<Vec<f32>> {
+    fn stored<'a>(&self, id: &EntryId, vector: &'a Vector) -> Option<Cow<'a, [f32]>> {
         let found = vector.as_slice().len();
         if found != self.shape.dimension {
             let expected = self.shape.dimension;
@@ -152,14 +170,14 @@ impl Owner {
             );
             return None;
         }
-        Some(self.shape.measure.prepare(vector).into_owned())
+        Some(self.shape.measure.prepare(vector))
     }
 
     /// A live slot dies, as of the current operation.
     fn retire(&mut self, slot: u32) {
         let row = self.rows.row(slot);
         if let Some(digest) = self.digests.get_mut(&row.partition) {
-            digest.remove(&row.id, row.version);
+            digest.remove(row.id, row.version);
         }
         let vector = u64::from(self.rows.vector(slot).is_some());
         self.rows.kill(slot, self.at);
@@ -176,10 +194,10 @@ impl Owner {
         self.at += 1;
         let rows = self.rows.clone();
         let mut gone = Vec::new();
-        self.slots.retain(|_, slot| {
-            let stays = rows.row(*slot).partition != partition;
+        self.slots.retain(|slot| {
+            let stays = rows.row(slot).partition != partition;
             if !stays {
-                gone.push(*slot);
+                gone.push(slot);
             }
             stays
         });
@@ -283,9 +301,7 @@ impl Owner {
         compaction.copy(&self.rows);
         self.at += 1;
         let (rows, numbers) = compaction.finish(&self.rows, self.at);
-        for slot in self.slots.values_mut() {
-            *slot = numbers[*slot as usize];
-        }
+        self.slots.renumber(&rows, |slot| numbers[slot as usize]);
         self.linked =
             graph.map(|(engine, until)| Linked { engine, until, live: live_vectors(&rows, 0, until) });
         self.rows = rows;
@@ -294,7 +310,7 @@ impl Owner {
 
     /// Compacts at once, when there is no graph to keep.
     pub fn compact_here(&mut self) {
-        self.adopt(Compaction::new(self.shape.dimension), None);
+        self.adopt(Compaction::new(self.shape.no_rows()), None);
     }
 
     pub fn stats(&self) -> IndexStats {
@@ -311,8 +327,9 @@ impl Owner {
             bytes: IndexBytes {
                 vectors: bytes.vectors,
                 links: self.linked.as_ref().map_or(0, |linked| linked.engine.bytes()),
-                ids: bytes.ids,
-                metadata: bytes.metadata,
+                ids: bytes.ids + self.slots.bytes() as u64,
+                metadata: bytes.metadata + self.shapes.bytes() as u64,
+                fields: self.rows.field_bytes(),
             },
         }
     }

@@ -1,14 +1,27 @@
 //! Walk the graph, or scan?
 //!
 //! A scan reads each eligible row once, in order. A walk reads few rows, but each one costs a jump
-//! in memory and the graph's bookkeeping, and it cannot see eligibility: if one row in ten is
-//! eligible, it must go ten times as wide to bring home as many. So the choice is a comparison of
-//! two estimates. Neither can make an answer wrong: a walk that brings too little is followed by a
-//! scan.
+//! in memory and the graph's bookkeeping. There are two kinds of walk. A plain one does not see
+//! eligibility: if one row in ten is eligible, it must go ten times as wide to bring home as many. A
+//! filtered one goes only where rows are eligible, through ineligible neighbours to those behind
+//! them (ACORN): it need not be wider, but each step looks at more links, and where too few rows are
+//! eligible it finds no way on. Not every engine can do it.
+//!
+//! So the choice is the least of three estimates, all in rows that a scan reads in that time. None
+//! can make an answer wrong: a walk that brings too little is followed by a scan. They are made from
+//! counts alone, so the order in which rows, indexes and graph came makes no difference.
 
 /// A walk goes this much wider than the plain share of eligible rows says, since eligible rows are
 /// not spread evenly.
 const SLACK: f64 = 1.2;
+/// Looking up whether a neighbour is eligible, of which a filtered walk does many: against reading
+/// a row.
+const LOOK: f64 = 0.03;
+/// Links per point on the lowest layer, where a walk spends its time, are twice those above.
+const LOWEST: f64 = 2.0;
+/// Eligible points within two links that a filtered walk needs to find its way: about as many as a
+/// point has links on an upper layer.
+const WAYS: f64 = 1.0;
 
 /// How to search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +33,11 @@ pub(super) enum Plan {
         /// Breadth.
         ef: usize,
     },
+    /// The same, through eligible rows only.
+    FilteredWalk {
+        /// Breadth.
+        ef: usize,
+    },
 }
 
 /// What the choice depends on.
@@ -27,12 +45,16 @@ pub(super) enum Plan {
 pub(super) struct Situation {
     pub k: usize,
     pub ef: usize,
-    /// Rows that a scan reads while a walk goes one wider.
-    pub rows_per_step: f64,
+    /// Links per point.
+    pub m: usize,
     /// Points in the graph, dead ones included.
     pub points: usize,
     /// Of these, eligible ones. (Eligible rows outside the graph are scanned either way.)
     pub eligible_points: usize,
+    /// Rows that a scan reads while a walk goes one wider, per link of a point.
+    pub rows_per_link: f64,
+    /// Whether a walk may be a filtered one.
+    pub filtered: bool,
 }
 
 impl Plan {
@@ -43,9 +65,26 @@ impl Plan {
         // Points may have come after the view; more eligible ones than points cannot be.
         let share = (s.eligible_points as f64 / s.points as f64).min(1.0);
         let slack = if share < 1.0 { SLACK } else { 1.0 };
-        let ef = (s.ef.max(s.k) as f64 * slack / share).ceil();
-        let walk = ef * s.rows_per_step;
-        if s.eligible_points as f64 <= walk { Self::Scan } else { Self::Walk { ef: ef as usize } }
+        let (breadth, links) = (s.ef.max(s.k) as f64, s.m as f64);
+        let step = links * s.rows_per_link;
+
+        let plain = (breadth * slack / share).ceil();
+        let mut best = (s.eligible_points as f64, Self::Scan);
+        if plain * step < best.0 {
+            best = (plain * step, Self::Walk { ef: plain as usize });
+        }
+        let near = LOWEST * links;
+        let within_two = near + near * near;
+        if s.filtered && within_two * share >= WAYS * links {
+            let filtered = (breadth * slack).ceil();
+            // It looks around until it has as many eligible neighbours as a plain walk has neighbours.
+            let looks = (near / share).min(within_two);
+            let cost = filtered * (step + looks * LOOK);
+            if cost < best.0 {
+                best = (cost, Self::FilteredWalk { ef: filtered as usize });
+            }
+        }
+        best.1
     }
 }
 
@@ -53,8 +92,18 @@ impl Plan {
 mod tests {
     use super::*;
 
+    const PLAIN: Situation = Situation {
+        k: 10,
+        ef: 96,
+        m: 16,
+        points: 100_000,
+        eligible_points: 100_000,
+        rows_per_link: 4.0,
+        filtered: false,
+    };
+
     fn plan(points: usize, eligible_points: usize, k: usize, ef: usize) -> Plan {
-        Plan::choose(Situation { k, ef, rows_per_step: 64.0, points, eligible_points })
+        Plan::choose(Situation { k, ef, points, eligible_points, ..PLAIN })
     }
 
     #[test]
@@ -76,5 +125,18 @@ mod tests {
         assert_eq!(plan(100_000, 20_000, 10, 96), Plan::Scan);
         assert_eq!(plan(100_000, 100_000, 10_000, 96), Plan::Scan);
         assert_eq!(plan(0, 0, 10, 96), Plan::Scan);
+    }
+
+    #[test]
+    fn an_engine_that_can_walks_through_eligible_points() {
+        let plan = |eligible_points| {
+            Plan::choose(Situation { points: 1_000_000, eligible_points, filtered: true, ..PLAIN })
+        };
+        assert_eq!(plan(1_000_000), Plan::Walk { ef: 96 });
+        assert_eq!(plan(200_000), Plan::FilteredWalk { ef: 116 });
+        assert_eq!(plan(20_000), Plan::FilteredWalk { ef: 116 });
+        assert_eq!(plan(5_000), Plan::Scan);
+        let sparse = Situation { points: 10_000_000, eligible_points: 100_000, filtered: true, ..PLAIN };
+        assert_eq!(Plan::choose(Situation { m: 8, ..sparse }), Plan::Scan, "no way on");
     }
 }

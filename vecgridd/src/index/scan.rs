@@ -1,13 +1,15 @@
 //! Which rows are eligible, and the exact search over them.
 //!
 //! Eligible = alive in the view ∧ has a vector (for searches) ∧ partition in the answer set ∧ filter.
-//! The last two are evaluated row by row, once per search, into one word of bits per chunk. When
-//! neither restricts anything, no bits are kept and chunks are asked directly.
+//! This is found out once per search, into one word of bits per chunk: the filter by the indexes of
+//! metadata (`fields`), and by the row itself where those are not sure. When neither answer set nor
+//! filter restricts anything, no bits are kept and chunks are asked directly.
 
 use super::{
+    chunk::{CHUNK, Chunk},
     distance::Measure,
     partition_set::PartitionSet,
-    rows::{CHUNK, Chunk, Rows},
+    rows::{BLOCK, Rows},
     top_k::TopK,
 };
 use crate::types::Filter;
@@ -37,22 +39,45 @@ impl<'a> Wanted<'a> {
         chunk.alive(self.now) & vectors
     }
 
-    fn bits(&self, chunk: &Chunk) -> u64 {
-        let mut bits = self.base(chunk);
-        if let Some(partitions) = self.partitions {
-            bits = keep(bits, |at| partitions.contains(chunk.row(at).partition));
+    /// Alive, with a vector if need be, and in the answer set.
+    fn here(&self, chunk: &Chunk) -> u64 {
+        let bits = self.base(chunk);
+        match self.partitions {
+            Some(partitions) => keep(bits, |at| partitions.contains(chunk.partition(at))),
+            None => bits,
         }
-        if let Some(filter) = self.filter {
-            bits = keep(bits, |at| filter.matches(chunk.row(at).metadata.fields()));
-        }
-        bits
     }
 
     /// Finds the eligible rows.
     pub fn select(self) -> Eligible<'a> {
-        let bits = (!self.is_plain())
-            .then(|| (0..self.rows.chunks()).map(|index| self.bits(self.rows.chunk(index))).collect());
-        Eligible { wanted: self, bits }
+        if self.is_plain() {
+            return Eligible { wanted: self, bits: None, held: 0 };
+        }
+        let chunks = self.rows.chunks();
+        let mut bits: Vec<u64> = (0..chunks).map(|index| self.here(self.rows.chunk(index))).collect();
+        let held = self.filter.map_or(0, |filter| self.hold(filter, &mut bits));
+        Eligible { wanted: self, bits: Some(bits), held }
+    }
+
+    /// Keeps the rows that match; returns how many of them had to be looked at.
+    fn hold(&self, filter: &Filter, bits: &mut [u64]) -> usize {
+        let keys = filter.keys();
+        let mut held = 0;
+        for (block, bits) in bits.chunks_mut(BLOCK).enumerate() {
+            let found = self.rows.select(block, filter);
+            let words = found.yes.words().iter().zip(found.maybe.words());
+            for (at, (bits, (yes, maybe))) in bits.iter_mut().zip(words).enumerate() {
+                let unsure = *bits & maybe & !yes;
+                *bits &= yes;
+                if unsure != 0 {
+                    let chunk = self.rows.chunk(block * BLOCK + at);
+                    held += unsure.count_ones() as usize;
+                    let fields = |at| chunk.row(at).metadata.fields(keys.iter().copied());
+                    *bits |= keep(unsure, |at| filter.matches(&fields(at)));
+                }
+            }
+        }
+        held
     }
 }
 
@@ -61,6 +86,8 @@ pub(super) struct Eligible<'a> {
     wanted: Wanted<'a>,
     /// A word per chunk; `None` when nothing is restricted.
     bits: Option<Vec<u64>>,
+    /// Rows that the filter was held against, one by one.
+    held: usize,
 }
 
 impl<'a> Eligible<'a> {
@@ -69,7 +96,12 @@ impl<'a> Eligible<'a> {
         self.bits.is_none()
     }
 
-    /// A bit per slot of the view, when something is restricted.
+    /// Rows that the filter was held against, one by one.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// A word per chunk; `None` when nothing is restricted.
     pub fn words(&self) -> Option<&[u64]> {
         self.bits.as_deref()
     }
@@ -120,8 +152,7 @@ impl<'a> Eligible<'a> {
                 bits &= u64::MAX << skipped;
             }
             let chunk = self.wanted.rows.chunk(index);
-            let mut offer =
-                |distance, at| top.offer(distance, &chunk.row(at).id, (index * CHUNK + at) as u32);
+            let mut offer = |distance, at| top.offer(distance, (index * CHUNK + at) as u32, || chunk.id(at));
             let vector = |at| chunk.vector(at, dimension);
             let mut places = ones(bits);
             while let Some(a) = places.next() {

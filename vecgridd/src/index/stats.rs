@@ -33,12 +33,20 @@ pub struct IndexBytes {
     pub ids: u64,
     /// Metadata.
     pub metadata: u64,
+    /// Indexes of metadata fields.
+    pub fields: u64,
 }
 
 impl IndexBytes {
     /// Each part with its name.
-    pub fn by_kind(&self) -> [(&'static str, u64); 4] {
-        [("vectors", self.vectors), ("links", self.links), ("ids", self.ids), ("metadata", self.metadata)]
+    pub fn by_kind(&self) -> [(&'static str, u64); 5] {
+        [
+            ("vectors", self.vectors),
+            ("links", self.links),
+            ("ids", self.ids),
+            ("metadata", self.metadata),
+            ("fields", self.fields),
+        ]
     }
 
     /// All parts.

@@ -4,5 +4,6 @@
 
 mod churn;
 mod failure;
+mod filters;
 mod search;
 mod world;

@@ -2,13 +2,11 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-use crate::types::EntryId;
-
 /// A row and how far it is. Ordered by distance, then by id.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ranked<'a> {
     pub distance: f32,
-    pub id: &'a EntryId,
+    pub id: &'a str,
     pub slot: u32,
 }
 
@@ -49,16 +47,17 @@ impl<'a> TopK<'a> {
     }
 
     /// Keeps a row if it is among the first. Each row is offered once.
-    pub fn offer(&mut self, distance: f32, id: &'a EntryId, slot: u32) {
-        let offered = Ranked { distance, id, slot };
+    pub fn offer(&mut self, distance: f32, slot: u32, id: impl FnOnce() -> &'a str) {
         if self.kept.len() < self.k {
-            self.kept.push(offered);
+            self.kept.push(Ranked { distance, id: id(), slot });
         } else if let Some(mut last) = self.kept.peek_mut()
-            // The cheap comparison first: nearly all rows of a scan end here.
+            // The cheap comparison first: nearly all rows of a scan end here, and their ids are not read.
             && distance <= last.distance
-            && offered < *last
         {
-            *last = offered;
+            let offered = Ranked { distance, id: id(), slot };
+            if offered < *last {
+                *last = offered;
+            }
         }
     }
 
@@ -77,12 +76,12 @@ mod tests {
     proptest! {
         #[test]
         fn the_first_k_are_kept_ties_by_id(distances in prop::collection::vec(0_u8..5, 0..60), k in 0_usize..20) {
-            let ids: Vec<EntryId> = (0..distances.len()).map(|i| EntryId::new(&format!("{:02}", (i * 37) % 60)).unwrap()).collect();
+            let ids: Vec<String> = (0..distances.len()).map(|i| format!("{:02}", (i * 37) % 60)).collect();
             let mut top = TopK::new(k);
             for (slot, distance) in distances.iter().enumerate() {
-                top.offer(f32::from(*distance), &ids[slot], slot as u32);
+                top.offer(f32::from(*distance), slot as u32, || &ids[slot]);
             }
-            let mut expected: Vec<_> = distances.iter().copied().zip(&ids).collect();
+            let mut expected: Vec<_> = distances.iter().copied().zip(ids.iter().map(String::as_str)).collect();
             expected.sort();
             expected.truncate(k);
             prop_assert_eq!(top.len(), expected.len());

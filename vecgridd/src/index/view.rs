@@ -10,6 +10,7 @@ use super::{
     distance::Measure,
     engine::{Engine, Walked},
     error::IndexError,
+    explain::{Explain, Lap, SearchPlan},
     partition_set::PartitionSet,
     plan::{Plan, Situation},
     rows::Rows,
@@ -27,6 +28,15 @@ pub(super) struct Shape {
     pub ef: usize,
     /// Up to here rows are scanned.
     pub small_rows: usize,
+    /// Memory for indexes of metadata, per row.
+    pub field_bytes: usize,
+}
+
+impl Shape {
+    /// Where rows of this shape go.
+    pub fn no_rows(&self) -> Rows {
+        Rows::new(self.dimension, self.field_bytes)
+    }
 }
 
 /// A graph, and which slots it speaks for.
@@ -60,20 +70,39 @@ impl View {
     /// # Errors
     /// When the query has another dimension than the collection.
     pub fn search(&self, query: &Query, answer_set: &PartitionSet) -> Result<Vec<Hit>, IndexError> {
+        self.search_explained(query, answer_set).map(|(hits, _)| hits)
+    }
+
+    /// As [`search`](Self::search), and how it was done.
+    ///
+    /// # Errors
+    /// When the query has another dimension than the collection.
+    pub fn search_explained(
+        &self,
+        query: &Query,
+        answer_set: &PartitionSet,
+    ) -> Result<(Vec<Hit>, Explain), IndexError> {
         let Shape { measure, dimension, .. } = self.shape;
         let found = query.vector.as_slice().len();
         if found != dimension {
             return Err(IndexError::WrongDimension { expected: dimension, found });
         }
+        let (mut explain, mut lap) = (Explain::new(), Lap::start());
         let vector = measure.prepare(&query.vector);
         let eligible = self.wanted(true, query.filter.as_ref(), answer_set).select();
-        let nearest = match self.walk(query, &vector, &eligible) {
+        explain.eligible = if eligible.is_plain() { self.with_vector } else { eligible.count() as u64 };
+        explain.filtered = eligible.held() as u64;
+        explain.times.select = lap.take();
+        let nearest = match self.walk(query, &vector, &eligible, &mut explain) {
             Some(nearest) => nearest,
-            None => self.scan(query.k, &vector, &eligible),
+            None => self.scan(query.k, &vector, &eligible, &mut explain),
         };
+        lap.take();
         let near_enough = |row: &Ranked<'_>| query.max_distance.is_none_or(|max| row.distance <= max);
-        let hits = nearest.into_sorted().into_iter().take_while(near_enough);
-        Ok(hits.map(|row| self.hit(row, query.include_metadata)).collect())
+        let rows = nearest.into_sorted().into_iter().take_while(near_enough);
+        let hits = rows.map(|row| self.hit(row, query.include_metadata)).collect();
+        explain.times.answer = lap.take();
+        Ok((hits, explain))
     }
 
     /// How many rows match.
@@ -91,7 +120,7 @@ impl View {
         let eligible = self.wanted(false, filter, answer_set).select();
         let id = |slot| {
             let row = self.rows.row(slot);
-            (row.partition, row.id.clone())
+            (row.partition, EntryId::of_valid(row.id))
         };
         eligible.slots().map(id).collect()
     }
@@ -106,47 +135,73 @@ impl View {
         Wanted { rows: &self.rows, now: self.at, vectors, partitions, filter }
     }
 
-    fn scan<'a>(&self, k: usize, vector: &[f32], eligible: &Eligible<'a>) -> TopK<'a> {
-        let mut top = TopK::new(k);
+    fn scan<'a>(&self, k: usize, vector: &[f32], eligible: &Eligible<'a>, explain: &mut Explain) -> TopK<'a> {
+        let (mut top, mut lap) = (TopK::new(k), Lap::start());
         eligible.scan(self.shape.measure, self.shape.dimension, vector, 0, &mut top);
+        explain.distances += explain.eligible;
+        explain.times.scan += lap.take();
         top
     }
 
     /// `None` when there is no graph, when a scan is cheaper, and when the walk brought too little.
-    fn walk<'a>(&'a self, query: &Query, vector: &[f32], eligible: &Eligible<'a>) -> Option<TopK<'a>> {
+    fn walk<'a>(
+        &'a self,
+        query: &Query,
+        vector: &[f32],
+        eligible: &Eligible<'a>,
+        explain: &mut Explain,
+    ) -> Option<TopK<'a>> {
         let linked = self.linked.as_ref()?;
         if query.exact || self.with_vector <= self.shape.small_rows as u64 {
             return None;
         }
-        let (eligible_points, matches) = if eligible.is_plain() {
-            (linked.live as usize, self.with_vector as usize)
-        } else {
-            (eligible.count_below(linked.until), eligible.count())
-        };
-        let filtered = eligible.words().filter(|_| linked.engine.walks_filtered());
+        let matches = explain.eligible as usize;
+        let eligible_points =
+            if eligible.is_plain() { linked.live as usize } else { eligible.count_below(linked.until) };
         let plan = Plan::choose(Situation {
             k: query.k,
             ef: query.ef.unwrap_or(self.shape.ef),
-            rows_per_step: linked.engine.rows_per_step(filtered.is_some()),
-            points: if filtered.is_some() { eligible_points } else { linked.engine.len() },
+            m: self.shape.m,
+            points: linked.engine.len(),
             eligible_points,
+            rows_per_link: linked.engine.rows_per_link(),
+            filtered: linked.engine.walks_filtered() && !eligible.is_plain(),
         });
-        let Plan::Walk { ef } = plan else { return None };
-        let walked = match linked.engine.walk(vector, ef, filtered) {
+        let (ef, words, plan) = match plan {
+            Plan::Scan => return None,
+            Plan::Walk { ef } => (ef, None, SearchPlan::Walk),
+            Plan::FilteredWalk { ef } => (ef, eligible.words(), SearchPlan::FilteredWalk),
+        };
+        explain.ef = ef;
+        // Until it turns out that the walk was enough.
+        explain.plan = SearchPlan::WalkThenScan;
+        let mut lap = Lap::start();
+        let walked = linked.engine.walk(vector, ef, words);
+        explain.times.walk = lap.take();
+        let walked = match walked {
             Ok(walked) => walked,
             Err(error) => {
                 tracing::debug!(%error, "the graph cannot be walked: this search scans");
                 return None;
             }
         };
+        explain.visited = u64::from(walked.work.expanded);
         let mut top = TopK::new(query.k);
-        self.rerank(linked, &walked, query.k, vector, eligible, &mut top);
+        explain.reranked = self.rerank(linked, &walked, query.k, vector, eligible, &mut top);
+        explain.times.rerank = lap.take();
         eligible.scan(self.shape.measure, self.shape.dimension, vector, linked.until, &mut top);
-        (top.len() >= query.k.min(matches)).then_some(top)
+        explain.times.scan = lap.take();
+        explain.tail = matches.saturating_sub(eligible_points) as u64;
+        explain.distances = explain.reranked + explain.tail;
+        if top.len() < query.k.min(matches) {
+            return None;
+        }
+        explain.plan = plan;
+        Some(top)
     }
 
     /// Offers the nearest of what a walk found, with their exact distances: those that rounding may
-    /// have put behind the first `k`, too.
+    /// have put behind the first `k`, too. Gives how many those were.
     fn rerank<'a>(
         &'a self,
         linked: &Linked,
@@ -155,32 +210,34 @@ impl View {
         vector: &[f32],
         eligible: &Eligible<'a>,
         top: &mut TopK<'a>,
-    ) {
+    ) -> u64 {
         // The graph may have points that this view scans.
         let ours = walked.near.iter().filter(|(slot, _)| *slot < linked.until && eligible.contains(*slot));
-        let mut bound = f32::INFINITY;
+        let (mut bound, mut reranked) = (f32::INFINITY, 0);
         for (at, (slot, rank)) in ours.enumerate() {
             if *rank > bound {
-                return;
+                break;
             }
             if at + 1 == k {
                 bound = rank + walked.slack;
             }
             if let Some(row) = self.rows.vector(*slot) {
-                top.offer(self.shape.measure.distance(vector, row), &self.rows.row(*slot).id, *slot);
+                reranked += 1;
+                top.offer(self.shape.measure.distance(vector, row), *slot, || self.rows.id(*slot));
             }
         }
+        reranked
     }
 
     /// Whether a search would be answered by the graph.
     #[cfg(test)]
     pub(super) fn is_walked(&self, query: &Query, answer_set: &PartitionSet) -> bool {
-        let vector = self.shape.measure.prepare(&query.vector);
-        self.walk(query, &vector, &self.wanted(true, query.filter.as_ref(), answer_set).select()).is_some()
+        let plan = self.search_explained(query, answer_set).unwrap().1.plan;
+        matches!(plan, SearchPlan::Walk | SearchPlan::FilteredWalk)
     }
 
     fn hit(&self, row: Ranked<'_>, with_metadata: bool) -> Hit {
-        let metadata = with_metadata.then(|| self.rows.row(row.slot).metadata.clone());
-        Hit { id: row.id.clone(), distance: row.distance, metadata, vector: None }
+        let metadata = with_metadata.then(|| self.rows.row(row.slot).metadata.metadata());
+        Hit { id: EntryId::of_valid(row.id), distance: row.distance, metadata, vector: None }
     }
 }

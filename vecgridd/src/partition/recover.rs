@@ -192,7 +192,7 @@ pub fn load_indexes(
             if view.collection_by_id(collection).is_some() {
                 let stored = row::decode(id, value)?;
                 rows += 1;
-                digests.entry(collection).or_default().add(&stored.entry.id, stored.version);
+                digests.entry(collection).or_default().add(stored.entry.id.as_str(), stored.version);
                 let changes = changes.entry(collection).or_default();
                 changes.push(Change::Put { partition, entry: stored.entry, version: stored.version });
                 if changes.len() >= LOAD_BATCH {

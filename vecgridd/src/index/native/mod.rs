@@ -185,8 +185,8 @@ impl Engine for Native {
         true
     }
 
-    fn rows_per_step(&self, filtered: bool) -> f64 {
-        if filtered { 16.0 } else { 5.0 }
+    fn rows_per_link(&self) -> f64 {
+        0.3
     }
 
     fn settle(&self) -> Result<(), EngineError> {

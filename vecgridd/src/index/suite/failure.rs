@@ -49,8 +49,8 @@ impl Engine for Clumsy {
         Err(EngineError::Panicked("as told".to_owned()))
     }
 
-    fn rows_per_step(&self, filtered: bool) -> f64 {
-        self.0.rows_per_step(filtered)
+    fn rows_per_link(&self) -> f64 {
+        self.0.rows_per_link()
     }
 
     fn len(&self) -> usize {
@@ -100,8 +100,8 @@ impl Engine for Forgetful {
         Ok(walked)
     }
 
-    fn rows_per_step(&self, filtered: bool) -> f64 {
-        self.0.rows_per_step(filtered)
+    fn rows_per_link(&self) -> f64 {
+        self.0.rows_per_link()
     }
 
     fn len(&self) -> usize {
@@ -155,8 +155,8 @@ impl Engine for Gated {
         self.0.walk(query, ef, eligible)
     }
 
-    fn rows_per_step(&self, filtered: bool) -> f64 {
-        self.0.rows_per_step(filtered)
+    fn rows_per_link(&self) -> f64 {
+        self.0.rows_per_link()
     }
 
     fn len(&self) -> usize {

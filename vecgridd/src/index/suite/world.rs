@@ -15,7 +15,7 @@ pub const PARTITIONS: u16 = 8;
 
 /// Small numbers, so that a few thousand rows have a graph, a tail and compactions.
 pub fn limits() -> IndexLimits {
-    IndexLimits { tail_rows: 2_048, build_threads: 1, small_rows: 256 }
+    IndexLimits { tail_rows: 2_048, build_threads: 1, small_rows: 256, ..IndexLimits::default() }
 }
 
 pub fn config(engine: EngineKind, metric: Metric, dimension: u32) -> CollectionConfig {
@@ -230,7 +230,7 @@ impl World {
         for partition in (0..PARTITIONS).map(PartitionId) {
             let mut digest = Digest::default();
             for (id, row) in self.rows.iter().filter(|(_, row)| row.partition == partition) {
-                digest.add(id, row.version);
+                digest.add(id.as_str(), row.version);
             }
             assert_eq!(self.index.digest(partition), digest, "{partition}");
         }

@@ -1,6 +1,9 @@
 //! A compiled filter, and how a row is held against it.
 
-use std::{cmp::Ordering, collections::HashSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeSet, HashSet},
+};
 
 use serde_json::{Map, Value};
 
@@ -8,7 +11,7 @@ use super::number::Number;
 
 /// A condition, compiled.
 #[derive(Debug)]
-pub(super) enum Node {
+pub(crate) enum Node {
     /// Every one of them; none is true.
     All(Vec<Node>),
     /// At least one of them.
@@ -28,14 +31,26 @@ impl Node {
             Self::Field(path, test) => test.holds(path.find(fields)),
         }
     }
+
+    /// Adds the keys of a row that [`matches`](Self::matches) may look at.
+    pub(super) fn keys<'a>(&'a self, keys: &mut BTreeSet<&'a str>) {
+        match self {
+            Self::All(nodes) | Self::Any(nodes) => nodes.iter().for_each(|node| node.keys(keys)),
+            Self::Not(node) => node.keys(keys),
+            Self::Field(path, _) => {
+                keys.insert(&path.name);
+                keys.extend(path.parts.first().map(String::as_str));
+            }
+        }
+    }
 }
 
 /// Where a field is.
 #[derive(Debug, Clone)]
-pub(super) struct Path {
-    name: String,
+pub(crate) struct Path {
+    pub(crate) name: String,
     /// The parts between the dots; empty when there is no dot.
-    parts: Vec<String>,
+    pub(crate) parts: Vec<String>,
 }
 
 impl Path {
@@ -57,7 +72,7 @@ impl Path {
 
 /// A test of one value. All but `Exists`, `Ne` and `NotIn` are false for a missing one.
 #[derive(Debug)]
-pub(super) enum Test {
+pub(crate) enum Test {
     Eq(Value),
     Ne(Value),
     Than(Order, Operand),
@@ -70,7 +85,7 @@ pub(super) enum Test {
 
 /// Which side of the operand.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Order {
+pub(crate) enum Order {
     Greater,
     GreaterOrEqual,
     Less,
@@ -79,7 +94,7 @@ pub(super) enum Order {
 
 /// What has an order.
 #[derive(Debug)]
-pub(super) enum Operand {
+pub(crate) enum Operand {
     Number(Number),
     String(String),
 }
@@ -109,6 +124,11 @@ impl Order {
             (Value::String(value), Operand::String(operand)) => value.as_str().cmp(operand.as_str()),
             _ => return false,
         };
+        self.admits(order)
+    }
+
+    /// Whether a value that is so against the operand holds.
+    pub(crate) fn admits(self, order: Ordering) -> bool {
         match self {
             Self::Greater => order == Ordering::Greater,
             Self::GreaterOrEqual => order != Ordering::Less,
@@ -143,12 +163,12 @@ fn contains(value: &Value, operand: &Value) -> bool {
 
 /// The operand of `$in` and `$nin`: a long list costs one look-up per row.
 #[derive(Debug, Default)]
-pub(super) struct Scalars {
-    null: bool,
-    yes: bool,
-    no: bool,
-    numbers: HashSet<Number>,
-    strings: HashSet<String>,
+pub(crate) struct Scalars {
+    pub(crate) null: bool,
+    pub(crate) yes: bool,
+    pub(crate) no: bool,
+    pub(crate) numbers: HashSet<Number>,
+    pub(crate) strings: HashSet<String>,
 }
 
 impl Scalars {

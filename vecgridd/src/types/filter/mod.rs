@@ -37,9 +37,12 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value};
+
+pub(crate) use eval::{Node, Operand, Order, Path, Scalars, Test};
+pub(crate) use number::Number;
 
 use super::Invalid;
 
@@ -71,6 +74,18 @@ impl Filter {
         let value = serde_json::from_str(json)
             .map_err(|e| Invalid::new(parse::CODE, parse::ROOT, format!("a filter is a JSON object: {e}")))?;
         Self::parse(&value)
+    }
+
+    /// The compiled condition, for whoever answers it from an index.
+    pub(crate) fn root(&self) -> &Node {
+        &self.0
+    }
+
+    /// The keys of a row that decide whether it matches: nothing else is looked at.
+    pub(crate) fn keys(&self) -> BTreeSet<&str> {
+        let mut keys = BTreeSet::new();
+        self.0.keys(&mut keys);
+        keys
     }
 
     /// Whether a row with these fields matches.

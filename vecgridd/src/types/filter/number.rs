@@ -13,7 +13,7 @@ const TOO_LARGE: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
 
 /// A number with one form per value, so that equal numbers are equal keys.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Number {
+pub(crate) enum Number {
     /// An integral value.
     Whole(i128),
     /// A fraction, or a magnitude of 2^127 and more. Never NaN, never zero.
@@ -22,14 +22,21 @@ pub(super) enum Number {
 
 impl Number {
     /// The value of a JSON number; `None` when it is not finite, which JSON cannot say.
-    pub(super) fn of(json: &Json) -> Option<Self> {
+    pub(crate) fn of(json: &Json) -> Option<Self> {
         if let Some(whole) = json.as_i64() {
             return Some(Self::Whole(i128::from(whole)));
         }
         if let Some(whole) = json.as_u64() {
             return Some(Self::Whole(i128::from(whole)));
         }
-        let float = json.as_f64().filter(|f| f.is_finite())?;
+        json.as_f64().and_then(Self::of_float)
+    }
+
+    /// The value of a float; `None` when it is not finite.
+    pub(crate) fn of_float(float: f64) -> Option<Self> {
+        if !float.is_finite() {
+            return None;
+        }
         if float.trunc() == float && float.abs() < TOO_LARGE {
             return Some(Self::Whole(float as i128));
         }
@@ -37,7 +44,7 @@ impl Number {
     }
 
     /// Order by value.
-    pub(super) fn order(self, other: Self) -> Ordering {
+    pub(crate) fn order(self, other: Self) -> Ordering {
         match (self, other) {
             (Self::Whole(a), Self::Whole(b)) => a.cmp(&b),
             (Self::Float(a), Self::Float(b)) => a.total_cmp(&b),
@@ -66,6 +73,18 @@ impl PartialEq for Number {
 }
 
 impl Eq for Number {}
+
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order(*other)
+    }
+}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl std::hash::Hash for Number {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {

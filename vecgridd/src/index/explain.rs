@@ -1,0 +1,109 @@
+//! How a search was answered.
+
+use std::time::{Duration, Instant};
+
+/// What was done for one search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Explain {
+    /// How rows were found.
+    pub plan: SearchPlan,
+    /// Breadth of the walk; zero without one.
+    pub ef: usize,
+    /// Rows that may be hits, whatever their distance.
+    pub eligible: u64,
+    /// Rows that the filter was held against one by one, since no index was sure of them.
+    pub filtered: u64,
+    /// Rows that the walk brought home.
+    pub visited: u64,
+    /// Of these, eligible ones, whose distance was computed again in full precision.
+    pub reranked: u64,
+    /// Rows outside the graph that were scanned beside the walk.
+    pub tail: u64,
+    /// Exact distances that were computed, scans and reranking together.
+    pub distances: u64,
+    /// Time for each step, in order.
+    pub times: Times,
+}
+
+/// How the rows of a search were found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SearchPlan {
+    /// Every eligible row was read.
+    Scan,
+    /// The graph was walked, without regard to what is eligible.
+    Walk,
+    /// The graph was walked through eligible rows.
+    FilteredWalk,
+    /// A walk brought too little, or failed, and every eligible row was read after it.
+    WalkThenScan,
+}
+
+impl SearchPlan {
+    /// The word on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Walk => "walk",
+            Self::FilteredWalk => "filtered_walk",
+            Self::WalkThenScan => "walk_then_scan",
+        }
+    }
+}
+
+/// Time for each step of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    /// Finding out which rows are eligible.
+    pub select: Duration,
+    /// Walking the graph.
+    pub walk: Duration,
+    /// Computing the distances of what the walk brought.
+    pub rerank: Duration,
+    /// Reading rows one by one: the tail, or all of them.
+    pub scan: Duration,
+    /// Making hits of rows.
+    pub answer: Duration,
+}
+
+impl Times {
+    /// Each step with its name.
+    pub fn by_step(&self) -> [(&'static str, Duration); 5] {
+        [
+            ("select", self.select),
+            ("walk", self.walk),
+            ("rerank", self.rerank),
+            ("scan", self.scan),
+            ("answer", self.answer),
+        ]
+    }
+}
+
+impl Explain {
+    pub(super) fn new() -> Self {
+        Self {
+            plan: SearchPlan::Scan,
+            ef: 0,
+            eligible: 0,
+            filtered: 0,
+            visited: 0,
+            reranked: 0,
+            tail: 0,
+            distances: 0,
+            times: Times::default(),
+        }
+    }
+}
+
+/// Time since it was last asked.
+pub(super) struct Lap(Instant);
+
+impl Lap {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn take(&mut self) -> Duration {
+        let now = Instant::now();
+        now.duration_since(std::mem::replace(&mut self.0, now))
+    }
+}
