@@ -1,9 +1,10 @@
 //! Memory for one kind of record per slot: records of one length, side by side, that never move.
 //!
-//! Chunks double in size, so growing copies nothing, a few chunks hold any number of records, and
-//! the address of a record is a shift and an addition. The memory is mapped zeroed and becomes
-//! resident when it is first written; large chunks ask for huge pages, since a walk touches records
-//! at random and would otherwise miss the TLB at each of them.
+//! Chunks double in size, so growing copies nothing and a few chunks hold any number of records. The
+//! first is made for all records that are expected: their address is a comparison, a multiplication
+//! and an addition. The memory is mapped zeroed and becomes resident when it is first written; large
+//! chunks ask for huge pages, since a walk touches records at random and would otherwise miss the TLB
+//! at each of them.
 //!
 //! The one rule that the types do not enforce: a record of plain numbers is written by
 //! [`Arena::fill`] before its number is given to anyone who reads it. Records of atomics have no
@@ -12,21 +13,22 @@
 #![allow(unsafe_code)]
 
 use std::{
-    io,
-    marker::PhantomData,
-    slice,
+    io, ptr, slice,
     sync::{
-        Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        Mutex, PoisonError,
+        atomic::{
+            AtomicPtr, AtomicU32,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
 use memmap2::MmapMut;
 
-/// Records of the first chunk, as a power of two; each further chunk has twice as many.
-const FIRST: u32 = 14;
+/// Records of the first chunk, at least, as a power of two; each further chunk has twice as many.
+const FIRST: u32 = 17;
 /// Enough for 2^31 records.
-const CHUNKS: usize = 18;
+const CHUNKS: usize = 15;
 /// A huge page; chunks of that size and more start at one.
 const HUGE: usize = 2 << 20;
 
@@ -39,33 +41,25 @@ impl Plain for u64 {}
 pub(super) struct Arena<T> {
     /// `T`s of a record.
     length: usize,
-    chunks: [OnceLock<Chunk>; CHUNKS],
-    growing: Mutex<()>,
+    /// Records of the first chunk, as a power of two.
+    first: u32,
+    /// Where the chunks start; null where there is none yet.
+    starts: [AtomicPtr<T>; CHUNKS],
+    /// Kept for their memory.
+    maps: Mutex<Vec<MmapMut>>,
     /// One more than the highest record that room was made for.
     end: AtomicU32,
-    of: PhantomData<T>,
 }
-
-struct Chunk {
-    /// Kept for its memory; read and written through `start`.
-    _map: MmapMut,
-    start: *mut u8,
-}
-
-// SAFETY: the memory belongs to the chunk, wherever the chunk is.
-unsafe impl Send for Chunk {}
-// SAFETY: whoever dereferences `start` keeps to the rule of the module.
-unsafe impl Sync for Chunk {}
 
 impl<T> Arena<T> {
-    /// No records yet; each will have `length` `T`s.
-    pub fn new(length: usize) -> Self {
+    /// No records yet; each will have `length` `T`s. `expected` records are the fastest to find.
+    pub fn new(length: usize, expected: usize) -> Self {
         Self {
             length,
-            chunks: [const { OnceLock::new() }; CHUNKS],
-            growing: Mutex::new(()),
+            first: expected.max(1).next_power_of_two().ilog2().clamp(FIRST, 31),
+            starts: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS],
+            maps: Mutex::default(),
             end: AtomicU32::new(0),
-            of: PhantomData,
         }
     }
 
@@ -84,10 +78,10 @@ impl<T> Arena<T> {
     /// # Errors
     /// When the operating system has no more memory.
     pub fn reserve(&self, slot: u32) -> io::Result<()> {
-        let (chunk, _) = place(slot);
+        let (chunk, _) = self.place(slot);
         // All smaller chunks too: a reader may scan from the start.
         for chunk in 0..=chunk {
-            if self.chunks[chunk].get().is_none() {
+            if self.starts[chunk].load(Acquire).is_null() {
                 self.grow(chunk)?;
             }
         }
@@ -96,11 +90,11 @@ impl<T> Arena<T> {
     }
 
     fn grow(&self, chunk: usize) -> io::Result<()> {
-        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.chunks[chunk].get().is_some() {
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.starts[chunk].load(Acquire).is_null() {
             return Ok(());
         }
-        let bytes = (self.length * size_of::<T>()) << (FIRST as usize + chunk);
+        let bytes = (self.length * size_of::<T>()) << (self.first as usize + chunk);
         let huge = bytes >= HUGE;
         let mut map = MmapMut::map_anon(if huge { bytes + HUGE } else { bytes.max(1) })?;
         let mut start = map.as_mut_ptr();
@@ -113,18 +107,33 @@ impl<T> Arena<T> {
             // SAFETY: the map is `HUGE` longer than needed.
             start = unsafe { start.add(skipped) };
         }
-        // Nobody else sets it: `growing` is held.
-        let _ = self.chunks[chunk].set(Chunk { _map: map, start });
+        // The map itself moves into the list; its memory stays where it is.
+        maps.push(map);
+        self.starts[chunk].store(start.cast(), Release);
         Ok(())
+    }
+
+    /// The chunk of a slot, and the place in it: chunk `n` has slots `(2^n - 1) << first` and on.
+    #[inline]
+    fn place(&self, slot: u32) -> (usize, usize) {
+        if slot >> self.first == 0 {
+            return (0, slot as usize);
+        }
+        let shifted = u64::from(slot) + (1 << self.first);
+        let chunk = 63 - shifted.leading_zeros() - self.first;
+        (chunk as usize, (shifted - (1 << (chunk + self.first))) as usize)
     }
 
     /// Where a record starts.
     #[inline]
     fn start(&self, slot: u32) -> *mut T {
-        let (chunk, at) = place(slot);
-        let Some(chunk) = self.chunks[chunk].get() else { no_room(slot) };
+        let (chunk, at) = self.place(slot);
+        let start = self.starts[chunk].load(Acquire);
+        if start.is_null() {
+            no_room(slot);
+        }
         // SAFETY: `place` gives a place within the chunk of that number, for every slot.
-        unsafe { chunk.start.cast::<T>().add(at * self.length) }
+        unsafe { start.add(at * self.length) }
     }
 
     /// Tells the processor that a record will be read soon.
@@ -175,14 +184,6 @@ impl Arena<AtomicU32> {
     }
 }
 
-/// The chunk of a slot, and the place in it: chunk `n` has slots `(2^n - 1) << FIRST` and on.
-#[inline]
-fn place(slot: u32) -> (usize, usize) {
-    let shifted = u64::from(slot) + (1 << FIRST);
-    let chunk = 63 - shifted.leading_zeros() - FIRST;
-    (chunk as usize, (shifted - (1 << (chunk + FIRST))) as usize)
-}
-
 #[cold]
 fn no_room(slot: u32) -> ! {
     unreachable!("slot {slot} is read before room was made for it")
@@ -194,20 +195,23 @@ mod tests {
 
     #[test]
     fn places_are_dense_and_chunks_double() {
+        let arena = Arena::<i8>::new(1, 0);
+        let place = |slot| arena.place(slot);
         assert_eq!(place(0), (0, 0));
         assert_eq!(place((1 << FIRST) - 1), (0, (1 << FIRST) - 1));
         assert_eq!(place(1 << FIRST), (1, 0));
         assert_eq!(place(3 << FIRST), (2, 0));
         assert_eq!(place((1 << 31) - 1).0, CHUNKS - 1);
-        for slot in (0..1_u32 << 20).step_by(997) {
+        for slot in (0..1_u32 << 22).step_by(997) {
             let (chunk, at) = place(slot);
             assert!(at < 1 << (FIRST as usize + chunk));
         }
+        assert_eq!(Arena::<i8>::new(1, 1_000_000).place(1_000_000), (0, 1_000_000));
     }
 
     #[test]
     fn records_keep_their_place_while_the_arena_grows() {
-        let arena = Arena::<i8>::new(3);
+        let arena = Arena::<i8>::new(3, 0);
         arena.reserve(5).unwrap();
         // SAFETY: nobody reads yet.
         unsafe { arena.fill(5, &[1, -2, 3]) };
@@ -226,7 +230,7 @@ mod tests {
 
     #[test]
     fn atoms_are_shared() {
-        let arena = Arena::<AtomicU32>::new(2);
+        let arena = Arena::<AtomicU32>::new(2, 0);
         arena.reserve(1).unwrap();
         arena.atoms(1)[0].store(7, Relaxed);
         assert_eq!(arena.atoms(1)[0].load(Relaxed), 7);
@@ -236,6 +240,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "before room was made")]
     fn reading_without_room_is_a_bug_not_a_wild_read() {
-        Arena::<i8>::new(3).get(1);
+        Arena::<i8>::new(3, 0).get(1);
     }
 }

@@ -10,8 +10,8 @@ pub(super) const MAX_SLOTS: u32 = EXPANDED;
 
 #[derive(Default)]
 pub(super) struct Beam {
-    ranks: Vec<f32>,
-    slots: Vec<u32>,
+    /// Rank and slot, nearest first.
+    points: Vec<(f32, u32)>,
     breadth: usize,
     /// All before are expanded.
     next: usize,
@@ -20,8 +20,8 @@ pub(super) struct Beam {
 impl Beam {
     /// Empties it, for a walk of this breadth.
     pub fn start(&mut self, breadth: usize) {
-        self.ranks.clear();
-        self.slots.clear();
+        self.points.clear();
+        self.points.reserve(breadth.max(1));
         self.breadth = breadth.max(1);
         self.next = 0;
     }
@@ -29,30 +29,29 @@ impl Beam {
     /// Ranks from here on are of no interest.
     #[inline]
     pub fn bound(&self) -> f32 {
-        if self.ranks.len() < self.breadth { f32::INFINITY } else { self.ranks[self.breadth - 1] }
+        if self.points.len() < self.breadth { f32::INFINITY } else { self.points[self.breadth - 1].0 }
     }
 
     /// Adds a candidate if it is near enough. Each slot is to be offered once.
     #[inline]
     pub fn offer(&mut self, rank: f32, slot: u32) {
-        if self.ranks.len() == self.breadth {
-            // Not `>=`: a rank that is no number is of no interest either.
-            if !(rank < self.ranks[self.breadth - 1]) {
+        if self.points.len() == self.breadth {
+            // Less, so that a rank that is no number is of no interest either.
+            let nearer = rank < self.points[self.breadth - 1].0;
+            if !nearer {
                 return;
             }
-            self.ranks.pop();
-            self.slots.pop();
+            self.points.pop();
         }
-        let at = self.ranks.partition_point(|known| *known <= rank);
-        self.ranks.insert(at, rank);
-        self.slots.insert(at, slot);
+        let at = self.points.partition_point(|(known, _)| *known <= rank);
+        self.points.insert(at, (rank, slot));
         self.next = self.next.min(at);
     }
 
     /// The nearest candidate that was not expanded; it counts as expanded from now on.
     #[inline]
     pub fn expand(&mut self) -> Option<u32> {
-        while let Some(slot) = self.slots.get_mut(self.next) {
+        while let Some((_, slot)) = self.points.get_mut(self.next) {
             self.next += 1;
             if *slot & EXPANDED == 0 {
                 *slot |= EXPANDED;
@@ -65,12 +64,13 @@ impl Beam {
     /// Candidates that are likely to be expanded next.
     #[inline]
     pub fn ahead(&self, count: usize) -> impl Iterator<Item = u32> {
-        self.slots[self.next..].iter().filter(|slot| **slot & EXPANDED == 0).take(count).copied()
+        let slots = self.points[self.next..].iter().map(|(_, slot)| *slot);
+        slots.filter(|slot| slot & EXPANDED == 0).take(count)
     }
 
     /// All candidates with their ranks, nearest first.
     pub fn iter(&self) -> impl Iterator<Item = (u32, f32)> {
-        self.slots.iter().map(|slot| slot & !EXPANDED).zip(self.ranks.iter().copied())
+        self.points.iter().map(|(rank, slot)| (slot & !EXPANDED, *rank))
     }
 }
 

@@ -149,7 +149,7 @@ impl Frame {
         let largest = moved.iter().fold(0_f32, |largest, x| largest.max(x.abs()));
         let scale = if largest > 0.0 { largest / MOST } else { 1.0 };
         let inverse = 1.0 / scale;
-        let numbers: Vec<i8> = moved.iter().map(|x| (x * inverse).round_ties_even() as i8).collect();
+        let numbers: Vec<i8> = moved.iter().map(|x| nearest(x * inverse)).collect();
         let total = sum(&moved, f32::abs);
         let reach = if total > 0.0 { square / total } else { 0.0 };
         let mut code: Vec<u64> = moved.chunks_exact(64).map(|part| bits(part, |x| *x >= 0.0)).collect();
@@ -211,6 +211,13 @@ fn sum(vector: &[f32], of: impl Fn(f32) -> f32) -> f32 {
         }
     }
     sums.iter().sum()
+}
+
+/// The nearest whole number, of numbers up to [`MOST`]. Adding this much leaves no bits for fractions;
+/// the function of the standard library is a call on processors that we must support.
+fn nearest(x: f32) -> i8 {
+    const WHOLE: f32 = 12_582_912.0;
+    ((x + WHOLE) - WHOLE) as i8
 }
 
 /// A bit per element.

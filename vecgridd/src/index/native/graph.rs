@@ -52,15 +52,15 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    pub fn new(frame: &Frame, m: usize) -> Self {
+    pub fn new(frame: &Frame, m: usize, expected: usize) -> Self {
         Self {
             m,
-            numbers: Arena::new(frame.length()),
-            codes: Arena::new(frame.words() + EXTRA_WORDS),
-            links: Arena::new(2 * m),
-            upper: Arena::new(m),
+            numbers: Arena::new(frame.length(), expected),
+            codes: Arena::new(frame.words() + EXTRA_WORDS, expected),
+            links: Arena::new(2 * m, expected),
+            upper: Arena::new(m, expected / m),
             upper_records: AtomicU32::new(0),
-            places: Arena::new(1),
+            places: Arena::new(1, expected),
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             entry: AtomicU64::new(NOWHERE),
             points: AtomicU32::new(0),

@@ -70,7 +70,7 @@ pub(super) struct Native {
 impl Native {
     pub fn new(options: &EngineOptions) -> Self {
         let frame = Frame::new(options.measure.metric(), &options.centre);
-        let graph = Graph::new(&frame, options.m);
+        let graph = Graph::new(&frame, options.m, options.expected);
         Self {
             frame,
             graph,
