@@ -5,11 +5,11 @@ The caller keeps several of these alive and asks them in turn, so that all engin
 A peer that waits for its next line uses no processor. Rows that were found are answered as they are: the caller
 judges everybody's answers alike.
 
-    {"do":"build"}                                       → build_s, bytes_per_row, index_bytes_per_row, version, threads
-    {"do":"batch","ef":64,"threads":1,"rows":true}       → qps, cpus, rows: all queries in one call
-    {"do":"single","ef":64}                              → p50_us, p99_us: one call for each query
-    {"do":"import"}                                      → upsert_s, flush_s, optimize_s, total_s   (Qdrant, --metadata)
-    {"do":"filter","filter":{…},"queries":500,"ef":64,"acorn":false,"rows":true} → qps, rows        (after import)
+    {"do":"build"}                                 → build_s, bytes_per_row, index_bytes_per_row, version, threads
+    {"do":"batch","ef":64,"threads":1,"rows":true} → qps, cpus, rows: all queries in one call
+    {"do":"single","ef":64}                        → p50_us, p99_us: one call for each query
+    {"do":"import"}                                → upsert_s, flush_s, optimize_s, total_s (Qdrant, --metadata)
+    {"do":"filter","filter":{…},"queries":500,"ef":64,"acorn":false,"rows":true} → qps, rows (after import)
 
 A request that fails is answered with {"error": …}.
 """

@@ -106,13 +106,8 @@ fn one_in_flight(bench: &mut Bench, served: &Served) -> Result<()> {
             }
         }
         if let Some(ef) = peer {
-            let ask = |question: Value, field: &str| {
-                let answer = bench.peers.borrow_mut().ask("hnswlib", &question, &|_| Value::Null);
-                bench.or_problem(answer).and_then(|answer| answer[field].as_f64()).unwrap_or(f64::NAN)
-            };
-            single = single.min(ask(json!({"do": "single", "ef": ef}), "p50_us"));
-            let question = json!({"do": "batch", "ef": ef, "threads": 1, "rows": false});
-            batch = batch.min(1e6 / ask(question, "qps"));
+            let times = bench.hnswlib_us(ef);
+            (single, batch) = (single.min(times.0), batch.min(times.1));
         }
     }
     // A single call goes through Python; a batch does not, but hides nothing else. The lower one counts.
@@ -138,16 +133,7 @@ fn many_in_flight(bench: &mut Bench, served: &Served) -> Result<()> {
     let doors = [Door::Unary(FLIGHT), Door::Stream(FLIGHT)];
     let curve = explore(bench, served, doors[0])?;
     let ef = curve.breadth(RECALL);
-    let mut peers = Vec::new();
-    for engine in bench.options.peers.clone() {
-        let Some(ef) = bench.peer_curve(&engine).and_then(|curve| curve.breadth(RECALL)) else { continue };
-        let threads = bench.built.get(&engine).and_then(|built| built.as_ref()?["threads"].as_bool());
-        let twin = format!("{engine}+twin");
-        if threads == Some(false) && bench.build_peer(&twin).is_none() {
-            continue;
-        }
-        peers.push((engine, ef, (threads == Some(false)).then_some(twin), 0.0f64));
-    }
+    let mut peers = pairs(bench);
     let mut ours = [0.0f64; 2];
     for round in 1..=bench.options.rounds {
         bench.progress.now(&format!("round {round}: {FLIGHT} in flight, and peers on two cores"));
@@ -156,22 +142,12 @@ fn many_in_flight(bench: &mut Bench, served: &Served) -> Result<()> {
                 *best = best.max(served.ask(*door, served::searches(&bench.data, ef)?)?.rate());
             }
         }
-        for (engine, ef, twin, best) in &mut peers {
-            let rate = bench.two_cores(engine, twin.as_deref(), *ef);
-            *best = best.max(bench.or_problem(rate).unwrap_or(0.0));
-        }
+        peers.iter_mut().for_each(|pair| pair.measure(bench));
     }
-    for (_, _, twin, _) in &peers {
-        if let Some(twin) = twin {
-            bench.peers.borrow_mut().end(twin);
-        }
-    }
-    let list: HashMap<&String, f64> = peers.iter().map(|(name, _, _, rate)| (name, *rate)).collect();
+    let list: HashMap<&String, f64> = peers.iter().map(|pair| (&pair.engine, pair.rate)).collect();
     bench.note(4, "peers", json!(list));
     bench.note(4, "ours", json!({"unary": ours[0], "stream": ours[1], "ef": ef}));
-    let figure = |(name, ef, _, rate): &(String, usize, Option<String>, f64)| {
-        Figure::new(*rate, format!("{name} ef={ef}"))
-    };
+    let figure = |pair: &Pair| Figure::new(pair.rate, format!("{} ef={}", pair.engine, pair.ef));
     let other = best(peers.iter().map(figure).collect(), true);
     for (door, rate) in doors.into_iter().zip(ours) {
         let figure = ef.map(|ef| Figure::new(rate, format!("ef={ef}")));
@@ -179,6 +155,58 @@ fn many_in_flight(bench: &mut Bench, served: &Served) -> Result<()> {
         bench.verdicts.push(Verdict::rate(4, name, figure, other.clone(), Wanted::AtLeast(1.0)));
     }
     Ok(())
+}
+
+/// A peer on two cores: two threads, or two processes where one cannot use both.
+struct Pair {
+    engine: String,
+    ef: usize,
+    twin: Option<String>,
+    rate: f64,
+}
+
+impl Pair {
+    /// One more measurement; the best one stays.
+    fn measure(&mut self, bench: &Bench) {
+        let rate = bench.two_cores(&self.engine, self.twin.as_deref(), self.ef);
+        self.rate = self.rate.max(bench.or_problem(rate).unwrap_or(0.0));
+    }
+}
+
+fn pairs(bench: &mut Bench) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    for engine in bench.options.peers.clone() {
+        let Some(ef) = bench.peer_curve(&engine).and_then(|curve| curve.breadth(RECALL)) else { continue };
+        let threads = bench.built.get(&engine).and_then(|built| built.as_ref()?["threads"].as_bool());
+        let twin = (threads == Some(false)).then(|| format!("{engine}+twin"));
+        if twin.as_ref().is_none_or(|twin| bench.build_peer(twin).is_some()) {
+            pairs.push(Pair { engine, ef, twin, rate: 0.0 });
+        }
+    }
+    pairs
+}
+
+/// What rows 8, 3 and 4 ask peers, without ours.
+pub fn peers_only(bench: &mut Bench) {
+    for engine in ["qdrant_edge_f32", "qdrant_edge_int8"] {
+        bench.qdrant_import(engine);
+    }
+    let wanted = bench.options.peers.iter().any(|name| name == "hnswlib");
+    let hnswlib = if wanted { bench.peer_curve("hnswlib") } else { None };
+    let mut pairs = pairs(bench);
+    for round in 1..=bench.options.rounds {
+        bench.progress.now(&format!("round {round}: peers on two cores"));
+        if let Some(ef) = hnswlib.as_ref().and_then(|curve| curve.breadth(RECALL)) {
+            let (single, batch) = bench.hnswlib_us(ef);
+            bench.progress.say(&format!(
+                "hnswlib ef {ef}: single calls p50 {single:.0} us, batch {batch:.0} us a query"
+            ));
+        }
+        pairs.iter_mut().for_each(|pair| pair.measure(bench));
+    }
+    for Pair { engine, ef, rate, .. } in pairs {
+        bench.progress.say(&format!("{engine} on two cores: {rate:.0} queries/s at ef {ef}"));
+    }
 }
 
 fn restarts(bench: &mut Bench, served: &mut Served) -> Result<()> {
@@ -342,6 +370,16 @@ impl Bench {
         }
         self.built.insert(who, answer.clone());
         answer
+    }
+
+    /// Microseconds of a search in hnswlib: the median of single calls from Python, and the mean in a batch.
+    fn hnswlib_us(&self, ef: usize) -> (f64, f64) {
+        let ask = |question: Value, field: &str| {
+            let answer = self.peers.borrow_mut().ask("hnswlib", &question, &|_| Value::Null);
+            self.or_problem(answer).and_then(|answer| answer[field].as_f64()).unwrap_or(f64::NAN)
+        };
+        let single = ask(json!({"do": "single", "ef": ef}), "p50_us");
+        (single, 1e6 / ask(json!({"do": "batch", "ef": ef, "threads": 1, "rows": false}), "qps"))
     }
 
     /// A peer's queries per second on two cores: two threads, or two processes at the same time.

@@ -42,12 +42,24 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
     let (local, _) = recipe.build(changes, bench.data.base.columns)?;
     let peers: Vec<&str> = PEERS.into_iter().filter(|engine| bench.qdrant_import(engine).is_some()).collect();
     for at in 0..bench.data.filters.len() {
-        filter(bench, at, (&recipe, &local), &peers)?;
+        filter(bench, at, Some((&recipe, &local)), &peers)?;
     }
     Ok(())
 }
 
-fn filter(bench: &mut Bench, at: usize, (recipe, local): (&Recipe, &Local), peers: &[&str]) -> Result<()> {
+/// What row 6 asks peers, without ours.
+///
+/// # Errors
+/// When a peer fails after it was measured once.
+pub fn peers_only(bench: &mut Bench) -> Result<()> {
+    let peers: Vec<&str> = PEERS.into_iter().filter(|engine| bench.qdrant_import(engine).is_some()).collect();
+    for at in 0..bench.data.filters.len() {
+        filter(bench, at, None, &peers)?;
+    }
+    Ok(())
+}
+
+fn filter(bench: &mut Bench, at: usize, ours: Option<(&Recipe, &Local)>, peers: &[&str]) -> Result<()> {
     let case = bench.data.filters[at].clone();
     let text = case.filter.to_string();
     bench.progress.now(&format!("filter {text}"));
@@ -55,16 +67,13 @@ fn filter(bench: &mut Bench, at: usize, (recipe, local): (&Recipe, &Local), peer
     queries.truncate(case.truth.rows());
     let judge = |answers: &[Vec<usize>]| super::recall(&bench.data.base, &queries, &case.truth, answers);
     let shortest = Cell::new(usize::MAX);
-    let ours = FilteredLocal {
-        local,
-        recipe,
-        queries: &queries,
-        filter: Filter::parse(&case.filter)?,
-        judge: &judge,
-        known: HashMap::new(),
-        shortest: &shortest,
-    };
-    let mut all: Vec<(Box<dyn Contender + '_>, Curve)> = vec![(Box::new(ours), Curve::default())];
+    let mut all: Vec<(Box<dyn Contender + '_>, Curve)> = Vec::new();
+    if let Some((recipe, local)) = ours {
+        let (filter, known) = (Filter::parse(&case.filter)?, HashMap::new());
+        let (queries, judge, shortest) = (&queries, &judge, &shortest);
+        let ours = FilteredLocal { local, recipe, queries, filter, judge, known, shortest };
+        all.push((Box::new(ours), Curve::default()));
+    }
     for (engine, acorn) in peers.iter().flat_map(|engine| [(engine, false), (engine, true)]) {
         let known = HashMap::new();
         let (filter, queries) = (&case.filter, case.truth.rows());
@@ -92,7 +101,13 @@ fn filter(bench: &mut Bench, at: usize, (recipe, local): (&Recipe, &Local), peer
         .and(short >= whole, format!("an answer had {short} of {whole} rows"));
     let curves: HashMap<&String, &Curve> = figures.iter().map(|(name, curve)| (name, curve)).collect();
     let curves = json!(curves);
-    bench.verdicts.push(verdict);
+    match (ours, of(false)) {
+        (Some(_), _) => bench.verdicts.push(verdict),
+        (None, Some(best)) => {
+            bench.progress.say(&format!("{text}: {:.0} queries/s, {}", best.value, best.of))
+        }
+        (None, None) => bench.progress.say(&format!("{text}: nobody reaches recall {}", RECALL[0])),
+    }
     bench.note(6, &text, curves);
     Ok(())
 }

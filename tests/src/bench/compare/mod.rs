@@ -78,6 +78,9 @@ pub struct Options {
     /// Threads that build
     #[arg(long, default_value_t = 2)]
     pub build_threads: usize,
+    /// Measure only the peers, for --save-peers: an engine in the making is measured often, they once
+    #[arg(long, conflicts_with = "reuse_peers")]
+    pub peers_only: bool,
     /// Keep what the peers answered
     #[arg(long, value_name = "FILE")]
     pub save_peers: Option<PathBuf>,
@@ -119,6 +122,10 @@ pub struct Bench {
 pub fn run(options: Options) -> Result<()> {
     let begun = Instant::now();
     let mut bench = Bench::new(options)?;
+    if bench.options.peers_only {
+        bench.measure_peers()?;
+        return bench.finish(begun.elapsed());
+    }
     for row in ROWS {
         if bench.rows.contains(&row) && !bench.done(row) {
             bench.measure(row).with_context(|| format!("row {row}"))?;
@@ -152,7 +159,8 @@ impl Bench {
             build_threads: options.build_threads,
             k: K,
         };
-        let peers = Peers::new(&data, metadata, settings, options.reuse_peers.as_deref())?;
+        let (save, reuse) = (options.save_peers.clone(), options.reuse_peers.as_deref());
+        let peers = Peers::new(&data, metadata, settings, save, reuse)?;
         let progress = Progress::new();
         if options.reuse_peers.is_some() {
             progress.say("peers are NOT measured in this run: their numbers come from --reuse-peers");
@@ -184,6 +192,22 @@ impl Bench {
             9 | 10 => memory::measure(self),
             _ => door::measure(self),
         }
+    }
+
+    /// Everything that the wanted rows ask peers.
+    fn measure_peers(&mut self) -> Result<()> {
+        let wants = |rows: &[u8]| rows.iter().any(|row| self.rows.contains(row));
+        let (speed, door, filters) = (wants(&[1, 2]), wants(&[3, 4, 8]), wants(&[6]));
+        if speed {
+            speed::peers_only(self)?;
+        }
+        if door {
+            door::peers_only(self);
+        }
+        if filters {
+            filters::peers_only(self)?;
+        }
+        Ok(())
     }
 
     /// Recall of answers to the queries, one for each.
@@ -255,7 +279,9 @@ impl Bench {
         verdicts.sort_by_key(|verdict| verdict.row);
         self.progress.end();
         let machine = machine();
-        println!("{}", verdict::table(&verdicts));
+        if !self.options.peers_only {
+            println!("{}", verdict::table(&verdicts));
+        }
         let (rows, dimension) = (self.data.base.rows(), self.data.base.columns);
         println!(
             "{rows} rows of {dimension} components, {} queries, k={K}, cosine; {machine}",
@@ -273,9 +299,6 @@ impl Bench {
             println!("not measured: {problem}");
         }
         println!("took {:.0} s", took.as_secs_f64());
-        if let Some(path) = &self.options.save_peers {
-            peers.save(path)?;
-        }
         let Some(path) = &self.options.json else { return Ok(()) };
         let versions: HashMap<&String, &Value> = self
             .built

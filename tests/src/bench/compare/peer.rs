@@ -54,6 +54,7 @@ pub struct Peers {
     metadata: PathBuf,
     processes: HashMap<String, Process>,
     recorded: BTreeMap<String, Vec<Value>>,
+    save: Option<PathBuf>,
     reuse: Option<BTreeMap<String, Vec<Value>>>,
     asked: HashMap<String, usize>,
 }
@@ -72,11 +73,17 @@ impl Drop for Process {
 }
 
 impl Peers {
-    /// Peers for this data set; with a file, answers come from there where it has them.
+    /// Peers for this data set. Answers go into the one file after each, and come from the other.
     ///
     /// # Errors
     /// When files cannot be read or written.
-    pub fn new(data: &DataSet, metadata: PathBuf, settings: Settings, reuse: Option<&Path>) -> Result<Self> {
+    pub fn new(
+        data: &DataSet,
+        metadata: PathBuf,
+        settings: Settings,
+        save: Option<PathBuf>,
+        reuse: Option<&Path>,
+    ) -> Result<Self> {
         let reuse = match reuse {
             Some(path) => {
                 let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
@@ -88,7 +95,7 @@ impl Peers {
         npy::write_f32(&files.path().join("base.npy"), &data.base)?;
         npy::write_f32(&files.path().join("queries.npy"), &data.queries)?;
         let (processes, recorded, asked) = Default::default();
-        Ok(Self { settings, files, metadata, processes, recorded, reuse, asked })
+        Ok(Self { settings, files, metadata, processes, recorded, save, reuse, asked })
     }
 
     /// Do answers come from a file?
@@ -96,11 +103,10 @@ impl Peers {
         self.reuse.is_some()
     }
 
-    /// Keeps what was answered.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    /// Keeps an answer, so that it is not lost when the run is interrupted.
+    fn keep(&mut self, key: String, answer: Value) -> Result<()> {
+        self.recorded.entry(key).or_default().push(answer);
+        let Some(path) = &self.save else { return Ok(()) };
         let text = serde_json::to_string_pretty(&self.recorded)?;
         fs::write(path, text).with_context(|| path.display().to_string())
     }
@@ -128,7 +134,7 @@ impl Peers {
         ensure!(self.reuse.is_none(), "the file of peers has no answer to {key}");
         self.send(who, question)?;
         let answer = self.receive(who, judge)?;
-        self.recorded.entry(key).or_default().push(answer.clone());
+        self.keep(key, answer.clone())?;
         Ok(answer)
     }
 
@@ -147,14 +153,9 @@ impl Peers {
         let mut answers = [Value::Null, Value::Null];
         for (who, place) in who.iter().zip(&mut answers) {
             *place = self.receive(who, &judge)?;
-            self.recorded.entry(format!("{who} {question}")).or_default().push(place.clone());
+            self.keep(format!("{who} {question}"), place.clone())?;
         }
         Ok(answers)
-    }
-
-    /// Ends a peer's process; the next question starts it anew.
-    pub fn end(&mut self, who: &str) {
-        self.processes.remove(who);
     }
 
     fn send(&mut self, who: &str, question: &Value) -> Result<()> {

@@ -65,7 +65,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         peers.into_iter().filter_map(|name| bench.peer_curve(&name).map(|curve| (name, curve))).collect();
 
     if bench.rows.contains(&1) {
-        let all = rounds(bench, ours, curve, &peers, &judge)?;
+        let all = rounds(bench, Some((ours, curve)), &peers, &judge)?;
         rates(bench, &all);
     }
     if bench.rows.contains(&2) {
@@ -89,22 +89,46 @@ fn build(bench: &Bench, recipe: &Recipe) -> Result<(Local, f64)> {
     Ok((local, took.as_secs_f64()))
 }
 
+/// What rows 1 and 2 ask peers, without ours; prints their rates.
+///
+/// # Errors
+/// When a peer fails after it was built and measured once.
+pub fn peers_only(bench: &mut Bench) -> Result<()> {
+    let data = bench.data.clone();
+    let judge = |answers: &[Vec<usize>]| super::recall(&data.base, &data.queries, &data.truth, answers);
+    let peers = bench.options.peers.clone();
+    let peers: Vec<(String, Curve)> =
+        peers.into_iter().filter_map(|name| bench.peer_curve(&name).map(|curve| (name, curve))).collect();
+    let all = rounds(bench, None, &peers, &judge)?;
+    for (name, _) in &all {
+        let mut contender = bench.contender(name, &judge);
+        for ef in BUILD_BREADTHS {
+            contender.measure(ef)?;
+        }
+    }
+    print(bench, &all);
+    bench.note(2, "peers", json!(bench.built));
+    Ok(())
+}
+
 /// All engines in turn; their curves with the best rates, ours first.
 fn rounds(
     bench: &mut Bench,
-    ours: LocalContender<'_>,
-    curve: Curve,
+    ours: Option<(LocalContender<'_>, Curve)>,
     peers: &[(String, Curve)],
     judge: &dyn Fn(&[Vec<usize>]) -> f64,
 ) -> Result<Vec<(String, Curve)>> {
-    let mut all: Vec<(Box<dyn Contender + '_>, Curve)> = vec![(Box::new(ours), curve)];
+    let mut all: Vec<(Box<dyn Contender + '_>, Curve)> = Vec::new();
+    if let Some((ours, curve)) = ours {
+        all.push((Box::new(ours), curve));
+    }
     for (name, curve) in peers {
         all.push((Box::new(bench.contender(name, judge)), curve.clone()));
     }
     sweep::rounds(&mut all, &BOUNDS, bench.options.rounds, |text| bench.progress.now(text))?;
     let curves: Vec<(String, Curve)> =
         all.into_iter().map(|(contender, curve)| (contender.name(), curve)).collect();
-    bench.curves.extend(curves.iter().skip(1).cloned());
+    bench.curves.extend(curves.iter().filter(|(name, _)| name != "ours").cloned());
     Ok(curves)
 }
 
@@ -115,6 +139,11 @@ fn rates(bench: &mut Bench, all: &[(String, Curve)]) {
         let name = format!("in-process, 1 thread, recall >= {bound}");
         bench.verdicts.push(Verdict::rate(1, name, ours, best(peers, true), Wanted::AtLeast(wanted)));
     }
+    print(bench, all);
+}
+
+/// Rates at the bounds, for people, and whole curves, for the file.
+fn print(bench: &mut Bench, all: &[(String, Curve)]) {
     let curves: HashMap<&String, &Curve> = all.iter().map(|(name, curve)| (name, curve)).collect();
     bench.note(1, "curves", json!(curves));
     for (name, curve) in all {
@@ -134,7 +163,7 @@ fn builds(
 ) -> Result<()> {
     let mut peers = Vec::new();
     let mut recalls: HashMap<String, Vec<f64>> = HashMap::new();
-    for (name, built) in &bench.built {
+    for (name, built) in bench.built.iter().filter(|(name, _)| !name.contains('+')) {
         let Some(seconds) = built.as_ref().and_then(|built| built["build_s"].as_f64()) else { continue };
         let mut contender = bench.contender(name, judge);
         let measured: Result<Vec<f64>> =

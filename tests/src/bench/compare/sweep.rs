@@ -7,9 +7,10 @@
 //! ```
 //!
 //! Step 3 visits all engines in every round, so that a machine which is slow for a minute is slow
-//! for all. Steps 1 and 2 together, and step 3, are given [`BUDGET`] for each engine, so that a very
-//! slow one does not hold up the rest; it keeps what it reached. An engine's rate at a bound is the best that was measured at any ef whose recall
-//! reaches the bound. Recall at one ef is measured once: a graph that stands still answers alike.
+//! for all. Steps 1 and 2 together, and step 3, may take two minutes for each engine, so that a
+//! very slow one does not hold up the rest; it keeps what it reached. An engine's rate at a bound
+//! is the best that was measured at any ef whose recall reaches the bound. Recall at one ef is
+//! measured once: a graph that stands still answers alike.
 
 use std::{
     collections::BTreeMap,
