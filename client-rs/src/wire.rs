@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use vecgrid_proto::v1 as pb;
 
 use crate::{
-    CollectionConfig, CollectionInfo, Coverage, Durability, Entry, EntryError, Error, GridStatus, Hit,
-    IndexOptions, Member, Metric, Outcome, PartitionStatus, Result, Search, SearchAnswer, UpsertSummary,
-    Version, call::Effect,
+    CollectionConfig, CollectionInfo, Coverage, Durability, Entry, EntryError, Error, Explain, GridStatus,
+    Hit, IndexOptions, Member, Metric, Outcome, PartitionStatus, Result, Search, SearchAnswer, Step,
+    UpsertSummary, Version, call::Effect,
 };
 
 pub(crate) fn vector_to_wire(vector: &[f32]) -> pb::Vector {
@@ -172,6 +172,7 @@ pub(crate) fn search_to_wire(search: &Search) -> pb::SearchRequest {
         include_metadata: search.include_metadata,
         include_vector: search.include_vector,
         allow_partial: search.allow_partial,
+        explain: search.explain,
     }
 }
 
@@ -187,7 +188,23 @@ pub(crate) fn answer_from_wire(response: pb::SearchResponse, with_metadata: bool
         hits: response.hits.into_iter().map(hit).collect::<Result<_>>()?,
         coverage: Coverage { answered: coverage.answered, partitions: coverage.partitions },
         took: Duration::from_micros(response.took_us),
+        explain: response.explain.map(explain_from_wire),
     })
+}
+
+fn explain_from_wire(explain: pb::Explain) -> Explain {
+    let step = |step: pb::explain::Step| Step { name: step.name, took_ns: step.took_ns };
+    Explain {
+        plan: explain.plan,
+        ef: explain.ef,
+        eligible: explain.eligible,
+        filtered: explain.filtered,
+        visited: explain.visited,
+        reranked: explain.reranked,
+        tail: explain.tail,
+        distances: explain.distances,
+        steps: explain.steps.into_iter().map(step).collect(),
+    }
 }
 
 pub(crate) fn grid_from_wire(grid: pb::GridStatusResponse) -> GridStatus {

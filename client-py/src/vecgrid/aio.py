@@ -205,6 +205,7 @@ class AsyncClient:
         include_metadata: bool = False,
         include_vector: bool = False,
         allow_partial: bool = False,
+        explain: bool = False,
         timeout: float | None = None,
     ) -> SearchResult:
         """See :meth:`vecgrid.Client.search`."""
@@ -219,6 +220,7 @@ class AsyncClient:
             include_metadata=include_metadata,
             include_vector=include_vector,
             allow_partial=allow_partial,
+            explain=explain,
         )
         return await self._call(call, timeout)
 
@@ -235,6 +237,7 @@ class AsyncClient:
         include_metadata: bool = False,
         include_vector: bool = False,
         allow_partial: bool = False,
+        explain: bool = False,
         timeout: float | None = None,
     ) -> list[SearchResult]:
         """See :meth:`vecgrid.Client.search_batch`."""
@@ -249,6 +252,7 @@ class AsyncClient:
             include_metadata=include_metadata,
             include_vector=include_vector,
             allow_partial=allow_partial,
+            explain=explain,
         )
         return [result for call in calls for result in await self._call(call, timeout)]
 

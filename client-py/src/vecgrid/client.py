@@ -222,13 +222,15 @@ class Client:
         include_metadata: bool = False,
         include_vector: bool = False,
         allow_partial: bool = False,
+        explain: bool = False,
         timeout: float | None = None,
     ) -> SearchResult:
         """The ``k`` nearest entries, nearest first.
 
         ``filter`` restricts them (``{"section": "games", "size": {"$lt": 1000}}``); ``ef`` is the breadth
         of the walk, more is more exact and slower; ``exact`` scans instead; ``max_distance`` drops farther
-        hits; ``allow_partial`` accepts an answer that does not cover all partitions.
+        hits; ``allow_partial`` accepts an answer that does not cover all partitions; ``explain`` answers
+        with how the search was done.
         """
         call = verbs.search(
             collection,
@@ -241,6 +243,7 @@ class Client:
             include_metadata=include_metadata,
             include_vector=include_vector,
             allow_partial=allow_partial,
+            explain=explain,
         )
         return self._call(call, timeout)
 
@@ -257,6 +260,7 @@ class Client:
         include_metadata: bool = False,
         include_vector: bool = False,
         allow_partial: bool = False,
+        explain: bool = False,
         timeout: float | None = None,
     ) -> list[SearchResult]:
         """As :meth:`search`, for each row of a 2-D array or each vector of a list.
@@ -274,6 +278,7 @@ class Client:
             include_metadata=include_metadata,
             include_vector=include_vector,
             allow_partial=allow_partial,
+            explain=explain,
         )
         return [result for call in calls for result in self._call(call, timeout)]
 

@@ -22,6 +22,7 @@ from .model import (
     Durability,
     Entry,
     EntryError,
+    Explain,
     GridStatus,
     Hit,
     IndexOptions,
@@ -218,6 +219,7 @@ def search_message(
     include_metadata: bool = False,
     include_vector: bool = False,
     allow_partial: bool = False,
+    explain: bool = False,
 ) -> pb.SearchRequest:
     """One search on the wire; ``data`` are the bytes of its vector."""
     try:
@@ -232,6 +234,7 @@ def search_message(
             include_metadata=include_metadata,
             include_vector=include_vector,
             allow_partial=allow_partial,
+            explain=explain,
         )
     except InvalidInput:
         raise
@@ -251,7 +254,24 @@ def parse_search(message: pb.SearchResponse, *, metadata: bool, vector: bool) ->
         for hit in message.hits
     )
     return SearchResult(
-        hits, Coverage(message.coverage.answered, message.coverage.partitions), message.took_us
+        hits,
+        Coverage(message.coverage.answered, message.coverage.partitions),
+        message.took_us,
+        _parse_explain(message.explain) if message.HasField("explain") else None,
+    )
+
+
+def _parse_explain(message: pb.Explain) -> Explain:
+    return Explain(
+        plan=message.plan,
+        ef=message.ef,
+        eligible=message.eligible,
+        filtered=message.filtered,
+        visited=message.visited,
+        reranked=message.reranked,
+        tail=message.tail,
+        distances=message.distances,
+        steps={step.name: step.took_ns for step in message.steps},
     )
 
 

@@ -89,6 +89,30 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
+class Explain:
+    """How a search was done."""
+
+    plan: str
+    """``scan``, ``walk``, ``filtered_walk`` or ``walk_then_scan``."""
+    ef: int
+    """Breadth of the walk; 0 without one."""
+    eligible: int
+    """Entries that may be hits, whatever their distance."""
+    filtered: int
+    """Entries that the filter was held against one by one: no field index was sure."""
+    visited: int
+    """Entries that the walk brought."""
+    reranked: int
+    """Of these, eligible ones: their exact distance was computed."""
+    tail: int
+    """Entries outside the graph, scanned beside the walk."""
+    distances: int
+    """Exact distances computed in all."""
+    steps: dict[str, int]
+    """Nanoseconds of each step, in order: ``select``, ``walk``, ``rerank``, ``scan``, ``answer``."""
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """Hits, nearest first, ties by id. Behaves as a sequence of its hits."""
 
@@ -96,6 +120,8 @@ class SearchResult:
     coverage: Coverage
     took_us: int
     """Time inside the daemon, in microseconds."""
+    explain: Explain | None = None
+    """How the search was done, when it asked."""
 
     @property
     def ids(self) -> list[str]:

@@ -8,4 +8,4 @@ mod search;
 pub use collection::{CollectionConfig, CollectionInfo, Created, Durability, IndexOptions, Metric};
 pub use entry::{Entry, EntryError, Scroll, ScrollPage, UpsertSummary, Version};
 pub use grid::{GridStatus, Member, PartitionStatus};
-pub use search::{Coverage, Hit, Search, SearchAnswer};
+pub use search::{Coverage, Explain, Hit, Search, SearchAnswer, Step};

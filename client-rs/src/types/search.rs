@@ -36,6 +36,8 @@ pub struct Search {
     pub include_vector: bool,
     /// Accept an answer that does not cover all partitions.
     pub allow_partial: bool,
+    /// Answer with how the search was done.
+    pub explain: bool,
 }
 
 impl Search {
@@ -52,6 +54,7 @@ impl Search {
             include_metadata: true,
             include_vector: false,
             allow_partial: false,
+            explain: false,
         }
     }
 
@@ -102,6 +105,12 @@ impl Search {
         self.allow_partial = allow;
         self
     }
+
+    /// Answer with how the search was done.
+    pub fn explain(mut self, explain: bool) -> Self {
+        self.explain = explain;
+        self
+    }
 }
 
 /// One found entry.
@@ -146,4 +155,40 @@ pub struct SearchAnswer {
     pub coverage: Coverage,
     /// Time inside the daemon.
     pub took: Duration,
+    /// When asked for, and the collection has entries.
+    pub explain: Option<Explain>,
+}
+
+/// How a search was done.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Explain {
+    /// `scan`, `walk`, `filtered_walk` or `walk_then_scan`.
+    pub plan: String,
+    /// Breadth of the walk; 0 without one.
+    pub ef: u32,
+    /// Entries that may be hits, whatever their distance.
+    pub eligible: u64,
+    /// Entries that the filter was held against one by one: no field index was sure.
+    pub filtered: u64,
+    /// Entries that the walk brought.
+    pub visited: u64,
+    /// Of these, eligible ones: their exact distance was computed.
+    pub reranked: u64,
+    /// Entries outside the graph, scanned beside the walk.
+    pub tail: u64,
+    /// Exact distances computed in all.
+    pub distances: u64,
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// Time for one step of a search.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Step {
+    /// `select`, `walk`, `rerank`, `scan` or `answer`.
+    pub name: String,
+    /// Nanoseconds.
+    pub took_ns: u64,
 }

@@ -83,6 +83,15 @@ fn one_entry_goes_in_and_comes_out() {
 
     let found = ask(&daemon, &["search", "films", "--vector", "[1, 0, 0]", "--k", "1"]);
     assert_eq!(found["hits"][0]["id"], "alien");
+    assert!(found.get("explain").is_none(), "nobody asked");
+    let year = "{\"year\": 1979}";
+    let explained =
+        ask(&daemon, &["search", "films", "--vector", "[1, 0, 0]", "--filter", year, "--explain"]);
+    let explain = &explained["explain"];
+    assert_eq!(
+        (&explain["plan"], &explain["eligible"], &explain["filtered"]),
+        (&json!("scan"), &json!(1), &json!(0))
+    );
     let like = ask(&daemon, &["search", "films", "--like", "alien"]);
     assert_eq!(like["hits"].as_array().unwrap().len(), 1, "the entry itself is left out: {like}");
     let filter = "{\"year\": {\"$lt\": 1980}}";

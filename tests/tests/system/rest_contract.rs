@@ -261,6 +261,12 @@ fn a_search_keeps_to_k_and_max_distance_and_include() {
     assert_eq!(ids(&search(json!({"vector": [0, 0]}))).len(), 10, "k is 10 unless said");
     assert_eq!(ids(&search(json!({"vector": [0, 0], "k": 10_000}))).len(), 30);
     assert_eq!(ids(&search(json!({"vector": [0, 0], "max_distance": 2.5}))), ["00", "01", "02"]);
+    let plain = search(json!({"vector": [0, 0], "k": 1}));
+    assert!(plain.get("explain").is_none(), "nobody asked: {plain}");
+    let explain = search(json!({"vector": [0, 0], "k": 1, "explain": true}))["explain"].take();
+    assert_eq!((&explain["plan"], &explain["eligible"]), (&json!("scan"), &json!(30)), "{explain}");
+    assert_eq!(explain["distances"], 30);
+    assert_eq!(explain["steps"][0]["name"], "select");
     let both = search(json!({"vector": [0, 0], "k": 1, "include": ["metadata", "vector"]}));
     assert_eq!(
         both["hits"][0],

@@ -25,7 +25,7 @@
 //! (`fields`), which turn a filter into a bitmap over slots. Writes append to the tail and return. The `builder` thread alone moves rows from the
 //! tail into the graph of an `engine`, and rebuilds both when too much is dead. A search finds
 //! out which rows are eligible (`scan`), then plans (`plan`): walk the graph and scan the tail, or scan
-//! everything eligible; [`Explain`] says what it did. A row's partition is one more thing that a search checks, so the number of
+//! everything eligible; [`View::search_explained`] says what it did. A row's partition is one more thing that a search checks, so the number of
 //! partitions costs nothing.
 //!
 //! Engines: `native` is ours, and the default; `hnsw_rs` is the crate of that name; `flat` has no graph,
@@ -42,7 +42,6 @@ mod digest;
 mod distance;
 mod engine;
 mod error;
-mod explain;
 mod fields;
 mod hnsw_rs;
 mod native;
@@ -63,7 +62,6 @@ mod view;
 pub use collection_index::{Change, CollectionIndex, IndexLimits};
 pub use digest::Digest;
 pub use error::IndexError;
-pub use explain::{Explain, SearchPlan, Times};
 pub use partition_set::PartitionSet;
 pub use registry::Registry;
 pub use stats::{IndexBytes, IndexStats};

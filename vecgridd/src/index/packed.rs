@@ -72,14 +72,15 @@ impl Shapes {
             metadata.fields().iter().map(|(name, value)| (name.as_str(), value)).collect();
         // A map in another order than its keys' would be a feature of `serde_json` that nobody chose.
         fields.sort_unstable_by_key(|(name, _)| *name);
-        let mut values = String::with_capacity(metadata.json_bytes());
+        let mut values = Vec::with_capacity(metadata.json_bytes());
         for (at, (_, value)) in fields.iter().enumerate() {
             if at > 0 {
-                values.push('\n');
+                values.push(b'\n');
             }
-            values.push_str(&value.to_string());
+            // Writing a value to memory does not fail.
+            let _ = serde_json::to_writer(&mut values, value);
         }
-        (self.shape(&fields), values)
+        (self.shape(&fields), String::from_utf8(values).unwrap_or_default())
     }
 
     fn shape(&mut self, fields: &[(&str, &Value)]) -> Arc<Shape> {

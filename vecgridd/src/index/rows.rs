@@ -162,7 +162,7 @@ impl Rows {
     }
 
     /// Adds the rows of the open chunk, from a place on, to the indexes of metadata.
-    fn index(&mut self, chunk: &Chunk, from: usize) {
+    fn index(&self, chunk: &Chunk, from: usize) {
         let first = (self.filling.len() * CHUNK + from) as u16;
         self.fields.append(first, (from..chunk.len()).map(|at| chunk.row(at).metadata));
     }

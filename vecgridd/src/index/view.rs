@@ -4,20 +4,22 @@
 //! lock, and keeps the memory of rows that died since. Searches, counts and filters all work on one
 //! view each, so an answer never mixes two moments.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     distance::Measure,
     engine::{Engine, Walked},
     error::IndexError,
-    explain::{Explain, Lap, SearchPlan},
     partition_set::PartitionSet,
     plan::{Plan, Situation},
     rows::Rows,
     scan::{Eligible, Wanted},
     top_k::{Ranked, TopK},
 };
-use crate::types::{EntryId, Filter, Hit, PartitionId, Query};
+use crate::types::{EntryId, Explain, Filter, Hit, PartitionId, Query, SearchPlan};
 
 /// What never changes in a collection's index.
 #[derive(Clone, Copy)]
@@ -87,7 +89,7 @@ impl View {
         if found != dimension {
             return Err(IndexError::WrongDimension { expected: dimension, found });
         }
-        let (mut explain, mut lap) = (Explain::new(), Lap::start());
+        let (mut explain, mut lap) = (Explain::default(), Lap::start());
         let vector = measure.prepare(&query.vector);
         let eligible = self.wanted(true, query.filter.as_ref(), answer_set).select();
         explain.eligible = if eligible.is_plain() { self.with_vector } else { eligible.count() as u64 };
@@ -239,5 +241,19 @@ impl View {
     fn hit(&self, row: Ranked<'_>, with_metadata: bool) -> Hit {
         let metadata = with_metadata.then(|| self.rows.row(row.slot).metadata.metadata());
         Hit { id: EntryId::of_valid(row.id), distance: row.distance, metadata, vector: None }
+    }
+}
+
+/// Time since it was last asked.
+struct Lap(Instant);
+
+impl Lap {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn take(&mut self) -> Duration {
+        let now = Instant::now();
+        now.duration_since(std::mem::replace(&mut self.0, now))
     }
 }

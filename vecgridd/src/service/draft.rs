@@ -178,6 +178,8 @@ pub struct QueryDraft {
     pub include_vector: bool,
     /// Accept incomplete coverage.
     pub allow_partial: bool,
+    /// Say how it was answered.
+    pub explain: bool,
 }
 
 impl QueryDraft {
@@ -196,6 +198,7 @@ impl QueryDraft {
             include_metadata: self.include_metadata,
             include_vector: self.include_vector,
             allow_partial: self.allow_partial,
+            explain: self.explain,
         }
         .checked()
     }

@@ -12,7 +12,7 @@ use crate::{
     index::{CollectionIndex, PartitionSet},
     placement::partition_of,
     storage::{Family, keys::row},
-    types::{Collection, Coverage, Hit, Invalid, Query, SearchAnswer, Vector},
+    types::{Collection, Coverage, Explain, Hit, Invalid, Query, SearchAnswer, Vector},
 };
 
 impl Service {
@@ -78,15 +78,17 @@ impl Service {
         started: Instant,
     ) -> Result<SearchAnswer, ServiceError> {
         let partitions = self.view().partitions();
-        let hits = match self.index(&collection) {
+        let explain = query.explain;
+        let (hits, explained) = match self.index(&collection) {
             Some(index) => {
                 let work = move |parts: &Parts| search_here(parts, &index, &collection, &query, partitions);
-                self.compute(ctx, work).await?
+                let (hits, explained) = self.compute(ctx, work).await?;
+                (hits, explain.then_some(explained))
             }
-            None => Vec::new(),
+            None => (Vec::new(), None),
         };
         let coverage = Coverage { answered: partitions.into(), partitions: partitions.into() };
-        Ok(SearchAnswer { hits, coverage, took: started.elapsed() })
+        Ok(SearchAnswer { hits, coverage, took: started.elapsed(), explain: explained })
     }
 }
 
@@ -97,15 +99,15 @@ fn search_here(
     collection: &Collection,
     query: &Query,
     partitions: u16,
-) -> Result<Vec<Hit>, ServiceError> {
-    let found = index.view().search(query, &PartitionSet::all(partitions));
-    let mut hits = found.map_err(|e| ServiceError::Internal(e.to_string()))?;
+) -> Result<(Vec<Hit>, Explain), ServiceError> {
+    let found = index.view().search_explained(query, &PartitionSet::all(partitions));
+    let (mut hits, explain) = found.map_err(|e| ServiceError::Internal(e.to_string()))?;
     if query.include_vector {
         for hit in &mut hits {
             hit.vector = vector_of(parts, collection, hit, partitions)?;
         }
     }
-    Ok(hits)
+    Ok((hits, explain))
 }
 
 /// The vector as written; `None` when the entry was replaced or deleted since it was found.

@@ -7,6 +7,7 @@
 mod cluster;
 mod collection;
 mod entry;
+mod explain;
 pub mod filter;
 mod ids;
 mod invalid;
@@ -19,6 +20,7 @@ mod version;
 pub use cluster::{ClusterView, Collection, Placement};
 pub use collection::{CollectionConfig, Durability, EngineKind, IndexOptions, Metric};
 pub use entry::{Entry, StoredEntry};
+pub use explain::{Explain, SearchPlan, Times};
 pub use filter::Filter;
 pub use ids::{
     CollectionId, CollectionName, DEFAULT_PARTITIONS, EntryId, MAX_PARTITIONS, MemberId, PartitionId,

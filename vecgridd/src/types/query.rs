@@ -1,6 +1,6 @@
 //! A search, and what it finds.
 
-use super::{EntryId, Filter, Invalid, Metadata, Vector};
+use super::{EntryId, Explain, Filter, Invalid, Metadata, Vector};
 
 /// Most hits of one search.
 pub const MAX_K: usize = 10_000;
@@ -28,6 +28,8 @@ pub struct Query {
     pub include_vector: bool,
     /// Accept an answer that does not cover every partition.
     pub allow_partial: bool,
+    /// Say how it was answered.
+    pub explain: bool,
 }
 
 impl Query {
@@ -86,4 +88,6 @@ pub struct SearchAnswer {
     pub coverage: Coverage,
     /// Time inside the daemon.
     pub took: std::time::Duration,
+    /// How it was answered, when asked for and where there was an index to ask.
+    pub explain: Option<Explain>,
 }

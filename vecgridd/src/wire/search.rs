@@ -1,10 +1,12 @@
 //! Search and batch search on the wire.
 
+use std::time::Duration;
+
 use vecgrid_proto::v1;
 
 use crate::{
     service::QueryDraft,
-    types::{Invalid, SearchAnswer},
+    types::{Explain, Invalid, SearchAnswer},
 };
 
 /// Decodes the vector; gives the collection's name beside the query.
@@ -22,6 +24,7 @@ pub fn draft(request: v1::SearchRequest) -> Result<(String, QueryDraft), Invalid
         include_metadata: request.include_metadata,
         include_vector: request.include_vector,
         allow_partial: request.allow_partial,
+        explain: request.explain,
     };
     Ok((request.collection, query))
 }
@@ -53,6 +56,25 @@ pub fn answer(answer: &SearchAnswer) -> v1::SearchResponse {
             partitions: answer.coverage.partitions,
         }),
         took_us: u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX),
+        explain: answer.explain.as_ref().map(explain),
+    }
+}
+
+fn explain(explain: &Explain) -> v1::Explain {
+    let step = |(name, took): (&str, Duration)| v1::explain::Step {
+        name: name.to_owned(),
+        took_ns: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+    };
+    v1::Explain {
+        plan: explain.plan.name().to_owned(),
+        ef: u32::try_from(explain.ef).unwrap_or(u32::MAX),
+        eligible: explain.eligible,
+        filtered: explain.filtered,
+        visited: explain.visited,
+        reranked: explain.reranked,
+        tail: explain.tail,
+        distances: explain.distances,
+        steps: explain.times.by_step().into_iter().map(step).collect(),
     }
 }
 
@@ -63,8 +85,6 @@ pub fn answers(answers: &[SearchAnswer]) -> v1::SearchBatchResponse {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::types::{Coverage, EntryId, Hit, Metadata};
 
@@ -83,10 +103,13 @@ mod tests {
             hits: vec![hit(None), hit(Some(Metadata::default()))],
             coverage: Coverage { answered: 8, partitions: 8 },
             took: Duration::from_micros(42),
+            explain: Some(Explain { eligible: 7, ..Explain::default() }),
         };
         let wire = answer(&found);
         assert_eq!(wire.hits[0].metadata_json, "");
         assert_eq!(wire.hits[1].metadata_json, "{}");
         assert_eq!(wire.took_us, 42);
+        let explain = wire.explain.unwrap();
+        assert_eq!((explain.plan.as_str(), explain.eligible, explain.steps.len()), ("scan", 7, 5));
     }
 }

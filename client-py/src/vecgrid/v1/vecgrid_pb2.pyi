@@ -221,7 +221,7 @@ class DeleteResponse(_message.Message):
     def __init__(self, deleted: _Optional[int] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "vector", "k", "ef", "filter_json", "exact", "max_distance", "include_metadata", "include_vector", "allow_partial")
+    __slots__ = ("collection", "vector", "k", "ef", "filter_json", "exact", "max_distance", "include_metadata", "include_vector", "allow_partial", "explain")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -232,6 +232,7 @@ class SearchRequest(_message.Message):
     INCLUDE_METADATA_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_VECTOR_FIELD_NUMBER: _ClassVar[int]
     ALLOW_PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     collection: str
     vector: Vector
     k: int
@@ -242,7 +243,8 @@ class SearchRequest(_message.Message):
     include_metadata: bool
     include_vector: bool
     allow_partial: bool
-    def __init__(self, collection: _Optional[str] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., k: _Optional[int] = ..., ef: _Optional[int] = ..., filter_json: _Optional[str] = ..., exact: bool = ..., max_distance: _Optional[float] = ..., include_metadata: bool = ..., include_vector: bool = ..., allow_partial: bool = ...) -> None: ...
+    explain: bool
+    def __init__(self, collection: _Optional[str] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., k: _Optional[int] = ..., ef: _Optional[int] = ..., filter_json: _Optional[str] = ..., exact: bool = ..., max_distance: _Optional[float] = ..., include_metadata: bool = ..., include_vector: bool = ..., allow_partial: bool = ..., explain: bool = ...) -> None: ...
 
 class Hit(_message.Message):
     __slots__ = ("id", "distance", "metadata_json", "vector")
@@ -265,14 +267,45 @@ class Coverage(_message.Message):
     def __init__(self, answered: _Optional[int] = ..., partitions: _Optional[int] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("hits", "coverage", "took_us")
+    __slots__ = ("hits", "coverage", "took_us", "explain")
     HITS_FIELD_NUMBER: _ClassVar[int]
     COVERAGE_FIELD_NUMBER: _ClassVar[int]
     TOOK_US_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     hits: _containers.RepeatedCompositeFieldContainer[Hit]
     coverage: Coverage
     took_us: int
-    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., took_us: _Optional[int] = ...) -> None: ...
+    explain: Explain
+    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., took_us: _Optional[int] = ..., explain: _Optional[_Union[Explain, _Mapping]] = ...) -> None: ...
+
+class Explain(_message.Message):
+    __slots__ = ("plan", "ef", "eligible", "filtered", "visited", "reranked", "tail", "distances", "steps")
+    class Step(_message.Message):
+        __slots__ = ("name", "took_ns")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        TOOK_NS_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        took_ns: int
+        def __init__(self, name: _Optional[str] = ..., took_ns: _Optional[int] = ...) -> None: ...
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    EF_FIELD_NUMBER: _ClassVar[int]
+    ELIGIBLE_FIELD_NUMBER: _ClassVar[int]
+    FILTERED_FIELD_NUMBER: _ClassVar[int]
+    VISITED_FIELD_NUMBER: _ClassVar[int]
+    RERANKED_FIELD_NUMBER: _ClassVar[int]
+    TAIL_FIELD_NUMBER: _ClassVar[int]
+    DISTANCES_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    plan: str
+    ef: int
+    eligible: int
+    filtered: int
+    visited: int
+    reranked: int
+    tail: int
+    distances: int
+    steps: _containers.RepeatedCompositeFieldContainer[Explain.Step]
+    def __init__(self, plan: _Optional[str] = ..., ef: _Optional[int] = ..., eligible: _Optional[int] = ..., filtered: _Optional[int] = ..., visited: _Optional[int] = ..., reranked: _Optional[int] = ..., tail: _Optional[int] = ..., distances: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[Explain.Step, _Mapping]]] = ...) -> None: ...
 
 class SearchBatchRequest(_message.Message):
     __slots__ = ("searches",)

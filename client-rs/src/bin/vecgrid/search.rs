@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 use serde_json::{Value, json};
-use vecgrid_client::{Client, Coverage, Hit, SearchAnswer};
+use vecgrid_client::{Client, Coverage, Explain, Hit, SearchAnswer, Step};
 
 use crate::{context::Context, exit, exit::Failure, inputs, inputs::VectorInput, output};
 
@@ -50,6 +50,9 @@ pub struct Search {
     /// Answer with vectors
     #[arg(long)]
     include_vector: bool,
+    /// Say how the search was done
+    #[arg(long)]
+    explain: bool,
 }
 
 impl Search {
@@ -65,7 +68,8 @@ impl Search {
         let mut search = vecgrid_client::Search::new(&self.collection, vector)
             .k(if self.k == 0 { 0 } else { ask })
             .exact(self.exact)
-            .include_vector(self.include_vector);
+            .include_vector(self.include_vector)
+            .explain(self.explain);
         (search.ef, search.filter, search.max_distance) = (self.ef, self.filter, self.max_distance);
         let mut answer = client.search(search).await?;
         if let Some(id) = &self.like {
@@ -103,11 +107,14 @@ struct AnswerJson<'a> {
     hits: &'a [Hit],
     coverage: Coverage,
     took_us: u128,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<&'a Explain>,
 }
 
 fn print_json(answer: &SearchAnswer) -> std::io::Result<()> {
-    let SearchAnswer { hits, coverage, took, .. } = answer;
-    output::json(&AnswerJson { hits, coverage: *coverage, took_us: took.as_micros() })
+    let SearchAnswer { hits, coverage, took, explain, .. } = answer;
+    let took_us = took.as_micros();
+    output::json(&AnswerJson { hits, coverage: *coverage, took_us, explain: explain.as_ref() })
 }
 
 fn print_table(answer: &SearchAnswer, with_vector: bool) -> std::io::Result<()> {
@@ -137,7 +144,18 @@ fn print_table(answer: &SearchAnswer, with_vector: bool) -> std::io::Result<()> 
         let coverage = answer.coverage;
         eprintln!("warning: only {} of {} partitions answered", coverage.answered, coverage.partitions);
     }
+    if let Some(explain) = &answer.explain {
+        print_explain(explain);
+    }
     Ok(())
+}
+
+fn print_explain(explain: &Explain) {
+    let Explain { plan, ef, eligible, filtered, visited, reranked, tail, distances, .. } = explain;
+    eprintln!("plan {plan}, ef {ef}, {eligible} eligible entries ({filtered} of them looked at one by one)");
+    eprintln!("{visited} visited, {reranked} reranked, {tail} in the tail, {distances} exact distances");
+    let step = |step: &Step| format!("{} {:.1} us", step.name, step.took_ns as f64 / 1e3);
+    eprintln!("{}", explain.steps.iter().map(step).collect::<Vec<_>>().join(", "));
 }
 
 fn footer(hits: usize, took: Duration) -> String {

@@ -1,6 +1,6 @@
 //! Search over REST: one, or a batch.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     api::{door::Door, error::ApiError},
     service::{FilterDraft, QueryDraft},
-    types::{Hit, SearchAnswer},
+    types::{Explain, Hit, SearchAnswer},
 };
 
 fn default_k() -> usize {
@@ -54,6 +54,9 @@ pub(super) struct SearchInput {
     /// Accept an answer that does not cover all partitions.
     #[serde(default)]
     allow_partial: bool,
+    /// Answer with how the search was done.
+    #[serde(default)]
+    explain: bool,
 }
 
 impl SearchInput {
@@ -68,6 +71,7 @@ impl SearchInput {
             include_metadata: self.include.contains(&Include::Metadata),
             include_vector: self.include.contains(&Include::Vector),
             allow_partial: self.allow_partial,
+            explain: self.explain,
         }
     }
 }
@@ -118,6 +122,60 @@ struct SearchBody<'a> {
     coverage: CoverageBody,
     /// Microseconds inside the daemon.
     took_us: u64,
+    /// When asked for, and the collection has entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<ExplainBody>,
+}
+
+/// How a search was done.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainBody {
+    /// `scan`, `walk`, `filtered_walk` or `walk_then_scan`.
+    plan: &'static str,
+    /// Breadth of the walk; 0 without one.
+    ef: usize,
+    /// Entries that may be hits, whatever their distance.
+    eligible: u64,
+    /// Entries that the filter was held against one by one: no field index was sure.
+    filtered: u64,
+    /// Entries that the walk brought.
+    visited: u64,
+    /// Of these, eligible ones: their exact distance was computed.
+    reranked: u64,
+    /// Entries outside the graph, scanned beside the walk.
+    tail: u64,
+    /// Exact distances computed in all.
+    distances: u64,
+    /// In order.
+    steps: Vec<StepBody>,
+}
+
+/// Time for one step of a search.
+#[derive(Debug, Serialize, ToSchema)]
+struct StepBody {
+    /// `select`, `walk`, `rerank`, `scan` or `answer`.
+    name: &'static str,
+    took_ns: u64,
+}
+
+impl From<&Explain> for ExplainBody {
+    fn from(explain: &Explain) -> Self {
+        let step = |(name, took): (&'static str, Duration)| StepBody {
+            name,
+            took_ns: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+        };
+        Self {
+            plan: explain.plan.name(),
+            ef: explain.ef,
+            eligible: explain.eligible,
+            filtered: explain.filtered,
+            visited: explain.visited,
+            reranked: explain.reranked,
+            tail: explain.tail,
+            distances: explain.distances,
+            steps: explain.times.by_step().into_iter().map(step).collect(),
+        }
+    }
 }
 
 impl<'a> From<&'a SearchAnswer> for SearchBody<'a> {
@@ -127,6 +185,7 @@ impl<'a> From<&'a SearchAnswer> for SearchBody<'a> {
             hits: answer.hits.iter().map(HitBody::from).collect(),
             coverage: CoverageBody { answered: coverage.answered, partitions: coverage.partitions },
             took_us: u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX),
+            explain: answer.explain.as_ref().map(ExplainBody::from),
         }
     }
 }

@@ -84,7 +84,7 @@ impl Fields {
     }
 
     /// Adds the rows at the end, in order; `first` is the place in its block of the first one.
-    pub fn append<'a>(&mut self, first: u16, rows: impl Iterator<Item = Packed<'a>>) {
+    pub fn append<'a>(&self, first: u16, rows: impl Iterator<Item = Packed<'a>>) {
         if self.budget == 0 {
             return;
         }

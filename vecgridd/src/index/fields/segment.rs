@@ -77,6 +77,8 @@ impl Segment<Open> {
     pub fn add(&mut self, place: u16, row: Packed<'_>) {
         for (name, json) in row.iter() {
             let Some(value) = Parsed::of(json) else {
+                // A bug of whoever packed it: nothing is known of the field any more.
+                self.columns.insert(name.into(), None);
                 self.complete = false;
                 continue;
             };

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    super::{IndexLimits, PartitionSet, SearchPlan},
+    super::{IndexLimits, PartitionSet},
     world::{ENGINES, Numbers, PARTITIONS, World, config, filter, limits},
 };
-use crate::types::{EngineKind, Metric, Query};
+use crate::types::{EngineKind, Metric, Query, SearchPlan};
 
 fn all() -> PartitionSet {
     PartitionSet::all(PARTITIONS)

@@ -144,6 +144,7 @@ impl World {
             include_metadata: false,
             include_vector: false,
             allow_partial: false,
+            explain: false,
         }
     }
 

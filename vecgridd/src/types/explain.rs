@@ -1,9 +1,9 @@
-//! How a search was answered.
+//! How a search was answered: for people who wonder why it was slow.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What was done for one search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Explain {
     /// How rows were found.
     pub plan: SearchPlan,
@@ -26,9 +26,10 @@ pub struct Explain {
 }
 
 /// How the rows of a search were found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SearchPlan {
     /// Every eligible row was read.
+    #[default]
     Scan,
     /// The graph was walked, without regard to what is eligible.
     Walk,
@@ -75,35 +76,5 @@ impl Times {
             ("scan", self.scan),
             ("answer", self.answer),
         ]
-    }
-}
-
-impl Explain {
-    pub(super) fn new() -> Self {
-        Self {
-            plan: SearchPlan::Scan,
-            ef: 0,
-            eligible: 0,
-            filtered: 0,
-            visited: 0,
-            reranked: 0,
-            tail: 0,
-            distances: 0,
-            times: Times::default(),
-        }
-    }
-}
-
-/// Time since it was last asked.
-pub(super) struct Lap(Instant);
-
-impl Lap {
-    pub fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    pub fn take(&mut self) -> Duration {
-        let now = Instant::now();
-        now.duration_since(std::mem::replace(&mut self.0, now))
     }
 }
