@@ -227,6 +227,7 @@ impl Recipe {
                 include_metadata: false,
                 include_vector: false,
                 allow_partial: false,
+                explain: false,
             };
             Ok(query.checked()?)
         };
