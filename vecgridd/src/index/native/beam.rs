@@ -90,7 +90,7 @@ mod tests {
             let mut expanded = Vec::new();
             for (slot, rank) in (0..).zip(&ranks) {
                 beam.offer(f32::from(*rank), slot);
-                if slot as usize % every == 0 {
+                if (slot as usize).is_multiple_of(every) {
                     let ahead = beam.ahead(1).next();
                     let nearest = beam.expand();
                     prop_assert_eq!(ahead, nearest);

@@ -63,8 +63,8 @@ impl Walker<'_> {
     fn connect(&self, slot: u32, level: usize, bench: &mut Bench) {
         let Bench { candidates, chosen, kept, .. } = bench;
         self.rank_and_sort(slot, candidates);
-        // As many of its own as on the upper levels; the rest of the list is for links back.
-        self.choose(candidates, self.graph.capacity(1), chosen);
+        // As many as there is room for, as Qdrant does; the paper takes half, and finds 0.1 % less.
+        self.choose(candidates, self.graph.capacity(level), chosen);
         let ranks: Vec<f32> = chosen.iter().map(|other| self.mutual(slot, *other)).collect();
         self.add_links(slot, level, chosen.iter().copied().zip(ranks.iter().copied()), candidates, kept);
         for (other, rank) in chosen.iter().zip(&ranks) {
