@@ -17,6 +17,9 @@ const SLACK: f64 = 1.2;
 /// Looking up whether a neighbour is eligible, of which a filtered walk does many: against reading
 /// a row.
 const LOOK: f64 = 0.03;
+/// Eligible points are linked through others that the walk does not keep, so it needs to be wider for
+/// the same recall.
+const NARROW: f64 = 2.0;
 /// Links per point on the lowest layer, where a walk spends its time, are twice those above.
 const LOWEST: f64 = 2.0;
 /// Eligible points within two links that a filtered walk needs to find its way: about as many as a
@@ -76,7 +79,7 @@ impl Plan {
         let near = LOWEST * links;
         let within_two = near + near * near;
         if s.filtered && within_two * share >= WAYS * links {
-            let filtered = (breadth * slack).ceil();
+            let filtered = (breadth * slack * NARROW).ceil();
             // It looks around until it has as many eligible neighbours as a plain walk has neighbours.
             let looks = (near / share).min(within_two);
             let cost = filtered * (step + looks * LOOK);
@@ -133,8 +136,8 @@ mod tests {
             Plan::choose(Situation { points: 1_000_000, eligible_points, filtered: true, ..PLAIN })
         };
         assert_eq!(plan(1_000_000), Plan::Walk { ef: 96 });
-        assert_eq!(plan(200_000), Plan::FilteredWalk { ef: 116 });
-        assert_eq!(plan(20_000), Plan::FilteredWalk { ef: 116 });
+        assert_eq!(plan(200_000), Plan::FilteredWalk { ef: 231 });
+        assert_eq!(plan(20_000), Plan::FilteredWalk { ef: 231 });
         assert_eq!(plan(5_000), Plan::Scan);
         let sparse = Situation { points: 10_000_000, eligible_points: 100_000, filtered: true, ..PLAIN };
         assert_eq!(Plan::choose(Situation { m: 8, ..sparse }), Plan::Scan, "no way on");
