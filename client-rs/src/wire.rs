@@ -200,6 +200,7 @@ fn explain_from_wire(explain: pb::Explain) -> Explain {
         eligible: explain.eligible,
         filtered: explain.filtered,
         visited: explain.visited,
+        estimated: explain.estimated,
         reranked: explain.reranked,
         tail: explain.tail,
         distances: explain.distances,

@@ -268,6 +268,7 @@ def _parse_explain(message: pb.Explain) -> Explain:
         eligible=message.eligible,
         filtered=message.filtered,
         visited=message.visited,
+        estimated=message.estimated,
         reranked=message.reranked,
         tail=message.tail,
         distances=message.distances,

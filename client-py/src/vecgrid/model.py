@@ -101,9 +101,11 @@ class Explain:
     filtered: int
     """Entries that the filter was held against one by one: no field index was sure."""
     visited: int
-    """Entries that the walk brought."""
+    """Entries whose links the walk read; 0 where the engine does not count."""
+    estimated: int
+    """Distances that the walk estimated from compressed vectors; 0 where the engine does not count."""
     reranked: int
-    """Of these, eligible ones: their exact distance was computed."""
+    """Entries of the walk whose exact distance was computed."""
     tail: int
     """Entries outside the graph, scanned beside the walk."""
     distances: int

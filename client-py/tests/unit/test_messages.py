@@ -180,7 +180,7 @@ def test_an_explanation_comes_when_asked_for() -> None:
     steps = [pb.Explain.Step(name="select", took_ns=5), pb.Explain.Step(name="walk", took_ns=70)]
     answer = pb.SearchResponse(explain=pb.Explain(plan="walk", ef=96, eligible=9, steps=steps))
     explain = verbs.search("c", [1.0], 5, explain=True).parse(answer).explain
-    assert explain == vecgrid.Explain("walk", 96, 9, 0, 0, 0, 0, 0, {"select": 5, "walk": 70})
+    assert explain == vecgrid.Explain("walk", 96, 9, 0, 0, 0, 0, 0, 0, {"select": 5, "walk": 70})
 
 
 def test_a_large_batch_of_searches_becomes_several_requests() -> None:

@@ -171,9 +171,11 @@ pub struct Explain {
     pub eligible: u64,
     /// Entries that the filter was held against one by one: no field index was sure.
     pub filtered: u64,
-    /// Entries that the walk brought.
+    /// Entries whose links the walk read; 0 where the engine does not count.
     pub visited: u64,
-    /// Of these, eligible ones: their exact distance was computed.
+    /// Distances that the walk estimated from compressed vectors; 0 where the engine does not count.
+    pub estimated: u64,
+    /// Entries of the walk whose exact distance was computed.
     pub reranked: u64,
     /// Entries outside the graph, scanned beside the walk.
     pub tail: u64,

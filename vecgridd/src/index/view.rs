@@ -187,7 +187,8 @@ impl View {
                 return None;
             }
         };
-        explain.visited = u64::from(walked.work.expanded);
+        explain.visited = walked.work.expanded.into();
+        explain.estimated = u64::from(walked.work.estimated) + u64::from(walked.work.ranked);
         let mut top = TopK::new(query.k);
         explain.reranked = self.rerank(linked, &walked, query.k, vector, eligible, &mut top);
         explain.times.rerank = lap.take();

@@ -13,9 +13,11 @@ pub struct Explain {
     pub eligible: u64,
     /// Rows that the filter was held against one by one, since no index was sure of them.
     pub filtered: u64,
-    /// Rows that the walk brought home.
+    /// Rows whose links the walk read; zero where the engine does not count.
     pub visited: u64,
-    /// Of these, eligible ones, whose distance was computed again in full precision.
+    /// Distances that the walk estimated from compressed vectors; zero where the engine does not count.
+    pub estimated: u64,
+    /// Rows of the walk whose distance was computed again in full precision.
     pub reranked: u64,
     /// Rows outside the graph that were scanned beside the walk.
     pub tail: u64,

@@ -71,6 +71,7 @@ fn explain(explain: &Explain) -> v1::Explain {
         eligible: explain.eligible,
         filtered: explain.filtered,
         visited: explain.visited,
+        estimated: explain.estimated,
         reranked: explain.reranked,
         tail: explain.tail,
         distances: explain.distances,

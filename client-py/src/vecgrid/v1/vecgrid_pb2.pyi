@@ -279,7 +279,7 @@ class SearchResponse(_message.Message):
     def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., took_us: _Optional[int] = ..., explain: _Optional[_Union[Explain, _Mapping]] = ...) -> None: ...
 
 class Explain(_message.Message):
-    __slots__ = ("plan", "ef", "eligible", "filtered", "visited", "reranked", "tail", "distances", "steps")
+    __slots__ = ("plan", "ef", "eligible", "filtered", "visited", "estimated", "reranked", "tail", "distances", "steps")
     class Step(_message.Message):
         __slots__ = ("name", "took_ns")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -292,6 +292,7 @@ class Explain(_message.Message):
     ELIGIBLE_FIELD_NUMBER: _ClassVar[int]
     FILTERED_FIELD_NUMBER: _ClassVar[int]
     VISITED_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_FIELD_NUMBER: _ClassVar[int]
     RERANKED_FIELD_NUMBER: _ClassVar[int]
     TAIL_FIELD_NUMBER: _ClassVar[int]
     DISTANCES_FIELD_NUMBER: _ClassVar[int]
@@ -301,11 +302,12 @@ class Explain(_message.Message):
     eligible: int
     filtered: int
     visited: int
+    estimated: int
     reranked: int
     tail: int
     distances: int
     steps: _containers.RepeatedCompositeFieldContainer[Explain.Step]
-    def __init__(self, plan: _Optional[str] = ..., ef: _Optional[int] = ..., eligible: _Optional[int] = ..., filtered: _Optional[int] = ..., visited: _Optional[int] = ..., reranked: _Optional[int] = ..., tail: _Optional[int] = ..., distances: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[Explain.Step, _Mapping]]] = ...) -> None: ...
+    def __init__(self, plan: _Optional[str] = ..., ef: _Optional[int] = ..., eligible: _Optional[int] = ..., filtered: _Optional[int] = ..., visited: _Optional[int] = ..., estimated: _Optional[int] = ..., reranked: _Optional[int] = ..., tail: _Optional[int] = ..., distances: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[Explain.Step, _Mapping]]] = ...) -> None: ...
 
 class SearchBatchRequest(_message.Message):
     __slots__ = ("searches",)

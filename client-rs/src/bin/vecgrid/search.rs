@@ -151,9 +151,10 @@ fn print_table(answer: &SearchAnswer, with_vector: bool) -> std::io::Result<()> 
 }
 
 fn print_explain(explain: &Explain) {
-    let Explain { plan, ef, eligible, filtered, visited, reranked, tail, distances, .. } = explain;
+    let Explain { plan, ef, eligible, filtered, visited, estimated, reranked, tail, distances, .. } = explain;
     eprintln!("plan {plan}, ef {ef}, {eligible} eligible entries ({filtered} of them looked at one by one)");
-    eprintln!("{visited} visited, {reranked} reranked, {tail} in the tail, {distances} exact distances");
+    eprintln!("{visited} visited, {estimated} distances estimated, {reranked} reranked");
+    eprintln!("{tail} in the tail, {distances} exact distances");
     let step = |step: &Step| format!("{} {:.1} us", step.name, step.took_ns as f64 / 1e3);
     eprintln!("{}", explain.steps.iter().map(step).collect::<Vec<_>>().join(", "));
 }

@@ -138,9 +138,11 @@ struct ExplainBody {
     eligible: u64,
     /// Entries that the filter was held against one by one: no field index was sure.
     filtered: u64,
-    /// Entries that the walk brought.
+    /// Entries whose links the walk read; 0 where the engine does not count.
     visited: u64,
-    /// Of these, eligible ones: their exact distance was computed.
+    /// Distances that the walk estimated from compressed vectors; 0 where the engine does not count.
+    estimated: u64,
+    /// Entries of the walk whose exact distance was computed.
     reranked: u64,
     /// Entries outside the graph, scanned beside the walk.
     tail: u64,
@@ -170,6 +172,7 @@ impl From<&Explain> for ExplainBody {
             eligible: explain.eligible,
             filtered: explain.filtered,
             visited: explain.visited,
+            estimated: explain.estimated,
             reranked: explain.reranked,
             tail: explain.tail,
             distances: explain.distances,

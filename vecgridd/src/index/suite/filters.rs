@@ -122,7 +122,10 @@ fn an_explanation_adds_up() {
             assert_eq!((explain.plan, explain.distances), (SearchPlan::Scan, 5_000));
         } else {
             assert_eq!(explain.plan, SearchPlan::Walk);
-            assert!(explain.ef >= 20 && explain.visited >= 10 && explain.reranked == explain.visited);
+            assert!(explain.ef >= 20 && explain.reranked >= 10, "{explain:?}");
+            // `hnsw_rs` does not say what it does.
+            let counts = engine == EngineKind::Native;
+            assert_eq!((explain.visited > 0, explain.estimated > explain.visited), (counts, counts));
             assert_eq!((explain.tail, explain.distances), (0, explain.reranked));
         }
         query.filter = filter(json!({"n": {"$lt": 70}}));
