@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -84,7 +84,11 @@ pub async fn wait_indexed(client: &Client, collection: &str, limit: Duration) ->
     begun.elapsed()
 }
 
-/// Answers of many searches, in order, each with the time the caller waited.
+/// A search's answer, and how long the caller waited for it.
+pub type Timed = (pb::SearchResponse, Duration);
+
+/// Answers of many searches, in order. Always `concurrency` of them are in flight: the next one
+/// starts when any is answered.
 ///
 /// # Errors
 /// The first search that failed.
@@ -92,18 +96,19 @@ pub async fn search_all(
     client: &Client,
     searches: Vec<pb::SearchRequest>,
     concurrency: usize,
-) -> Result<Vec<(pb::SearchResponse, Duration)>, Status> {
-    let run = |request: pb::SearchRequest| {
+) -> Result<Vec<Timed>, Status> {
+    let run = |(number, request): (usize, pb::SearchRequest)| {
         let mut client = client.clone();
         async move {
             let begun = Instant::now();
             let answer = client.search(request).await?.into_inner();
-            Ok((answer, begun.elapsed()))
+            Ok::<_, Status>((number, (answer, begun.elapsed())))
         }
     };
-    let answers: Vec<Result<_, Status>> =
-        stream::iter(searches).map(run).buffered(concurrency).collect().await;
-    answers.into_iter().collect()
+    let all = stream::iter(searches.into_iter().enumerate()).map(run).buffer_unordered(concurrency);
+    let mut answers: Vec<(usize, Timed)> = all.try_collect().await?;
+    answers.sort_unstable_by_key(|(number, _)| *number);
+    Ok(answers.into_iter().map(|(_, timed)| timed).collect())
 }
 
 /// As [`search_all`], over one bidirectional stream; answers come in the order of the searches.
@@ -114,7 +119,7 @@ pub async fn search_stream(
     client: &Client,
     searches: Vec<pb::SearchRequest>,
     concurrency: usize,
-) -> Result<Vec<(pb::SearchResponse, Duration)>, Status> {
+) -> Result<Vec<Timed>, Status> {
     let wanted = searches.len();
     let mut searches = searches.into_iter();
     let (sender, requests) = tokio::sync::mpsc::channel(concurrency.max(1));

@@ -36,7 +36,9 @@ fn run(options: Options) -> anyhow::Result<()> {
         env!("CARGO_PKG_VERSION"),
         option_env!("VECGRID_REVISION").unwrap_or("unknown"),
     )?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Two at least: one may be held by a short search while the other serves connections.
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

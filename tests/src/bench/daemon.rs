@@ -1,12 +1,17 @@
 //! `bench daemon`: the whole path, as an app beside the daemon sees it, over the Unix socket.
+//!
+//! The client runs on one thread: with more, its own wake-ups between threads would be measured.
+//! With few rows (`--engine flat --limit 100`) the search itself is next to nothing, and what is
+//! left is the door: `vecgridd/docs/decisions/0006-*` says where that time goes.
 
 use std::{
+    iter,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use vecgrid_proto::v1 as pb;
 
 use super::{
@@ -27,6 +32,36 @@ const BUILD_LIMIT: Duration = Duration::from_secs(3_600);
 /// Searches run before the clock starts.
 const WARM_UP: usize = 50;
 
+/// How searches travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Call {
+    /// One call each.
+    Unary,
+    /// All on one bidirectional stream.
+    Stream,
+}
+
+impl Call {
+    async fn search(
+        self,
+        client: &Client,
+        searches: Vec<pb::SearchRequest>,
+        concurrency: usize,
+    ) -> Result<Vec<load::Timed>> {
+        Ok(match self {
+            Self::Unary => load::search_all(client, searches, concurrency).await?,
+            Self::Stream => load::search_stream(client, searches, concurrency).await?,
+        })
+    }
+
+    fn place(self) -> &'static str {
+        match self {
+            Self::Unary => "socket",
+            Self::Stream => "stream",
+        }
+    }
+}
+
 /// Options of `bench daemon`.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -39,6 +74,12 @@ pub struct Options {
     /// Queries in flight, one run for each
     #[arg(long, value_delimiter = ',', default_value = "1,16")]
     pub concurrency: Vec<usize>,
+    /// How searches travel, one run for each
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "unary,stream")]
+    pub call: Vec<Call>,
+    /// Ask every query so many times
+    #[arg(long, default_value_t = 1)]
+    pub repeat: usize,
     /// Socket of a running daemon; without it, one is started (271 partitions) and stopped
     #[arg(long, value_name = "S")]
     pub socket: Option<PathBuf>,
@@ -49,7 +90,7 @@ pub struct Options {
 /// # Errors
 /// When the daemon refuses something.
 pub fn run(options: &Options, set: &Set, report: &mut Report) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let own = match &options.socket {
         Some(_) => None,
         None => {
@@ -99,14 +140,18 @@ async fn measure(options: &Options, set: &Set, client: &mut Client, report: &mut
     let info =
         client.get_collection(pb::GetCollectionRequest { name: COLLECTION.into() }).await?.into_inner();
     for &ef in if flat { &[0][..] } else { &data.ef[..] } {
-        for &concurrency in &options.concurrency {
+        for (&concurrency, &call) in
+            options.concurrency.iter().flat_map(|c| options.call.iter().map(move |call| (c, call)))
+        {
             ensure!(concurrency > 0, "--concurrency is at least 1");
-            let searches = searches(set, data.k, ef)?;
-            load::search_all(client, searches.iter().take(WARM_UP).cloned().collect(), concurrency).await?;
+            let once = searches(set, data.k, ef)?;
+            let searches: Vec<_> = iter::repeat_n(&once, options.repeat.max(1)).flatten().cloned().collect();
+            call.search(client, once.into_iter().take(WARM_UP).collect(), concurrency).await?;
             let begun = Instant::now();
-            let answers = load::search_all(client, searches, concurrency).await?;
+            let answers = call.search(client, searches, concurrency).await?;
             let took = begun.elapsed();
-            let (answers, mut times): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+            let (mut answers, mut times): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+            answers.truncate(set.queries.rows());
             let (qps, p50_us, p99_us) = summary(&mut times, took);
             report.add(&Row {
                 engine: format!("vecgridd {}", options.engine),
@@ -117,7 +162,7 @@ async fn measure(options: &Options, set: &Set, client: &mut Client, report: &mut
                 recall: set.recall(data.k, &rows_of(&answers)?),
                 build_s: round(build_s, 3),
                 bytes_per_row: (info.index_bytes as f64 / set.base.rows() as f64).round(),
-                place: "socket",
+                place: call.place(),
                 concurrency,
                 k: data.k,
                 rows: set.base.rows(),

@@ -4,6 +4,7 @@
 //! ```text
 //! bench index    the library, no wire: one search thread
 //! bench daemon   a daemon of its own, or one that runs: over the Unix socket
+//! bench floor    the same client against a bare HTTP/2 server: what a call costs at least
 //! bench peers    hnswlib, faiss, usearch, Qdrant's engine: tests/peers/peers.py
 //! bench all      everything above, one after the other
 //! bench compare  what the project promises, beside peers, with a verdict on each
@@ -16,6 +17,7 @@
 pub mod compare;
 pub mod daemon;
 pub mod data;
+pub mod floor;
 pub mod index;
 pub mod peers;
 pub mod report;

@@ -32,7 +32,7 @@ pub struct Row {
     pub build_s: f64,
     /// Memory per row, bytes.
     pub bytes_per_row: f64,
-    /// `in-process`, `socket` or `peer`.
+    /// `in-process`, `socket`, `stream` (also over the socket) or `peer`.
     pub place: &'static str,
     /// Queries in flight.
     pub concurrency: usize,

@@ -9,7 +9,7 @@
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use vecgridd::types::EngineKind;
-use vecgridd_tests::bench::{compare, daemon, data::Data, index, peers, report::Report};
+use vecgridd_tests::bench::{compare, daemon, data::Data, floor, index, peers, report::Report};
 
 /// Measure vector search: queries per second, latency, recall, build time, memory
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum What {
     Index(index::Options),
     /// A daemon over its Unix socket
     Daemon(daemon::Options),
+    /// The client and the transport alone: what `daemon` cannot go below on this machine
+    Floor(floor::Options),
     /// hnswlib, faiss, usearch and Qdrant's engine (needs Python; makes its own environment)
     Peers(peers::Options),
     /// All of the above, one table
@@ -52,6 +54,7 @@ fn main() -> Result<()> {
             let set = options.data.load()?;
             daemon::run(&options, &set, &mut Report::new(options.data.json.as_deref())?)
         }
+        What::Floor(options) => floor::run(&options),
         What::Peers(options) => {
             let set = options.data.load()?;
             peers::run(&options, &set, &mut Report::new(options.data.json.as_deref())?)
@@ -70,7 +73,14 @@ fn all(data: Data, concurrency: Vec<usize>) -> Result<()> {
     }
     let engine = index::engine_name(default);
     daemon::run(
-        &daemon::Options { data: data.clone(), engine, concurrency, socket: None },
+        &daemon::Options {
+            data: data.clone(),
+            engine,
+            concurrency,
+            call: vec![daemon::Call::Unary, daemon::Call::Stream],
+            repeat: 1,
+            socket: None,
+        },
         &set,
         &mut report,
     )?;

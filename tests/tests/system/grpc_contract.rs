@@ -17,12 +17,21 @@ use tonic_types::StatusExt;
 use vecgrid_proto::v1::{self as pb, vec_grid_client::VecGridClient};
 use vecgridd_tests::{daemon::Daemon, grpc, synthetic};
 
+type PlainHttp = legacy::Client<legacy::connect::HttpConnector, tonic::body::Body>;
+
 async fn doors(daemon: &Daemon) -> [(&'static str, Channel); 2] {
     [("tcp", daemon.tcp_channel().await), ("socket", daemon.socket_channel().await)]
 }
 
 fn upsert(collection: &str, entries: Vec<pb::Entry>) -> pb::UpsertRequest {
     pb::UpsertRequest { collection: collection.into(), entries, request_id: String::new() }
+}
+
+/// A client that leaves deadlines to the daemon: tonic's own channel ends a call by itself.
+fn plain_client(daemon: &Daemon) -> VecGridClient<PlainHttp> {
+    let plain = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let origin = format!("http://{}", daemon.ports().api).parse().unwrap();
+    VecGridClient::with_origin(plain, origin).max_decoding_message_size(1 << 30)
 }
 
 #[tokio::test]
@@ -157,6 +166,54 @@ async fn a_failed_message_does_not_end_a_stream() {
     let first = |n: usize| answers[n].response.as_ref().unwrap().hits[0].id.clone();
     assert_eq!((first(0), first(2)), ("c".to_owned(), "a".to_owned()));
     assert_eq!(answers[1].failure.as_ref().unwrap().code, "wrong_dimension");
+}
+
+/// Short searches are run where they arrive, others on threads of their own: nobody may notice.
+#[tokio::test]
+async fn a_stream_of_unlike_searches_is_answered_in_order() {
+    const ROWS: usize = 300;
+    let daemon = Daemon::start();
+    let mut client = daemon.grpc_socket().await;
+    grpc::create(&mut client, grpc::config("c", 2, pb::Metric::Euclidean)).await;
+    let entry =
+        |n: usize| grpc::entry(&n.to_string(), &[n as f32, 1.0], &json!({"even": n.is_multiple_of(2)}));
+    client.upsert(upsert("c", (0..ROWS).map(entry).collect())).await.unwrap();
+    let search = |n: usize| {
+        let mut search = grpc::search("c", &[(n % ROWS) as f32, 1.0], 1);
+        match n % 3 {
+            0 => search.filter_json = json!({"even": n.is_multiple_of(2)}).to_string(),
+            1 => search.include_vector = true,
+            _ => search.k = ROWS as u32,
+        }
+        search
+    };
+    let searches: Vec<_> = (0..4 * ROWS).map(search).collect();
+    let answers = client.search_stream(stream::iter(searches)).await.unwrap().into_inner();
+    let answers: Vec<_> = answers.map(|a| a.unwrap().response.unwrap()).collect().await;
+    assert_eq!(answers.len(), 4 * ROWS);
+    for (n, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.hits.len(), if n % 3 == 2 { ROWS } else { 1 }, "search {n}");
+        assert_eq!(answer.hits[0].id, (n % ROWS).to_string(), "search {n}");
+        let vector = answer.hits[0].vector.as_ref().map(grpc::floats);
+        assert_eq!(vector, (n % 3 == 1).then(|| vec![(n % ROWS) as f32, 1.0]), "search {n}");
+    }
+    daemon.assert_no_panic();
+}
+
+#[tokio::test]
+async fn a_search_past_its_deadline_is_not_run() {
+    let daemon = Daemon::start();
+    let mut client = daemon.grpc_socket().await;
+    grpc::create(&mut client, grpc::config("c", 2, pb::Metric::Euclidean)).await;
+    client.upsert(upsert("c", vec![grpc::entry("a", &[1.0, 1.0], &json!({}))])).await.unwrap();
+    let mut late = Request::new(grpc::search("c", &[1.0, 1.0], 1));
+    late.set_timeout(Duration::from_nanos(1));
+    let refused = plain_client(&daemon).search(late).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused:?}");
+    assert_eq!(
+        (grpc::reason(&refused).as_str(), grpc::outcome(&refused).as_str()),
+        ("deadline_exceeded", "failed")
+    );
 }
 
 #[tokio::test]
@@ -296,10 +353,7 @@ async fn the_daemon_keeps_a_deadline() {
     vecgridd_tests::load::upsert_stream(&mut loader, cloud.chunks(500).enumerate().map(request).collect())
         .await;
 
-    let plain =
-        legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http::<tonic::body::Body>();
-    let origin = format!("http://{}", daemon.ports().api).parse().unwrap();
-    let mut client = VecGridClient::with_origin(plain, origin).max_decoding_message_size(1 << 30);
+    let mut client = plain_client(&daemon);
     // Seconds of scanning, a deadline of milliseconds.
     let searches: Vec<_> = cloud.iter().take(1_000).map(|row| grpc::search("c", row, 10)).collect();
     let mut request = Request::new(pb::SearchBatchRequest { searches });

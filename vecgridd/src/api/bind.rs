@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     admission::Admission,
     door::Door,
+    guard::RequestIds,
     http::openapi,
     limits::ApiConfig,
     server::{Listener, Listeners, Routers},
@@ -110,6 +111,7 @@ impl Bound {
             tasks,
             shutdown,
             admission: Admission::new(&limits),
+            request_ids: RequestIds::new(),
             limits,
             document: openapi::document().into(),
         });

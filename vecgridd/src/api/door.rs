@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     admission::Admission,
     error::{ApiError, DoorError},
+    guard::RequestIds,
     limits::ApiLimits,
 };
 use crate::{
@@ -27,6 +28,7 @@ pub(super) struct Door {
     pub(super) shutdown: CancellationToken,
     pub(super) limits: ApiLimits,
     pub(super) admission: Admission,
+    pub(super) request_ids: RequestIds,
     /// `/openapi.json`, written once.
     pub(super) document: Bytes,
 }

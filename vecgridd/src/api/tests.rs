@@ -11,6 +11,7 @@ use super::{
     ApiConfig, ApiLimits,
     admission::Admission,
     door::Door,
+    guard::RequestIds,
     http::{openapi, routes},
     server::Routers,
 };
@@ -34,6 +35,7 @@ fn door() -> Arc<Door> {
         tasks: Tasks::default(),
         shutdown: CancellationToken::new(),
         admission: Admission::new(&limits),
+        request_ids: RequestIds::new(),
         limits,
         document: openapi::document().into(),
     })

@@ -40,6 +40,7 @@ mod collection_index;
 mod compaction;
 mod digest;
 mod distance;
+mod effort;
 mod engine;
 mod error;
 mod fields;

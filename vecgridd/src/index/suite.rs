@@ -3,6 +3,7 @@
 //! The index is held against a [`World`]: a plain map of rows, searched in `f64`.
 
 mod churn;
+mod effort;
 mod failure;
 mod filters;
 mod search;

@@ -187,6 +187,9 @@ async fn start(
     let own =
         |state| partition::spawn(tasks, OwnerParts { state, log: log.clone(), applier: applier.clone() });
     let partitions: Vec<Handle> = recovered.into_iter().map(own).collect();
+    // One I/O thread is always with the connections.
+    let workers = tokio::runtime::Handle::current().metrics().num_workers();
+    let seats = workers.saturating_sub(1).clamp(1, config.search_threads);
     let service = Service::new(Parts {
         member: identity.member,
         name: config.node_name.clone(),
@@ -195,7 +198,7 @@ async fn start(
         engine: Arc::clone(&engine),
         indexes: Arc::clone(&indexes),
         purger: applier.purger(),
-        cpu: CpuPool::new(config.search_threads, WAITING_SEARCHES)?,
+        cpu: CpuPool::new(config.search_threads, WAITING_SEARCHES, seats)?,
         write_bytes: config.write_bytes,
         health: Arc::clone(health),
         tasks: tasks.clone(),

@@ -1,6 +1,6 @@
 //! Count entries.
 
-use super::{FilterDraft, RequestContext, Service, ServiceError};
+use super::{Effort, FilterDraft, RequestContext, Service, ServiceError};
 use crate::index::PartitionSet;
 
 impl Service {
@@ -18,6 +18,6 @@ impl Service {
         let filter = filter.map(|filter| filter.check()).transpose()?;
         let Some(index) = self.index(&collection) else { return Ok(0) };
         let all = PartitionSet::all(self.view().partitions());
-        self.compute(ctx, move |_| Ok(index.view().count(filter.as_ref(), &all))).await
+        self.compute(ctx, Effort::Long, move |_| Ok(index.view().count(filter.as_ref(), &all))).await
     }
 }

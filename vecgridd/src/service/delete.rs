@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    DeleteDraft, MAX_BATCH, RequestContext, Service, ServiceError,
+    DeleteDraft, Effort, MAX_BATCH, RequestContext, Service, ServiceError,
     draft::{check_ids, check_request_id},
 };
 use crate::{
@@ -37,7 +37,7 @@ impl Service {
                 let all = PartitionSet::all(self.view().partitions());
                 let matching = move |_: &_| Ok(index.view().matching(Some(&filter), &all));
                 let ids: Vec<EntryId> =
-                    self.compute(ctx, matching).await?.into_iter().map(|(_, id)| id).collect();
+                    self.compute(ctx, Effort::Long, matching).await?.into_iter().map(|(_, id)| id).collect();
                 let mut deleted = 0;
                 // The ids of a repeated delete by filter differ, so each of its batches stands for
                 // itself; deleting twice is harmless anyway.

@@ -46,10 +46,23 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
+    fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
     /// Runs something that may simply be given up.
     async fn before<T>(&self, work: impl Future<Output = T>) -> Result<T, ServiceError> {
         tokio::time::timeout_at(self.deadline, work).await.map_err(|_| ServiceError::DeadlineBefore)
     }
+}
+
+/// What a computation is expected to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// Less than it costs to hand it to another thread, or a little more.
+    Short,
+    /// Anything else.
+    Long,
 }
 
 /// What the verbs work with.
@@ -117,14 +130,22 @@ impl Service {
         self.parts.indexes.get(collection.id)
     }
 
-    /// Runs a computation on the CPU pool.
+    /// Runs a computation on the CPU pool; a short one here, where there is room.
     async fn compute<T: Send + 'static>(
         &self,
         ctx: &RequestContext,
+        effort: Effort,
         work: impl FnOnce(&Parts) -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<T, ServiceError> {
         let parts = Arc::clone(&self.parts);
-        match ctx.before(self.parts.cpu.run(move || work(&parts))).await? {
+        let work = move || work(&parts);
+        let outcome = match effort {
+            // Nothing is waited for: without this look a late one would be run all the same.
+            Effort::Short if ctx.is_late() => return Err(ServiceError::DeadlineBefore),
+            Effort::Short => ctx.before(self.parts.cpu.run_short(work)).await?,
+            Effort::Long => ctx.before(self.parts.cpu.run(work)).await?,
+        };
+        match outcome {
             Ok(result) => result,
             Err(CpuPoolError::Full) => Err(ServiceError::Overloaded("too many searches are waiting")),
             Err(CpuPoolError::Panicked) => Err(ServiceError::Internal("a computation panicked".into())),

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use futures::future::try_join_all;
 
-use super::{MAX_SEARCHES, Parts, QueryDraft, RequestContext, Service, ServiceError};
+use super::{Effort, MAX_SEARCHES, Parts, QueryDraft, RequestContext, Service, ServiceError};
 use crate::{
-    index::{CollectionIndex, PartitionSet},
+    index::{PartitionSet, View},
     placement::partition_of,
     storage::{Family, keys::row},
     types::{Collection, Coverage, Explain, Hit, Invalid, Query, SearchAnswer, Vector},
@@ -30,7 +30,7 @@ impl Service {
         let started = Instant::now();
         let collection = self.collection(collection)?;
         let query = query.check(&collection.config)?;
-        self.search_checked(ctx, collection, query, started).await
+        self.search_checked(ctx, collection, query, started, true).await
     }
 
     /// Several searches in one request; every one is checked before the first is run.
@@ -61,7 +61,7 @@ impl Service {
             let round: Vec<_> = rest
                 .by_ref()
                 .take(8)
-                .map(|(collection, query)| self.search_checked(ctx, collection, query, started))
+                .map(|(collection, query)| self.search_checked(ctx, collection, query, started, false))
                 .collect();
             if round.is_empty() {
                 return Ok(answers);
@@ -70,19 +70,25 @@ impl Service {
         }
     }
 
+    /// `alone`: not one of many short ones, which together would hold the thread for long.
     async fn search_checked(
         &self,
         ctx: &RequestContext,
         collection: Collection,
         query: Query,
         started: Instant,
+        alone: bool,
     ) -> Result<SearchAnswer, ServiceError> {
         let partitions = self.view().partitions();
         let explain = query.explain;
         let (hits, explained) = match self.index(&collection) {
             Some(index) => {
-                let work = move |parts: &Parts| search_here(parts, &index, &collection, &query, partitions);
-                let (hits, explained) = self.compute(ctx, work).await?;
+                let view = index.view();
+                // Vectors are read from the disk.
+                let short = alone && !query.include_vector && view.is_short(&query);
+                let effort = if short { Effort::Short } else { Effort::Long };
+                let work = move |parts: &Parts| search_here(parts, &view, &collection, &query, partitions);
+                let (hits, explained) = self.compute(ctx, effort, work).await?;
                 (hits, explain.then_some(explained))
             }
             None => (Vec::new(), None),
@@ -92,34 +98,39 @@ impl Service {
     }
 }
 
-/// Searches this member's index, and reads vectors when asked for.
+/// Searches one view of this member's index, and reads vectors when asked for.
 fn search_here(
     parts: &Parts,
-    index: &CollectionIndex,
+    view: &View,
     collection: &Collection,
     query: &Query,
     partitions: u16,
 ) -> Result<(Vec<Hit>, Explain), ServiceError> {
-    let found = index.view().search_explained(query, &PartitionSet::all(partitions));
+    let found = view.search_explained(query, &PartitionSet::all(partitions));
     let (mut hits, explain) = found.map_err(|e| ServiceError::Internal(e.to_string()))?;
     if query.include_vector {
-        for hit in &mut hits {
-            hit.vector = vector_of(parts, collection, hit, partitions)?;
-        }
+        let vectors = vectors_of(parts, collection, &hits, partitions)?;
+        hits.iter_mut().zip(vectors).for_each(|(hit, vector)| hit.vector = vector);
     }
     Ok((hits, explain))
 }
 
-/// The vector as written; `None` when the entry was replaced or deleted since it was found.
-fn vector_of(
+/// The vectors as written, read at once; `None` for an entry replaced or deleted since it was found.
+fn vectors_of(
     parts: &Parts,
     collection: &Collection,
-    hit: &Hit,
+    hits: &[Hit],
     partitions: u16,
-) -> Result<Option<Vector>, ServiceError> {
-    let family = Family::Partition(partition_of(&hit.id, partitions));
-    match parts.engine.get(family, &row::key(collection.id, &hit.id))? {
+) -> Result<Vec<Option<Vector>>, ServiceError> {
+    let key = |hit: &Hit| {
+        let family = Family::Partition(partition_of(&hit.id, partitions));
+        (family, row::key(collection.id, &hit.id))
+    };
+    let keys: Vec<_> = hits.iter().map(key).collect();
+    let rows = parts.engine.get_many(&keys)?.into_iter().zip(hits);
+    rows.map(|(bytes, hit)| match bytes {
         Some(bytes) => Ok(row::decode(hit.id.clone(), &bytes)?.entry.vector),
         None => Ok(None),
-    }
+    })
+    .collect()
 }

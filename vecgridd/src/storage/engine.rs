@@ -116,6 +116,14 @@ pub trait Engine: Send + Sync + 'static {
     /// When the disk fails or the family does not exist.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
 
+    /// Reads many values, in the order of the keys.
+    ///
+    /// # Errors
+    /// As [`Engine::get`], when one of them cannot be read.
+    fn get_many(&self, keys: &[(Family, Vec<u8>)]) -> Result<Vec<Option<Vec<u8>>>, StorageError> {
+        keys.iter().map(|(family, key)| self.get(*family, key)).collect()
+    }
+
     /// Visits the keys in `from..to` in order.
     ///
     /// # Errors

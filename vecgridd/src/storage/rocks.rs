@@ -161,6 +161,13 @@ impl Engine for RocksEngine {
         self.db.get_cf(&self.handle(family)?, key).map_err(io)
     }
 
+    fn get_many(&self, keys: &[(Family, Vec<u8>)]) -> Result<Vec<Option<Vec<u8>>>, StorageError> {
+        let handles: Vec<_> =
+            keys.iter().map(|(family, _)| self.handle(*family)).collect::<Result<_, _>>()?;
+        let wanted = handles.iter().zip(keys).map(|(handle, (_, key))| (handle, key));
+        self.db.multi_get_cf(wanted).into_iter().map(|value| value.map_err(io)).collect()
+    }
+
     fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from);

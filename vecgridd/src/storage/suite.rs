@@ -41,6 +41,17 @@ fn conforms(engine: &dyn Engine) {
     assert_eq!(engine.get(Family::Member, b"a").unwrap(), None);
     assert!(engine.get(Family::Partition(PartitionId(9)), b"a").is_err());
 
+    // Many at once: in the order asked for, across families, the same key twice.
+    let ask = |keys: &[(Family, &[u8])]| {
+        let keys: Vec<_> = keys.iter().map(|(family, key)| (*family, key.to_vec())).collect();
+        engine.get_many(&keys)
+    };
+    let found = ask(&[(Family::Oplog, b"a"), (P0, b"none"), (P0, b"a"), (P0, b"a")]).unwrap();
+    let (log, two) = (Some(b"log".to_vec()), Some(b"2".to_vec()));
+    assert_eq!(found, [log, None, two.clone(), two]);
+    assert_eq!(ask(&[]).unwrap(), Vec::<Option<Vec<u8>>>::new());
+    assert!(ask(&[(P0, b"a"), (Family::Partition(PartitionId(9)), b"a")]).is_err());
+
     // A batch is applied in order; ranges are half-open; scans are ordered and can stop.
     let mut batch = Batch::default();
     for key in [&b"b"[..], b"c", b"d", b"e"] {

@@ -1,6 +1,6 @@
 //! How work runs and stops.
 //!
-//! [`Tasks`] starts every async task, so shutdown can wait for all of them. [`CpuPool`] runs short
+//! [`Tasks`] starts every async task, so shutdown can wait for all of them. [`CpuPool`] runs
 //! computations (searches, filters) beside the I/O threads, with a bounded number in flight.
 //! Threads that own something for their whole life (the log writer, the applier, the index
 //! builders) are made by their owners.

@@ -15,6 +15,7 @@ mod browser;
 mod call;
 mod deadline;
 mod observe;
+mod request_id;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -33,6 +34,7 @@ pub(super) use browser::Browsers;
 pub(super) use call::{Api, Call};
 pub(super) use deadline::CallDeadline;
 pub(super) use observe::grpc_code_name;
+pub(super) use request_id::RequestIds;
 
 use super::{
     admission::Class,
@@ -59,7 +61,7 @@ pub(super) struct Guard {
 /// The middleware.
 pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let call = Call::of(&request);
-    let id = request_id(&request);
+    let id = request_id(&guard.door.request_ids, &request);
     let observed = observe::Observation::start(&guard.door.metrics, call);
     let outcome = run(&guard, call, request, next).await;
     let mut response = outcome.unwrap_or_else(|error| {
@@ -140,12 +142,11 @@ fn content_type(request: &Request) -> &str {
     request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("")
 }
 
-fn request_id(request: &Request) -> HeaderValue {
+fn request_id(ids: &RequestIds, request: &Request) -> HeaderValue {
     let given = request.headers().get(REQUEST_ID);
     let usable = |id: &&HeaderValue| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.to_str().is_ok();
     if let Some(id) = given.filter(usable) {
         return id.clone();
     }
-    let fresh = uuid::Uuid::new_v4().simple().to_string();
-    HeaderValue::try_from(fresh).unwrap_or_else(|_| HeaderValue::from_static("none"))
+    ids.fresh()
 }
