@@ -84,6 +84,7 @@ fn answer(k: u32) -> Bytes {
         hits: (0..k).map(hit).collect(),
         coverage: Some(pb::Coverage { answered: 271, partitions: 271 }),
         took_us: 100,
+        explain: None,
     };
     let mut frame = BytesMut::new();
     frame.put_u8(0);
