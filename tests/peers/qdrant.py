@@ -1,7 +1,8 @@
 """Qdrant's engine in this process, without its server: the shard that Qdrant Edge ships.
 
-One segment with one graph, as the others have. With payloads it also gets field indexes, made before the rows come,
-so that its graph has the extra links it adds for them. All Python objects are made outside the clocks.
+One segment with one graph, as the others have. With payloads it also gets field indexes, made before the rows come:
+with links, so that its graph has the extra ones it adds for filters, or without, which builds much quicker. All
+Python objects are made outside the clocks.
 
 One process of it uses one core for searches: a batch is one task per segment, and a second Python thread waits.
 """
@@ -26,7 +27,9 @@ FULL_SCAN_KB = 10_000
 class Shard:
     """An empty shard in a folder of its own."""
 
-    def __init__(self, dimension: int, settings: Settings, *, int8: bool, payloads: bool, wal: bool) -> None:
+    def __init__(
+        self, dimension: int, settings: Settings, *, int8: bool, payloads: bool, wal: bool, links: bool = True
+    ) -> None:
         import qdrant_edge as library
 
         self.library, self.int8 = library, int8
@@ -61,11 +64,12 @@ class Shard:
             ),
         )
         if payloads:
-            kinds = library.PayloadSchemaType
+            keyword = library.KeywordIndexParams(enable_hnsw=links)
+            integer = library.IntegerIndexParams(lookup=True, range=True, enable_hnsw=links)
             for name in KEYWORDS:
-                self.shard.update(library.UpdateOperation.create_field_index(name, kinds.Keyword))
+                self.shard.update(library.UpdateOperation.create_field_index(name, keyword))
             for name in INTEGERS:
-                self.shard.update(library.UpdateOperation.create_field_index(name, kinds.Integer))
+                self.shard.update(library.UpdateOperation.create_field_index(name, integer))
 
     def operations(self, vectors: np.ndarray, payloads: list[dict[str, Any]] | None) -> list[Any]:
         """The upserts of all rows, ready to be sent."""

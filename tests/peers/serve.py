@@ -8,7 +8,7 @@ judges everybody's answers alike.
     {"do":"build"}                                 → build_s, bytes_per_row, index_bytes_per_row, version, threads
     {"do":"batch","ef":64,"threads":1,"rows":true} → qps, cpus, rows: all queries in one call
     {"do":"single","ef":64}                        → p50_us, p99_us: one call for each query
-    {"do":"import"}                                → upsert_s, flush_s, optimize_s, total_s (Qdrant, --metadata)
+    {"do":"import","links":true}                   → upsert_s, flush_s, optimize_s, total_s (Qdrant, --metadata)
     {"do":"filter","filter":{…},"queries":500,"ef":64,"acorn":false,"rows":true} → qps, rows (after import)
 
 A request that fails is answered with {"error": …}.
@@ -82,13 +82,13 @@ class Peer:
             "p99_us": round(float(np.percentile(times, 99)), 1),
         }
 
-    def _import(self) -> dict[str, Any]:
+    def _import(self, links: bool) -> dict[str, Any]:
         if not self.options.engine.startswith("qdrant") or self.options.metadata is None:
             raise RuntimeError("only Qdrant's engine imports rows with metadata")
         with self.options.metadata.open(encoding="utf-8") as lines:
             payloads = [{k: v for k, v in json.loads(line).items() if k != "id"} for line in lines]
         int8 = self.options.engine.endswith("int8")
-        shard = qdrant.Shard(self.base.shape[1], self.settings, int8=int8, payloads=True, wal=True)
+        shard = qdrant.Shard(self.base.shape[1], self.settings, int8=int8, payloads=True, wal=True, links=links)
         operations = shard.operations(self.base, payloads)
         took = shard.fill(operations, len(self.base))
         self.shard = shard

@@ -40,7 +40,8 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
     bench.progress.now("ours builds, with metadata");
     let changes = recipe.changes(&bench.data.base, Some(&bench.data.rows))?;
     let (local, _) = recipe.build(changes, bench.data.base.columns)?;
-    let peers: Vec<&str> = PEERS.into_iter().filter(|engine| bench.qdrant_import(engine).is_some()).collect();
+    let peers: Vec<&str> =
+        PEERS.into_iter().filter(|engine| bench.qdrant_import(engine, true).is_some()).collect();
     for at in 0..bench.data.filters.len() {
         filter(bench, at, Some((&recipe, &local)), &peers)?;
     }
@@ -52,7 +53,8 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
 /// # Errors
 /// When a peer fails after it was measured once.
 pub fn peers_only(bench: &mut Bench) -> Result<()> {
-    let peers: Vec<&str> = PEERS.into_iter().filter(|engine| bench.qdrant_import(engine).is_some()).collect();
+    let peers: Vec<&str> =
+        PEERS.into_iter().filter(|engine| bench.qdrant_import(engine, true).is_some()).collect();
     for at in 0..bench.data.filters.len() {
         filter(bench, at, None, &peers)?;
     }

@@ -288,11 +288,8 @@ impl Bench {
             self.data.queries.rows()
         );
         let peers = self.peers.borrow();
-        if peers.reused() {
-            println!(
-                "peers' numbers were reused from {:?}: they are of another time",
-                self.options.reuse_peers
-            );
+        if let Some(path) = &self.options.reuse_peers {
+            println!("peers' numbers were reused from {}: they are of another time", path.display());
         }
         let problems = self.problems.borrow();
         for problem in problems.iter() {
