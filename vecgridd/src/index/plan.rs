@@ -137,7 +137,7 @@ mod tests {
         };
         assert_eq!(plan(1_000_000), Plan::Walk { ef: 96 });
         assert_eq!(plan(200_000), Plan::FilteredWalk { ef: 231 });
-        assert_eq!(plan(20_000), Plan::FilteredWalk { ef: 231 });
+        assert_eq!(plan(50_000), Plan::FilteredWalk { ef: 231 });
         assert_eq!(plan(5_000), Plan::Scan);
         let sparse = Situation { points: 10_000_000, eligible_points: 100_000, filtered: true, ..PLAIN };
         assert_eq!(Plan::choose(Situation { m: 8, ..sparse }), Plan::Scan, "no way on");
