@@ -64,7 +64,7 @@ impl Walker<'_> {
         let Bench { candidates, chosen, kept, .. } = bench;
         self.rank_and_sort(slot, candidates);
         // As many as there is room for, as Qdrant does; the paper takes half, and finds 0.1 % less.
-        self.choose(candidates, self.graph.capacity(level), chosen);
+        self.choose(slot, candidates, self.graph.capacity(level), chosen);
         let ranks: Vec<f32> = chosen.iter().map(|other| self.mutual(slot, *other)).collect();
         self.add_links(slot, level, chosen.iter().copied().zip(ranks.iter().copied()), candidates, kept);
         for (other, rank) in chosen.iter().zip(&ranks) {
@@ -93,7 +93,7 @@ impl Walker<'_> {
                 candidates.insert(at, (rank, to));
             }
         }
-        self.choose(candidates, self.graph.capacity(level), kept);
+        self.choose(slot, candidates, self.graph.capacity(level), kept);
         links.replace(kept.iter().copied());
     }
 
@@ -105,15 +105,26 @@ impl Walker<'_> {
         candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     }
 
-    /// The first `most` of the candidates, nearest first, that are nearer to the point than to any
-    /// that was chosen before.
-    fn choose(&self, candidates: &[Ranked], most: usize, chosen: &mut Vec<u32>) {
+    /// The first `most` of the candidates, nearest first, but for those that are nearer to one chosen
+    /// before than to the point.
+    ///
+    /// Equal vectors need care. To a point and its equal all others are as far, so if ties were left
+    /// out, pairs of equals would have no links but to each other; if ties were all taken, many equals
+    /// would have no room for other links. So of the point's equals the first is taken, and among the
+    /// others a tie counts for the candidate.
+    fn choose(&self, slot: u32, candidates: &[Ranked], most: usize, chosen: &mut Vec<u32>) {
         chosen.clear();
+        let own = self.mutual(slot, slot);
         for (rank, candidate) in candidates {
             if chosen.len() == most {
                 return;
             }
-            if chosen.iter().all(|other| self.mutual(*candidate, *other) > *rank) {
+            let equal = *rank <= own;
+            let stays = |other: &u32| {
+                let mutual = self.mutual(*candidate, *other);
+                mutual > *rank || (mutual == *rank && !equal)
+            };
+            if chosen.iter().all(stays) {
                 chosen.push(*candidate);
             }
         }
