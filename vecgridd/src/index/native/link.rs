@@ -97,12 +97,14 @@ impl Walker<'_> {
         links.replace(kept.iter().copied());
     }
 
-    /// Computes the ranks of candidates against a point, and sorts them by that.
+    /// Computes the ranks of candidates against a point, and sorts them by that. Every point has an order
+    /// of its own for ties, so that all of many equals are linked to by some.
     fn rank_and_sort(&self, slot: u32, candidates: &mut [Ranked]) {
         for candidate in candidates.iter_mut() {
             candidate.0 = self.mutual(slot, candidate.1);
         }
-        candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let lot = |other: u32| (slot ^ other).wrapping_mul(0x9e37_79b9);
+        candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then_with(|| lot(a.1).cmp(&lot(b.1))));
     }
 
     /// The first `most` of the candidates, nearest first, but for those that are nearer to one chosen
@@ -110,21 +112,22 @@ impl Walker<'_> {
     ///
     /// Equal vectors need care. To a point and its equal all others are as far, so if ties were left
     /// out, pairs of equals would have no links but to each other; if ties were all taken, many equals
-    /// would have no room for other links. So of the point's equals the first is taken, and among the
-    /// others a tie counts for the candidate.
+    /// would have no room for other links. So of the point's equals a sixteenth of the list is taken, and
+    /// among the others a tie counts for the candidate.
     fn choose(&self, slot: u32, candidates: &[Ranked], most: usize, chosen: &mut Vec<u32>) {
         chosen.clear();
         let own = self.mutual(slot, slot);
+        let most_equals = (most / 16).max(1);
         for (rank, candidate) in candidates {
             if chosen.len() == most {
                 return;
             }
-            let equal = *rank <= own;
-            let stays = |other: &u32| {
-                let mutual = self.mutual(*candidate, *other);
-                mutual > *rank || (mutual == *rank && !equal)
+            let stays = if *rank <= own {
+                chosen.len() < most_equals
+            } else {
+                chosen.iter().all(|other| self.mutual(*candidate, *other) >= *rank)
             };
-            if chosen.iter().all(stays) {
+            if stays {
                 chosen.push(*candidate);
             }
         }

@@ -25,6 +25,8 @@ mod kernels;
 mod link;
 mod repair;
 mod rotation;
+#[cfg(test)]
+mod tests;
 mod visited;
 mod walk;
 

@@ -1,0 +1,169 @@
+//! The engine as a whole: what its parts cannot show alone.
+
+use std::sync::atomic::AtomicBool;
+
+use super::{
+    super::{
+        distance::Measure,
+        engine::{Engine, EngineError, EngineOptions},
+    },
+    Native,
+    rotation::random,
+};
+use crate::types::Metric;
+
+const DIMENSION: usize = 160;
+const ROWS: usize = 4_000;
+
+/// Reproducible rows around 40 centres, with codes worth reading.
+fn rows(count: usize, seed: u64) -> Vec<Vec<f32>> {
+    let unit = |state: &mut u64| (random(state) >> 40) as f32 / (1 << 23) as f32 - 1.0;
+    let mut state = seed;
+    let mut row = || {
+        let mut centre = random(&mut state) % 40;
+        (0..DIMENSION).map(|_| unit(&mut centre) + 1.5 * unit(&mut state)).collect()
+    };
+    (0..count).map(|_| row()).collect()
+}
+
+fn engine(threads: usize) -> Native {
+    let measure = Measure::new(Metric::Euclidean);
+    let centre = vec![0.1; DIMENSION];
+    Native::new(&EngineOptions { measure, centre, m: 12, ef_construction: 100, threads, expected: ROWS })
+}
+
+fn numbered(rows: &[Vec<f32>], from: u32) -> Vec<(u32, Vec<f32>)> {
+    (from..).zip(rows.iter().cloned()).collect()
+}
+
+fn built(rows: &[Vec<f32>], threads: usize) -> Native {
+    let engine = engine(threads);
+    for (batch, rows) in rows.chunks(512).enumerate() {
+        engine.insert(numbered(rows, 512 * batch as u32)).unwrap();
+    }
+    engine.settle().unwrap();
+    engine
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum()
+}
+
+/// Share of the ten nearest of the eligible rows that walks bring.
+fn recall(engine: &Native, rows: &[Vec<f32>], ef: usize, eligible: Option<&[u64]>) -> f64 {
+    let is_eligible =
+        |slot: u32| eligible.is_none_or(|words| words[slot as usize / 64] >> (slot % 64) & 1 == 1);
+    let queries = self::rows(100, 99);
+    let mut found = 0;
+    for query in &queries {
+        let mut truth: Vec<_> = (0..)
+            .zip(rows)
+            .filter(|(slot, _)| is_eligible(*slot))
+            .map(|(slot, row)| (distance(query, row), slot))
+            .collect();
+        truth.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let near = engine.walk(query, ef, eligible).unwrap().near;
+        assert!(near.windows(2).all(|pair| pair[0].1 <= pair[1].1), "nearest first");
+        let mut slots: Vec<u32> =
+            near.iter().map(|(slot, _)| *slot).filter(|slot| is_eligible(*slot)).collect();
+        let count = slots.len();
+        found += truth[..10].iter().filter(|(_, slot)| slots.contains(slot)).count();
+        slots.sort_unstable();
+        slots.dedup();
+        assert_eq!(slots.len(), count, "no slot twice");
+    }
+    found as f64 / (10 * queries.len()) as f64
+}
+
+#[test]
+fn several_threads_reach_the_recall_of_one() {
+    let rows = rows(ROWS, 1);
+    let (one, four) = (built(&rows, 1), built(&rows, 4));
+    assert_eq!((one.len(), four.len()), (ROWS, ROWS));
+    for ef in [24, 64, 128] {
+        let (one, four) = (recall(&one, &rows, ef, None), recall(&four, &rows, ef, None));
+        assert!((one - four).abs() <= 0.02, "ef {ef}: {one} with one thread, {four} with four");
+    }
+    assert!(recall(&one, &rows, 128, None) >= 0.98);
+}
+
+#[test]
+fn a_filtered_walk_finds_the_nearest_eligible_rows() {
+    let rows = rows(ROWS, 2);
+    let engine = built(&rows, 2);
+    for (one_in, least) in [(2, 0.97), (10, 0.95), (40, 0.9)] {
+        let mut words = vec![0_u64; ROWS / 64 + 1];
+        (0..ROWS).filter(|slot| slot % one_in == 0).for_each(|slot| words[slot / 64] |= 1 << (slot % 64));
+        let recall = recall(&engine, &rows, 200, Some(&words));
+        assert!(recall >= least, "one in {one_in}: {recall}");
+    }
+}
+
+/// Each row five times: all of each five are found, and so are the fives around them.
+#[test]
+fn equal_rows_do_not_become_islands() {
+    let single = rows(ROWS / 5, 3);
+    let rows: Vec<_> = single.iter().cycle().take(ROWS).cloned().collect();
+    let engine = built(&rows, 2);
+    for (slot, row) in (0..).zip(&single) {
+        let near = engine.walk(row, 64, None).unwrap().near;
+        let equals: Vec<_> = near.iter().filter(|(near, _)| near % (ROWS / 5) as u32 == slot).collect();
+        assert_eq!(equals.len(), 5, "of {slot}");
+        assert_eq!(near.len(), 64);
+    }
+    assert!(recall(&engine, &rows, 128, None) >= 0.95);
+}
+
+#[test]
+fn walks_and_inserts_do_not_wait_for_each_other() {
+    let rows = rows(ROWS, 4);
+    let engine = engine(2);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let walker = scope.spawn(|| {
+            let mut walks = 0;
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                let near = engine.walk(&rows[walks % ROWS], 32, None).unwrap().near;
+                assert!(near.iter().all(|(slot, rank)| (*slot as usize) < ROWS && rank.is_finite()));
+                walks += 1;
+            }
+            walks
+        });
+        for (batch, part) in rows.chunks(256).enumerate() {
+            engine.insert(numbered(part, 256 * batch as u32)).unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Release);
+        assert!(walker.join().unwrap() > 0);
+    });
+    assert!(recall(&engine, &rows, 128, None) >= 0.97);
+}
+
+#[test]
+fn what_was_cut_off_is_linked_again() {
+    let rows = rows(1_000, 5);
+    let engine = built(&rows, 1);
+    let lost = 777;
+    for slot in 0..1_000 {
+        let links = engine.graph.lock(slot, 0);
+        let kept: Vec<u32> = links.iter().filter(|to| *to != lost).collect();
+        links.replace(kept.into_iter());
+    }
+    let find = || engine.walk(&rows[lost as usize], 500, None).unwrap().near.first().map(|(slot, _)| *slot);
+    // It may still be on the way down, as a point of an upper level; on the lowest nothing leads to it.
+    let on_top = engine.graph.neighbours(lost, 1).next().is_some();
+    assert!(on_top || find() != Some(lost));
+    assert_eq!(engine.walker().repair(100), 1);
+    assert_eq!(find(), Some(lost));
+    assert_eq!(engine.walker().repair(100), 0);
+}
+
+#[test]
+fn an_empty_graph_finds_nothing_and_a_panic_closes_it() {
+    let engine = engine(1);
+    assert!(engine.walk(&[0.0; DIMENSION], 10, None).unwrap().near.is_empty());
+    engine.settle().unwrap();
+    engine.insert(numbered(&rows(300, 6), 0)).unwrap();
+    let far = engine.insert(vec![(u32::MAX, vec![0.0; DIMENSION])]).unwrap_err();
+    assert!(matches!(far, EngineError::Full(_)), "{far}");
+    assert!(matches!(engine.walk(&[0.0; DIMENSION], 10, None), Err(EngineError::Broken)));
+}
