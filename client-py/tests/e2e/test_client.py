@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -252,11 +254,22 @@ def test_the_grid_describes_itself(client: vecgrid.Client) -> None:
     assert all(p.primary == status.member and status.member in p.in_sync for p in status.partitions)
 
 
+def wait_stopped(pid: int) -> None:
+    """Until no thread of the process can run: the signal alone takes its time on a busy machine."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+        if all(state in "Tt" for state in states):
+            return
+    pytest.fail("the daemon did not stop")
+
+
 def test_a_deadline_is_kept(client: vecgrid.Client, daemon: Daemon, filled: Filled) -> None:
     client.search(filled.name, filled.vectors[0])  # connected: only the answer can be late
     # A stopped daemon cannot answer in time, however fast the machine is.
     os.kill(daemon.pid, signal.SIGSTOP)
     try:
+        wait_stopped(daemon.pid)
         with pytest.raises(vecgrid.DeadlineExceeded):
             client.search(filled.name, filled.vectors[0], timeout=0.2)
     finally:

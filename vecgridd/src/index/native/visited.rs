@@ -23,12 +23,12 @@ impl Visited {
         if self.words.len() < words {
             self.words.resize(words, 0);
         }
-        self.expect(1);
+        self.make_room(1);
     }
 
     /// To be called before so many [`insert`](Self::insert)s.
     #[inline]
-    pub fn expect(&mut self, slots: usize) {
+    pub fn make_room(&mut self, slots: usize) {
         if self.touched.len() <= self.count + slots {
             self.touched.resize(2 * (self.count + slots), 0);
         }
@@ -56,10 +56,10 @@ mod tests {
         let mut visited = Visited::default();
         for slots in [100, 10, 1_000] {
             visited.start(slots);
-            visited.expect(3);
+            visited.make_room(3);
             assert!(visited.insert(3) && visited.insert(9) && !visited.insert(3));
         }
-        visited.expect(2);
+        visited.make_room(2);
         assert!(visited.insert(999) && !visited.insert(5_000));
     }
 }

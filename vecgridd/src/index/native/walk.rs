@@ -142,7 +142,7 @@ impl Walker<'_> {
         let room = self.graph.capacity(level);
         let mut kept = scratch.found.len();
         scratch.found.resize(kept + room + 1, 0);
-        scratch.visited.expect(room);
+        scratch.visited.make_room(room);
         for slot in self.graph.neighbours(slot, level) {
             // No branch: whether a point is new cannot be predicted.
             scratch.found[kept] = slot;
@@ -157,7 +157,7 @@ impl Walker<'_> {
     /// New eligible points that a point is linked to, or that are one further when those are few.
     fn gather_eligible(&self, slot: u32, level: usize, eligible: Eligible<'_>, scratch: &mut Scratch) {
         scratch.detours.clear();
-        scratch.visited.expect(self.graph.capacity(level));
+        scratch.visited.make_room(self.graph.capacity(level));
         let before = scratch.found.len();
         for slot in self.graph.neighbours(slot, level) {
             if eligible.contains(slot) {
@@ -177,7 +177,7 @@ impl Walker<'_> {
             if scratch.found.len() >= enough {
                 break;
             }
-            scratch.visited.expect(self.graph.capacity(level));
+            scratch.visited.make_room(self.graph.capacity(level));
             for slot in self.graph.neighbours(*detour, level) {
                 if eligible.contains(slot) && scratch.visited.insert(slot) {
                     scratch.found.push(slot);
