@@ -14,6 +14,9 @@ use super::{
     walk::{Scratch, Walker},
 };
 
+/// Breadth of the search that must find a new point.
+const NARROW: usize = 8;
+
 /// A point and its rank against the point whose links are chosen.
 type Ranked = (f32, u32);
 
@@ -38,8 +41,8 @@ impl Walker<'_> {
         }
         let mut planes = std::mem::take(&mut bench.planes);
         let query = self.query_of(slot, &mut planes);
-        let start = (entry, self.rank(&query, entry));
-        let mut start = self.descend(&query, start, top, level, &mut bench.scratch);
+        let from_top = (entry, self.rank(&query, entry));
+        let mut start = self.descend(&query, from_top, top, level, &mut bench.scratch);
         for level in (0..=level.min(top)).rev() {
             self.spread(&query, start, level, breadth, None, &mut bench.scratch);
             let found = bench.scratch.beam.iter().filter(|(other, _)| *other != slot);
@@ -49,6 +52,14 @@ impl Walker<'_> {
                 start = (*nearest, self.rank(&query, *nearest));
             }
             self.connect(slot, level, bench);
+            if level == 0 {
+                // What was acknowledged must be found by a search for just that, however narrow.
+                let begin = self.descend(&query, from_top, top, 0, &mut bench.scratch);
+                self.spread(&query, begin, 0, NARROW, None, &mut bench.scratch);
+                if bench.scratch.beam.iter().all(|(other, _)| other != slot) {
+                    self.anchor(slot, begin.0);
+                }
+            }
         }
         bench.planes = planes;
         self.graph.offer_entry(slot, level);
@@ -69,6 +80,18 @@ impl Walker<'_> {
         self.add_links(slot, level, chosen.iter().copied().zip(ranks.iter().copied()), candidates, kept);
         for (other, rank) in chosen.iter().zip(&ranks) {
             self.add_links(*other, level, std::iter::once((slot, *rank)), candidates, kept);
+        }
+    }
+
+    /// Links to a new point from where every walk for it begins. One far from all others is the last
+    /// choice of each of them, so none may have kept a link to it; here the last link gives way.
+    fn anchor(&self, slot: u32, from: u32) {
+        let links = self.graph.lock(from, 0);
+        if from != slot && !links.push(slot) {
+            let mut all: Vec<u32> = links.iter().collect();
+            all.pop();
+            all.push(slot);
+            links.replace(all.into_iter());
         }
     }
 

@@ -54,7 +54,7 @@ const SEEDS: u32 = 256;
 /// Scratch memory that is kept for later walks, at most.
 const KEPT: usize = 64;
 /// Repair again when one point in so many is new.
-const REPAIR_SHARE: u32 = 16;
+const REPAIR_SHARE: u32 = 256;
 
 /// See the module.
 pub(super) struct Native {
