@@ -14,8 +14,9 @@ use super::{
     walk::{Scratch, Walker},
 };
 
-/// Breadth of the search that must find a new point.
-const NARROW: usize = 8;
+/// Breadths of the searches that must find a new point. Two, since a wider walk takes another way, and
+/// far from all points ranks are too coarse to lead it: still not a proof for every breadth.
+const NARROW: [usize; 2] = [8, 20];
 
 /// A point and its rank against the point whose links are chosen.
 type Ranked = (f32, u32);
@@ -55,8 +56,11 @@ impl Walker<'_> {
             if level == 0 {
                 // What was acknowledged must be found by a search for just that, however narrow.
                 let begin = self.descend(&query, from_top, top, 0, &mut bench.scratch);
-                self.spread(&query, begin, 0, NARROW, None, &mut bench.scratch);
-                if bench.scratch.beam.iter().all(|(other, _)| other != slot) {
+                let found = NARROW.iter().all(|breadth| {
+                    self.spread(&query, begin, 0, *breadth, None, &mut bench.scratch);
+                    bench.scratch.beam.iter().any(|(other, _)| other == slot)
+                });
+                if !found {
                     self.anchor(slot, begin.0);
                 }
             }
