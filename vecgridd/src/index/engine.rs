@@ -14,7 +14,11 @@
 
 use std::{any::Any, sync::Arc};
 
-use super::{distance::Measure, hnsw_rs::HnswRs, native::Native};
+use super::{
+    distance::Measure,
+    hnsw_rs::HnswRs,
+    native::{Native, Query},
+};
 use crate::types::{CollectionConfig, EngineKind};
 
 /// A graph over slots.
@@ -27,6 +31,11 @@ pub(super) trait Engine: Send + Sync {
     ///
     /// [`walks_filtered`]: Self::walks_filtered
     fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError>;
+
+    /// Ranks some of what a walk brought better, nearest first; gives the slack of the new ranks.
+    fn refine(&self, walked: &Walked, _near: &mut [(u32, f32)]) -> f32 {
+        walked.slack
+    }
 
     /// Whether a walk looks at eligibility.
     fn walks_filtered(&self) -> bool {
@@ -55,6 +64,8 @@ pub(super) struct Walked {
     pub near: Vec<(u32, f32)>,
     /// Two ranks that differ by less may be in the wrong order.
     pub slack: f32,
+    /// The query as the native engine knows it.
+    pub query: Query,
     pub work: Work,
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    distance::Measure,
+    distance::{Measure, prefetch},
     engine::{Engine, Walked},
     error::IndexError,
     partition_set::PartitionSet,
@@ -216,15 +216,15 @@ impl View {
     ) -> u64 {
         // The graph may have points that this view scans.
         let ours = walked.near.iter().filter(|(slot, _)| *slot < linked.until && eligible.contains(*slot));
-        let (mut bound, mut reranked) = (f32::INFINITY, 0);
-        for (at, (slot, rank)) in ours.enumerate() {
-            if *rank > bound {
-                break;
-            }
-            if at + 1 == k {
-                bound = rank + walked.slack;
-            }
-            if let Some(row) = self.rows.vector(*slot) {
+        let mut near = nearest(ours.copied(), k, walked.slack);
+        let slack = linked.engine.refine(walked, &mut near);
+        let near = nearest(near.into_iter(), k, slack);
+        // All are on their way before the first is waited for.
+        let rows: Vec<_> = near.iter().map(|(slot, _)| self.rows.vector(*slot)).collect();
+        rows.iter().flatten().for_each(|row| prefetch(row));
+        let mut reranked = 0;
+        for ((slot, _), row) in near.iter().zip(rows) {
+            if let Some(row) = row {
                 reranked += 1;
                 top.offer(self.shape.measure.distance(vector, row), *slot, || self.rows.id(*slot));
             }
@@ -243,6 +243,20 @@ impl View {
         let metadata = with_metadata.then(|| self.rows.row(row.slot).metadata.metadata());
         Hit { id: EntryId::of_valid(row.id), distance: row.distance, metadata, vector: None }
     }
+}
+
+/// The first `k` by rank, and those that may belong among them.
+fn nearest(ranked: impl Iterator<Item = (u32, f32)>, k: usize, slack: f32) -> Vec<(u32, f32)> {
+    let mut near: Vec<(u32, f32)> = Vec::with_capacity(2 * k);
+    for (slot, rank) in ranked {
+        if let Some((_, last)) = k.checked_sub(1).and_then(|last| near.get(last))
+            && rank > last + slack
+        {
+            break;
+        }
+        near.push((slot, rank));
+    }
+    near
 }
 
 /// Time since it was last asked.

@@ -30,6 +30,14 @@ pub(crate) struct Kernels {
     pub l2_of_four: fn(&[f32], [&[f32]; 4]) -> [f32; 4],
 }
 
+/// Tells the processor that a row will be read soon.
+pub(crate) fn prefetch(row: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch(row);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
+}
+
 impl Kernels {
     /// The fastest this machine can run.
     pub fn detect() -> &'static Self {

@@ -34,7 +34,7 @@ const HUGE: usize = 2 << 20;
 
 /// What may be in a record: any bit pattern is a value, zero included.
 pub(super) trait Plain: Copy + Send + Sync {}
-impl Plain for i8 {}
+impl Plain for u8 {}
 impl Plain for u64 {}
 
 /// Records of `T`s by slot number.
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn places_are_dense_and_chunks_double() {
-        let arena = Arena::<i8>::new(1, 0);
+        let arena = Arena::<u8>::new(1, 0);
         let place = |slot| arena.place(slot);
         assert_eq!(place(0), (0, 0));
         assert_eq!(place((1 << FIRST) - 1), (0, (1 << FIRST) - 1));
@@ -206,15 +206,15 @@ mod tests {
             let (chunk, at) = place(slot);
             assert!(at < 1 << (FIRST as usize + chunk));
         }
-        assert_eq!(Arena::<i8>::new(1, 1_000_000).place(1_000_000), (0, 1_000_000));
+        assert_eq!(Arena::<u8>::new(1, 1_000_000).place(1_000_000), (0, 1_000_000));
     }
 
     #[test]
     fn records_keep_their_place_while_the_arena_grows() {
-        let arena = Arena::<i8>::new(3, 0);
+        let arena = Arena::<u8>::new(3, 0);
         arena.reserve(5).unwrap();
         // SAFETY: nobody reads yet.
-        unsafe { arena.fill(5, &[1, -2, 3]) };
+        unsafe { arena.fill(5, &[1, 2, 3]) };
         let early = arena.get(5);
         let far = 5 << FIRST;
         arena.reserve(far).unwrap();
@@ -222,7 +222,7 @@ mod tests {
         unsafe { arena.fill(far, &[4, 5, 6]) };
         assert_eq!(
             (early, arena.get(5), arena.get(far), arena.get(6)),
-            (&[1, -2, 3][..], early, &[4, 5, 6][..], &[0; 3][..])
+            (&[1, 2, 3][..], early, &[4, 5, 6][..], &[0; 3][..])
         );
         assert_eq!((arena.end(), arena.bytes()), (far + 1, u64::from(far + 1) * 3));
         arena.prefetch(far);
@@ -240,6 +240,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "before room was made")]
     fn reading_without_room_is_a_bug_not_a_wild_read() {
-        Arena::<i8>::new(3, 0).get(1);
+        Arena::<u8>::new(3, 0).get(1);
     }
 }

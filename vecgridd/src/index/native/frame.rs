@@ -1,7 +1,9 @@
-//! Vectors in few bytes: 8 bits per component to rank candidates, 1 bit to rule most of them out.
+//! Vectors in few bytes: 1 bit per component to rule most candidates out, 4 bits to rank the others, and
+//! 4 more for the nearest.
 //!
 //! A vector is moved by the centre of the collection, rotated, and divided by a scale of its own:
-//! whole numbers from -127 to 127. Its code is their signs. Scales per vector and the rotation make
+//! whole numbers from -127 to 127. Its code is their signs. The numbers are kept in two halves (`nibbles`),
+//! so that a walk reads the upper one alone: half the memory, and the same recall. Scales per vector and the rotation make
 //! this indifferent to outliers, and to data that drifts away from what the centre was taken from:
 //! ranks stay right, they only get coarser.
 //!
@@ -14,7 +16,8 @@
 //! | cosine, dot | `-q·x - p'·c` | `-p'·c` | 1 |
 //! | euclidean | `|x|² - 2 q·x` | `|x|²` | 2 |
 //!
-//! **8 bits**: `q·x ≈ scale(q) scale(x) Σ qᵢxᵢ` over the whole numbers.
+//! **8 bits**: `q·x ≈ scale(q) scale(x) Σ qᵢxᵢ` over the whole numbers. **4 bits**: the same, with the middle
+//! of the sixteen numbers that share their upper half for `xᵢ`.
 //!
 //! **1 bit** (RaBitQ, Gao and Long, SIGMOD 2024): `q·x ≈ reach(x) Σ sign(xᵢ) qᵢ` with
 //! `reach = |x|² / Σ|xᵢ|`, unbiased because the rotation is random, with an error of about
@@ -22,7 +25,9 @@
 //! query has 2 bits here, the levels ±1 and ±3 times half its mean length per component: two planes of
 //! bits. That adds a tenth to the error and halves the work against 4 bits.
 
-use super::rotation::Rotation;
+#![allow(unsafe_code)]
+
+use super::{nibbles, rotation::Rotation};
 use crate::types::Metric;
 
 /// Largest whole number.
@@ -84,9 +89,13 @@ fn word(low: f32, high: f32) -> u64 {
 }
 
 /// What rows are ranked against: a query, or a row that is being linked.
-pub(super) struct Query<'a> {
-    pub numbers: &'a [i8],
-    pub planes: &'a [u64],
+#[derive(Debug, Clone, Default)]
+pub(in crate::index) struct Query {
+    pub(super) numbers: Vec<i8>,
+    /// Two planes of bits.
+    pub(super) planes: Vec<u64>,
+    /// Of the numbers.
+    sum: i32,
     /// Rank per product of whole numbers, but for the row's scale.
     per_product: f32,
     /// Rank per agreement, but for the row's reach.
@@ -97,16 +106,31 @@ pub(super) struct Query<'a> {
     square: f32,
 }
 
-impl Query<'_> {
-    /// The rank of a row from its dot product with this.
+impl Query {
+    /// The rank of a row from the sum of products of this and the upper halves.
     #[inline]
-    pub fn rank(&self, row: Code<'_>, dot: i32) -> f32 {
-        row.offset() - self.per_product * row.scale() * dot as f32
+    pub(super) fn rank(&self, row: Code<'_>, upper: i32) -> f32 {
+        row.offset() - self.per_product * row.scale() * nibbles::coarse(upper, self.sum) as f32
+    }
+
+    /// A better rank, from the sums of both halves.
+    pub(super) fn fine_rank(&self, row: Code<'_>, upper: i32, lower: i32) -> f32 {
+        row.offset() - self.per_product * row.scale() * nibbles::whole(upper, lower, self.sum) as f32
+    }
+
+    /// How far apart two ranks may be and still be in the wrong order, for rows about as long as this one:
+    /// three standard deviations of what rounding does. `fine` when both are fine ranks.
+    pub(super) fn slack(&self, row: Code<'_>, fine: bool) -> f32 {
+        // The variance of a product of rounded numbers is a twelfth of the squares of both sides, times
+        // the square of the step; those of the row are about those of the query.
+        let squares_of_steps = if fine { 2.0 } else { 1.0 + nibbles::STEP * nibbles::STEP };
+        let deviation = (squares_of_steps * self.square / 12.0).sqrt();
+        3.0 * std::f32::consts::SQRT_2 * deviation * self.per_product * row.scale()
     }
 
     /// The lowest rank that a row with so much agreement is thought to have.
     #[inline]
-    pub fn least_rank(&self, row: Code<'_>, agreement: i32) -> f32 {
+    pub(super) fn least_rank(&self, row: Code<'_>, agreement: i32) -> f32 {
         row.offset() - self.per_agreement * row.reach() * (agreement as f32 + self.doubt)
     }
 }
@@ -136,6 +160,23 @@ impl Frame {
 
     /// Compresses a prepared vector.
     pub fn encode(&self, vector: &[f32]) -> Encoded {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the instructions were detected.
+            return unsafe { self.encode_avx2(vector) };
+        }
+        self.encode_here(vector)
+    }
+
+    /// The same code, and the same results, with wider registers.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn encode_avx2(&self, vector: &[f32]) -> Encoded {
+        self.encode_here(vector)
+    }
+
+    #[inline(always)]
+    fn encode_here(&self, vector: &[f32]) -> Encoded {
         let mut moved = vec![0.0; self.length()];
         for ((moved, x), c) in moved.iter_mut().zip(vector).zip(&self.centre) {
             *moved = x - c;
@@ -152,56 +193,51 @@ impl Frame {
         let numbers: Vec<i8> = moved.iter().map(|x| nearest(x * inverse)).collect();
         let total = sum(&moved, f32::abs);
         let reach = if total > 0.0 { square / total } else { 0.0 };
-        let mut code: Vec<u64> = moved.chunks_exact(64).map(|part| bits(part, |x| *x >= 0.0)).collect();
+        let mut code: Vec<u64> =
+            moved.as_chunks::<64>().0.iter().map(|part| bits(part, |x| x >= 0.0)).collect();
         code.extend([word(offset, scale), word(reach, 0.0)]);
         Encoded { numbers, code }
     }
 
-    /// Prepares to rank rows against a vector of this scale. `planes` is room for two planes.
-    pub fn query<'a>(&self, numbers: &'a [i8], scale: f32, planes: &'a mut Vec<u64>) -> Query<'a> {
-        planes.clear();
+    /// Prepares to rank rows against a prepared vector.
+    pub fn query(&self, vector: &[f32]) -> Query {
+        let encoded = self.encode(vector);
+        let mut query = Query { numbers: encoded.numbers, ..Query::default() };
+        self.complete(&mut query, Code(&encoded.code).scale());
+        query
+    }
+
+    /// Prepares to rank rows against the numbers of a query, which are of this scale.
+    pub fn complete(&self, query: &mut Query, scale: f32) {
+        let Query { numbers, planes, .. } = query;
         let square: i32 = numbers.iter().map(|x| i32::from(*x) * i32::from(*x)).sum();
         let step = (square as f32 / numbers.len() as f32).sqrt();
-        let edge = step.round().clamp(1.0, MOST) as i8;
-        planes.extend(numbers.chunks_exact(64).map(|part| bits(part, |x| *x >= 0)));
-        planes.extend(
-            numbers.chunks_exact(64).map(|part| bits(part, |x| *x >= edge || (*x < 0 && *x > -edge))),
-        );
+        let edge = step.round().clamp(1.0, MOST) as u8;
+        planes.clear();
+        planes.extend(numbers.as_chunks::<64>().0.iter().map(|part| bits(part, |x| x >= 0)));
+        let second = |x: i8| (x >= 0) == (x.unsigned_abs() >= edge);
+        planes.extend(numbers.as_chunks::<64>().0.iter().map(|part| bits(part, second)));
         // The levels are ±1 and ±3 (of half a step each): scaled so that the query has its own length.
-        let levels: i32 = numbers
-            .iter()
-            .map(|x| {
-                i32::from(x.unsigned_abs()) * if x.unsigned_abs() >= edge.unsigned_abs() { 3 } else { 1 }
-            })
-            .sum();
+        let level = |x: &i8| i32::from(x.unsigned_abs()) * if x.unsigned_abs() >= edge { 3 } else { 1 };
+        let levels: i32 = numbers.iter().map(level).sum();
         let per_level = if levels > 0 { scale * square as f32 / levels as f32 } else { 0.0 };
         let length = scale * (square as f32).sqrt();
-        let doubt = if per_level > 0.0 { DOUBT * SPREAD * length / per_level } else { 0.0 };
-        Query {
-            numbers,
-            planes,
-            per_product: self.factor * scale,
-            per_agreement: self.factor * per_level,
-            doubt,
-            square: square as f32,
-        }
+        query.sum = numbers.iter().map(|x| i32::from(*x)).sum();
+        query.per_product = self.factor * scale;
+        query.per_agreement = self.factor * per_level;
+        query.doubt = if per_level > 0.0 { DOUBT * SPREAD * length / per_level } else { 0.0 };
+        query.square = square as f32;
     }
 
-    /// How far apart two whole-number ranks may be and still be in the wrong order, for rows about as
-    /// long as this one: three standard deviations of what rounding does.
-    pub fn slack(&self, query: &Query<'_>, row: Code<'_>) -> f32 {
-        // The variance of a product of rounded numbers is a twelfth of the squares of both sides; those
-        // of the row are about those of the query.
-        let deviation = (2.0 * query.square / 12.0).sqrt();
-        3.0 * std::f32::consts::SQRT_2 * deviation * query.per_product * row.scale()
-    }
-
-    /// The rank of two rows against each other, up to a constant: the same number from both sides.
+    /// The rank of two rows against each other, up to a constant: the same number from both sides, when
+    /// `dot` is of the middles that [`nibbles::middles`] gives.
+    #[inline]
     pub fn mutual(&self, a: Code<'_>, b: Code<'_>, dot: i32) -> f32 {
         a.offset() + b.offset() - self.factor * a.scale() * b.scale() * dot as f32
     }
 }
 
+#[inline(always)]
 fn sum(vector: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     // Four sums, which the compiler may keep in one register.
     let mut sums = [0.0; 8];
@@ -215,20 +251,31 @@ fn sum(vector: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 
 /// The nearest whole number, of numbers up to [`MOST`]. Adding this much leaves no bits for fractions;
 /// the function of the standard library is a call on processors that we must support.
+#[inline(always)]
 fn nearest(x: f32) -> i8 {
     const WHOLE: f32 = 12_582_912.0;
     ((x + WHOLE) - WHOLE) as i8
 }
 
 /// A bit per element.
-fn bits<T>(part: &[T], test: impl Fn(&T) -> bool) -> u64 {
-    part.iter().enumerate().fold(0, |bits, (at, x)| bits | u64::from(test(x)) << at)
+#[inline(always)]
+fn bits<T: Copy>(part: &[T; 64], test: impl Fn(T) -> bool) -> u64 {
+    let bytes = part.map(|x| u8::from(test(x)));
+    let eight = |eight: &[u8; 8]| {
+        // Moves bit `8 n` to bit `56 + n`.
+        u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    };
+    bytes.as_chunks::<8>().0.iter().rev().fold(0, |bits, part| bits << 8 | eight(part))
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{kernels::Kernels, rotation::random},
+        super::{
+            arena::{Arena, Plain},
+            kernels::Kernels,
+            rotation::random,
+        },
         *,
     };
 
@@ -238,6 +285,15 @@ mod tests {
         (0..count)
             .map(|_| (0..dimension).map(|at| unit() + if at == 3 { 20.0 } else { 0.0 }).collect())
             .collect()
+    }
+
+    /// An arena with one record.
+    fn one<T: Plain>(record: &[T]) -> Arena<T> {
+        let arena = Arena::new(record.len(), 1);
+        arena.reserve(0).unwrap();
+        // SAFETY: nobody reads yet.
+        unsafe { arena.fill(0, record) };
+        arena
     }
 
     fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -252,9 +308,7 @@ mod tests {
                 let rows = vectors(200, dimension, 1);
                 let frame = Frame::new(metric, &rows[0]);
                 let query = &vectors(1, dimension, 2)[0];
-                let own = frame.encode(query);
-                let mut planes = Vec::new();
-                let prepared = frame.query(&own.numbers, Code(&own.code).scale(), &mut planes);
+                let prepared = frame.query(query);
                 let exact = |row: &[f32]| match metric {
                     Metric::Euclidean => row.iter().zip(query).map(|(a, b)| (a - b).powi(2)).sum::<f32>(),
                     Metric::Cosine | Metric::Dot => -dot(row, query),
@@ -263,27 +317,38 @@ mod tests {
                 let mut below = 0;
                 let base = frame.encode(&rows[0]);
                 let of = |encoded: &Encoded| {
-                    let (mut product, mut agreement) = ([0], [0]);
-                    (Kernels::detect().dots)(prepared.numbers, &[&encoded.numbers], &mut product);
-                    (Kernels::detect().agreements)(prepared.planes, &[&encoded.code], &mut agreement);
+                    let (upper, lower) = nibbles::pack(&encoded.numbers);
+                    let (mut product, mut agreement) = ([[0], [0]], [0]);
+                    (Kernels::detect().dots)(&prepared.numbers, &one(&upper), &[0], &mut product[0]);
+                    (Kernels::detect().dots)(&prepared.numbers, &one(&lower), &[0], &mut product[1]);
+                    (Kernels::detect().agreements)(
+                        &prepared.planes,
+                        &one(&encoded.code),
+                        &[0],
+                        &mut agreement,
+                    );
                     let code = Code(&encoded.code);
+                    let [[upper], [lower]] = product;
                     (
-                        prepared.rank(code, product[0]),
+                        [prepared.rank(code, upper), prepared.fine_rank(code, upper, lower)],
                         prepared.least_rank(code, agreement[0]),
-                        frame.slack(&prepared, code),
+                        [prepared.slack(code, false), prepared.slack(code, true)],
                     )
                 };
                 for row in &rows[1..] {
                     let encoded = frame.encode(row);
-                    let (rank, least, slack) = of(&encoded);
-                    let wanted = exact(row) - exact(&rows[0]) + of(&base).0;
-                    squares[0] += ((rank - wanted) / slack.max(1e-5)).powi(2);
-                    squares[1] += (least - wanted).powi(2);
-                    below += usize::from(least <= wanted);
+                    let (ranks, least, slacks) = of(&encoded);
+                    for at in [0, 1] {
+                        let wanted = exact(row) - exact(&rows[0]) + of(&base).0[at];
+                        squares[at] += ((ranks[at] - wanted) / slacks[at].max(1e-5)).powi(2);
+                    }
+                    below += usize::from(least <= exact(row) - exact(&rows[0]) + of(&base).0[1]);
                 }
                 // `slack` is three deviations of a difference of two ranks.
-                let deviations = (squares[0] / 199.0).sqrt();
-                assert!(deviations < 0.5, "{metric:?} {dimension}: {deviations}");
+                for square in squares {
+                    let deviations = (square / 199.0).sqrt();
+                    assert!(deviations < 0.5, "{metric:?} {dimension}: {squares:?}");
+                }
                 if dimension == 384 {
                     // More than half, as far as `DOUBT` goes; near rows are underrated a bit, which is safe.
                     assert!((100..190).contains(&below), "{metric:?}: {below} of 199 lower bounds are below");
@@ -296,8 +361,7 @@ mod tests {
     fn a_vector_at_the_centre_is_a_vector() {
         let frame = Frame::new(Metric::Euclidean, &[1.0; 10]);
         let own = frame.encode(&[1.0; 10]);
-        let mut planes = Vec::new();
-        let query = frame.query(&own.numbers, Code(&own.code).scale(), &mut planes);
+        let query = frame.query(&[1.0; 10]);
         assert_eq!(query.rank(Code(&own.code), 0), 0.0);
         assert_eq!(query.least_rank(Code(&own.code), 10), 0.0);
         let other = frame.encode(&[1.0; 9].iter().copied().chain([2.0]).collect::<Vec<_>>());

@@ -1,6 +1,6 @@
 //! The rows of the graph, and the links between them.
 //!
-//! Per slot: the numbers, the code, and up to `2m` links on the lowest level, in an arena each. One
+//! Per slot: both halves of the numbers, the code, and up to `2m` links on the lowest level, in an arena each. One
 //! slot in `m` is on the next level too, where it has up to `m` links, and so on; those are in an
 //! arena of their own. A link is a slot plus one, so that zeroed memory is an empty list; lists are
 //! filled from the front.
@@ -25,6 +25,7 @@ use std::{
 use super::{
     arena::Arena,
     frame::{Code, EXTRA_WORDS, Encoded, Frame},
+    nibbles,
     rotation::random,
 };
 
@@ -37,7 +38,9 @@ const NOWHERE: u64 = u64::MAX;
 
 pub(super) struct Graph {
     m: usize,
-    numbers: Arena<i8>,
+    /// Upper halves of the numbers, and lower ones.
+    upper_halves: Arena<u8>,
+    lower_halves: Arena<u8>,
     codes: Arena<u64>,
     links: Arena<AtomicU32>,
     /// Links above the lowest level: a record per point and level.
@@ -55,7 +58,8 @@ impl Graph {
     pub fn new(frame: &Frame, m: usize, expected: usize) -> Self {
         Self {
             m,
-            numbers: Arena::new(frame.length(), expected),
+            upper_halves: Arena::new(nibbles::bytes(frame.length()), expected),
+            lower_halves: Arena::new(nibbles::bytes(frame.length()), expected),
             codes: Arena::new(frame.words() + EXTRA_WORDS, expected),
             links: Arena::new(2 * m, expected),
             upper: Arena::new(m, expected / m),
@@ -78,7 +82,8 @@ impl Graph {
     }
 
     pub fn bytes(&self) -> u64 {
-        self.numbers.bytes()
+        self.upper_halves.bytes()
+            + self.lower_halves.bytes()
             + self.codes.bytes()
             + self.links.bytes()
             + self.upper.bytes()
@@ -88,7 +93,8 @@ impl Graph {
     /// Stores a row, without links; gives its level. Once per slot; until this returns nobody but the
     /// caller may know the slot.
     pub fn add(&self, slot: u32, encoded: &Encoded) -> io::Result<usize> {
-        self.numbers.reserve(slot)?;
+        self.upper_halves.reserve(slot)?;
+        self.lower_halves.reserve(slot)?;
         self.codes.reserve(slot)?;
         self.places.reserve(slot)?;
         let level = self.level(slot);
@@ -97,9 +103,11 @@ impl Graph {
             self.upper.reserve(record + level as u32 - 1)?;
             self.places.atoms(slot)[0].store(record << 4 | level as u32, Relaxed);
         }
+        let (upper, lower) = nibbles::pack(&encoded.numbers);
         // SAFETY: walks get slots from links, and this one has none yet.
         unsafe {
-            self.numbers.fill(slot, &encoded.numbers);
+            self.upper_halves.fill(slot, &upper);
+            self.lower_halves.fill(slot, &lower);
             self.codes.fill(slot, &encoded.code);
         }
         self.links.reserve(slot)?;
@@ -114,28 +122,24 @@ impl Graph {
         (level as usize).min(MAX_LEVELS - 1)
     }
 
-    #[inline]
-    pub fn numbers(&self, slot: u32) -> &[i8] {
-        self.numbers.get(slot)
+    /// Upper halves of the numbers of all slots.
+    pub fn upper_halves(&self) -> &Arena<u8> {
+        &self.upper_halves
+    }
+
+    /// Lower halves.
+    pub fn lower_halves(&self) -> &Arena<u8> {
+        &self.lower_halves
+    }
+
+    /// Codes of all slots.
+    pub fn codes(&self) -> &Arena<u64> {
+        &self.codes
     }
 
     #[inline]
-    pub fn code(&self, slot: u32) -> &[u64] {
-        self.codes.get(slot)
-    }
-
     pub fn coded(&self, slot: u32) -> Code<'_> {
-        Code(self.code(slot))
-    }
-
-    #[inline]
-    pub fn prefetch_numbers(&self, slot: u32) {
-        self.numbers.prefetch(slot);
-    }
-
-    #[inline]
-    pub fn prefetch_code(&self, slot: u32) {
-        self.codes.prefetch(slot);
+        Code(self.codes.get(slot))
     }
 
     #[inline]

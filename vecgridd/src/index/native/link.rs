@@ -11,12 +11,20 @@
 
 use super::{
     frame::Query,
+    nibbles,
     walk::{Scratch, Walker},
 };
 
 /// Breadths of the searches that must find a new point. Two, since a wider walk takes another way, and
 /// far from all points ranks are too coarse to lead it: still not a proof for every breadth.
 const NARROW: [usize; 2] = [8, 20];
+
+/// A new point that fewer others are linked to is looked for.
+const FEW: usize = 4;
+/// Points that are ranked with one call.
+const BATCH: usize = 32;
+/// Chosen points that a candidate is compared with at once.
+const AT_ONCE: usize = 4;
 
 /// A point and its rank against the point whose links are chosen.
 type Ranked = (f32, u32);
@@ -25,10 +33,22 @@ type Ranked = (f32, u32);
 #[derive(Default)]
 pub(super) struct Bench {
     pub scratch: Scratch,
-    planes: Vec<u64>,
+    query: Query,
+    chooser: Chooser,
+    chosen: Vec<u32>,
+    ranks: Vec<f32>,
+}
+
+/// What choosing links needs.
+#[derive(Default)]
+struct Chooser {
     candidates: Vec<Ranked>,
     chosen: Vec<u32>,
-    kept: Vec<u32>,
+    slots: Vec<u32>,
+    ranks: Vec<f32>,
+    /// Of the point, and of one candidate.
+    own: Vec<i8>,
+    other: Vec<i8>,
 }
 
 impl Walker<'_> {
@@ -40,20 +60,20 @@ impl Walker<'_> {
         if entry == slot {
             return;
         }
-        let mut planes = std::mem::take(&mut bench.planes);
-        let query = self.query_of(slot, &mut planes);
+        let mut query = std::mem::take(&mut bench.query);
+        self.query_of(slot, &mut query);
         let from_top = (entry, self.rank(&query, entry));
         let mut start = self.descend(&query, from_top, top, level, &mut bench.scratch);
         for level in (0..=level.min(top)).rev() {
             self.spread(&query, start, level, breadth, None, &mut bench.scratch);
             let found = bench.scratch.beam.iter().filter(|(other, _)| *other != slot);
-            bench.candidates.clear();
-            bench.candidates.extend(found.map(|(other, _)| (0.0, other)));
-            if let Some((_, nearest)) = bench.candidates.first() {
+            bench.chooser.slots.clear();
+            bench.chooser.slots.extend(found.map(|(other, _)| other));
+            if let Some(nearest) = bench.chooser.slots.first() {
                 start = (*nearest, self.rank(&query, *nearest));
             }
-            self.connect(slot, level, bench);
-            if level == 0 {
+            let links_back = self.connect(slot, level, bench);
+            if level == 0 && links_back < FEW {
                 // What was acknowledged must be found by a search for just that, however narrow.
                 let begin = self.descend(&query, from_top, top, 0, &mut bench.scratch);
                 let found = NARROW.iter().all(|breadth| {
@@ -65,26 +85,33 @@ impl Walker<'_> {
                 }
             }
         }
-        bench.planes = planes;
+        bench.query = query;
         self.graph.offer_entry(slot, level);
     }
 
     /// A point as a query.
-    pub fn query_of<'a>(&'a self, slot: u32, planes: &'a mut Vec<u64>) -> Query<'a> {
-        self.frame.query(self.graph.numbers(slot), self.graph.coded(slot).scale(), planes)
+    pub fn query_of(&self, slot: u32, query: &mut Query) {
+        nibbles::middles(self.graph.upper_halves().get(slot), &mut query.numbers);
+        self.frame.complete(query, self.graph.coded(slot).scale());
     }
 
-    /// Links a point and the best of `bench.candidates` with each other.
-    fn connect(&self, slot: u32, level: usize, bench: &mut Bench) {
-        let Bench { candidates, chosen, kept, .. } = bench;
-        self.rank_and_sort(slot, candidates);
+    /// Links a point and the best of the slots in `bench.chooser` with each other. Gives how many kept the
+    /// link to the point.
+    fn connect(&self, slot: u32, level: usize, bench: &mut Bench) -> usize {
+        let Bench { chooser, chosen, ranks, .. } = bench;
+        self.rank_and_sort(slot, chooser);
         // As many as there is room for, as Qdrant does; the paper takes half, and finds 0.1 % less.
-        self.choose(slot, candidates, self.graph.capacity(level), chosen);
-        let ranks: Vec<f32> = chosen.iter().map(|other| self.mutual(slot, *other)).collect();
-        self.add_links(slot, level, chosen.iter().copied().zip(ranks.iter().copied()), candidates, kept);
-        for (other, rank) in chosen.iter().zip(&ranks) {
-            self.add_links(*other, level, std::iter::once((slot, *rank)), candidates, kept);
+        self.choose(slot, self.graph.capacity(level), chooser);
+        chosen.clone_from(&chooser.chosen);
+        self.mutual(slot, &chooser.own, chosen, ranks);
+        let links = || chosen.iter().copied().zip(ranks.iter().copied());
+        self.add_links(slot, level, links(), chooser);
+        let mut links_back = 0;
+        for (other, rank) in links() {
+            let kept = self.add_links(other, level, std::iter::once((slot, rank)), chooser);
+            links_back += usize::from(kept.is_none_or(|kept| kept.contains(&slot)));
         }
+        links_back
     }
 
     /// Links to a new point from where every walk for it begins. One far from all others is the last
@@ -99,60 +126,72 @@ impl Walker<'_> {
         }
     }
 
-    /// Adds links to a point's list; chooses anew among all of them when the list is full.
-    fn add_links(
+    /// Adds links to a point's list; chooses anew among all of them when the list is full, and gives those
+    /// that were chosen.
+    fn add_links<'a>(
         &self,
         slot: u32,
         level: usize,
         new: impl Iterator<Item = (u32, f32)>,
-        candidates: &mut Vec<Ranked>,
-        kept: &mut Vec<u32>,
-    ) {
+        chooser: &'a mut Chooser,
+    ) -> Option<&'a [u32]> {
         let links = self.graph.lock(slot, level);
         let mut new = new.filter(|(to, _)| *to != slot);
-        let Some((over, rank)) = new.find(|(to, _)| !links.push(*to)) else { return };
-        candidates.clear();
-        candidates.extend(links.iter().map(|to| (0.0, to)));
-        self.rank_and_sort(slot, candidates);
+        let (over, rank) = new.find(|(to, _)| !links.push(*to))?;
+        chooser.slots.clear();
+        chooser.slots.extend(links.iter());
+        self.rank_and_sort(slot, chooser);
+        let candidates = &mut chooser.candidates;
         for (to, rank) in std::iter::once((over, rank)).chain(new) {
             if candidates.iter().all(|(_, known)| *known != to) {
                 let at = candidates.partition_point(|(known, _)| *known <= rank);
                 candidates.insert(at, (rank, to));
             }
         }
-        self.choose(slot, candidates, self.graph.capacity(level), kept);
-        links.replace(kept.iter().copied());
+        self.choose(slot, self.graph.capacity(level), chooser);
+        links.replace(chooser.chosen.iter().copied());
+        Some(&chooser.chosen)
     }
 
-    /// Computes the ranks of candidates against a point, and sorts them by that. Every point has an order
-    /// of its own for ties, so that all of many equals are linked to by some.
-    fn rank_and_sort(&self, slot: u32, candidates: &mut [Ranked]) {
-        for candidate in candidates.iter_mut() {
-            candidate.0 = self.mutual(slot, candidate.1);
-        }
+    /// Ranks `slots` against a point, and sorts them by that, into `candidates`. Every point has an order
+    /// of its own for ties, so that all of many equals are linked to by some. Leaves the point's middles in
+    /// `own`.
+    fn rank_and_sort(&self, slot: u32, chooser: &mut Chooser) {
+        let Chooser { candidates, slots, ranks, own, .. } = chooser;
+        nibbles::middles(self.graph.upper_halves().get(slot), own);
+        self.mutual(slot, own, slots, ranks);
+        candidates.clear();
+        candidates.extend(ranks.iter().copied().zip(slots.iter().copied()));
         let lot = |other: u32| (slot ^ other).wrapping_mul(0x9e37_79b9);
         candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then_with(|| lot(a.1).cmp(&lot(b.1))));
     }
 
     /// The first `most` of the candidates, nearest first, but for those that are nearer to one chosen
-    /// before than to the point.
+    /// before than to the point, into `chosen`.
     ///
     /// Equal vectors need care. To a point and its equal all others are as far, so if ties were left
     /// out, pairs of equals would have no links but to each other; if ties were all taken, many equals
     /// would have no room for other links. So of the point's equals a sixteenth of the list is taken, and
     /// among the others a tie counts for the candidate.
-    fn choose(&self, slot: u32, candidates: &[Ranked], most: usize, chosen: &mut Vec<u32>) {
+    fn choose(&self, slot: u32, most: usize, chooser: &mut Chooser) {
+        let Chooser { candidates, chosen, ranks, own, other, .. } = chooser;
         chosen.clear();
-        let own = self.mutual(slot, slot);
+        self.mutual(slot, own, &[slot], ranks);
+        let equal = ranks.first().copied().unwrap_or(f32::NEG_INFINITY);
         let most_equals = (most / 16).max(1);
         for (rank, candidate) in candidates {
             if chosen.len() == most {
                 return;
             }
-            let stays = if *rank <= own {
+            let stays = if *rank <= equal {
                 chosen.len() < most_equals
             } else {
-                chosen.iter().all(|other| self.mutual(*candidate, *other) >= *rank)
+                nibbles::middles(self.graph.upper_halves().get(*candidate), other);
+                // A few at a time: mostly one of the nearest rules the candidate out.
+                chosen.chunks(AT_ONCE).all(|chosen| {
+                    self.mutual(*candidate, other, chosen, ranks);
+                    ranks.iter().all(|between| between >= rank)
+                })
             };
             if stays {
                 chosen.push(*candidate);
@@ -160,9 +199,17 @@ impl Walker<'_> {
         }
     }
 
-    fn mutual(&self, a: u32, b: u32) -> f32 {
-        let mut dot = [0];
-        (self.kernels.dots)(self.graph.numbers(a), &[self.graph.numbers(b)], &mut dot);
-        self.frame.mutual(self.graph.coded(a), self.graph.coded(b), dot[0])
+    /// The ranks of a point, whose middles these are, against others.
+    fn mutual(&self, slot: u32, middles: &[i8], others: &[u32], ranks: &mut Vec<f32>) {
+        let (own, sum) = (self.graph.coded(slot), middles.iter().map(|x| i32::from(*x)).sum());
+        ranks.clear();
+        for others in others.chunks(BATCH) {
+            let mut upper = [0; BATCH];
+            (self.kernels.dots)(middles, self.graph.upper_halves(), others, &mut upper);
+            let rank = |(other, upper): (&u32, i32)| {
+                self.frame.mutual(own, self.graph.coded(*other), nibbles::coarse(upper, sum))
+            };
+            ranks.extend(others.iter().zip(upper).map(rank));
+        }
     }
 }

@@ -5,7 +5,8 @@
 //! walk   ─▶ frame.encode ─▶ descend ─▶ spread (codes, then numbers) ─▶ ranks   any thread
 //! ```
 //!
-//! - `frame`, `rotation`: vectors as 8-bit numbers and 1-bit codes; `kernels`: sums over them.
+//! - `frame`, `rotation`, `nibbles`: vectors as 8-bit numbers in two halves and 1-bit codes; `kernels`: sums
+//!   over them.
 //! - `arena`, `graph`: where rows and links are; growing moves nothing.
 //! - `walk`, `beam`, `visited`: the search; `link`: the build.
 //! - `repair`: points that no walk reaches.
@@ -15,7 +16,7 @@
 //! and a few for the upper levels.
 //!
 //! What it leaves out: full-precision vectors and deletes (the index around it has both), moving
-//! points that are dead (a compaction builds a new graph), AVX-512 and NEON kernels.
+//! points that are dead (a compaction builds a new graph), NEON kernels.
 
 mod arena;
 mod beam;
@@ -23,6 +24,7 @@ mod frame;
 mod graph;
 mod kernels;
 mod link;
+mod nibbles;
 mod repair;
 mod rotation;
 #[cfg(test)]
@@ -38,9 +40,10 @@ use std::{
     },
 };
 
+pub(super) use self::frame::Query;
 use self::{
     beam::MAX_SLOTS,
-    frame::{Code, Frame},
+    frame::Frame,
     graph::Graph,
     kernels::Kernels,
     link::Bench,
@@ -51,6 +54,8 @@ use super::engine::{Engine, EngineError, EngineOptions, Walked, Work};
 /// Points that one thread inserts first: several threads that find an empty graph would leave points
 /// without links.
 const SEEDS: u32 = 256;
+/// Parts that the rows of a batch are taken from in turn: more than threads.
+const STRIDE: usize = 16;
 /// Scratch memory that is kept for later walks, at most.
 const KEPT: usize = 64;
 /// Repair again when one point in so many is new.
@@ -100,12 +105,19 @@ impl Native {
     }
 
     /// Inserts what `next` hands out, until there is no more.
+    ///
+    /// Points that are inserted at the same time do not find each other, and rows that come one after the
+    /// other are often alike. So threads work `STRIDE` rows apart.
     fn work(&self, rows: &[(u32, Vec<f32>)], next: &AtomicUsize) -> Result<(), EngineError> {
         let mut bench = Bench::default();
-        while let Some((slot, vector)) = rows.get(next.fetch_add(1, Relaxed)) {
+        let stride = STRIDE.min(rows.len()).max(1);
+        let whole = rows.len() / stride * stride;
+        loop {
+            let turn = next.fetch_add(1, Relaxed);
+            let at = if turn < whole { turn % stride * (whole / stride) + turn / stride } else { turn };
+            let Some((slot, vector)) = rows.get(at) else { return Ok(()) };
             self.insert_one(*slot, vector, &mut bench)?;
         }
-        Ok(())
     }
 
     fn take_scratch(&self) -> Scratch {
@@ -163,16 +175,13 @@ impl Engine for Native {
         let mut scratch = self.take_scratch();
         let walked = catch_unwind(AssertUnwindSafe(|| {
             scratch.work = Work::default();
-            let encoded = self.frame.encode(query);
-            let mut planes = Vec::new();
-            let query = self.frame.query(&encoded.numbers, Code(&encoded.code).scale(), &mut planes);
+            let query = self.frame.query(query);
             let walker = self.walker();
             let start = walker.descend(&query, (entry, walker.rank(&query, entry)), top, 0, &mut scratch);
             walker.spread(&query, start, 0, ef, eligible.map(Eligible), &mut scratch);
             let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
-            let slack =
-                near.first().map_or(0.0, |(slot, _)| self.frame.slack(&query, self.graph.coded(*slot)));
-            Walked { near, slack, work: scratch.work }
+            let slack = near.first().map_or(0.0, |(slot, _)| query.slack(self.graph.coded(*slot), false));
+            Walked { near, slack, query, work: scratch.work }
         }));
         match walked {
             Ok(walked) => {
@@ -181,6 +190,15 @@ impl Engine for Native {
             }
             Err(panic) => Err(EngineError::panicked(&*panic)),
         }
+    }
+
+    fn refine(&self, walked: &Walked, near: &mut [(u32, f32)]) -> f32 {
+        let query = &walked.query;
+        let slots: Vec<u32> = near.iter().map(|(slot, _)| *slot).collect();
+        let ranks = self.walker().fine_ranks(query, &slots);
+        near.iter_mut().zip(ranks).for_each(|((_, rank), fine)| *rank = fine);
+        near.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
+        near.first().map_or(0.0, |(slot, _)| query.slack(self.graph.coded(*slot), true))
     }
 
     fn walks_filtered(&self) -> bool {

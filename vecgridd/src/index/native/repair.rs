@@ -4,7 +4,7 @@
 //! it. After a build a search over all links finds such points, and links each from the nearest point
 //! that is reached.
 
-use super::{link::Bench, walk::Walker};
+use super::{frame::Query, link::Bench, walk::Walker};
 
 impl Walker<'_> {
     /// Makes every point reachable from the entry; says how many were not.
@@ -31,8 +31,8 @@ impl Walker<'_> {
     /// walk finds has.
     fn rescue(&self, slot: u32, breadth: usize, bench: &mut Bench) -> bool {
         let Some((entry, top)) = self.graph.entry() else { return false };
-        let mut planes = Vec::new();
-        let query = self.query_of(slot, &mut planes);
+        let mut query = Query::default();
+        self.query_of(slot, &mut query);
         let start = self.descend(&query, (entry, self.rank(&query, entry)), top, 0, &mut bench.scratch);
         self.spread(&query, start, 0, breadth, None, &mut bench.scratch);
         let mut others = bench.scratch.beam.iter().filter(|(other, _)| *other != slot);

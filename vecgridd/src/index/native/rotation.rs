@@ -37,6 +37,7 @@ impl Rotation {
     }
 
     /// Rotates a vector.
+    #[inline(always)]
     pub fn apply(&self, vector: &mut [f32]) {
         for (round, signs) in self.signs.chunks_exact(self.length).enumerate() {
             for (x, sign) in vector.iter_mut().zip(signs) {
@@ -49,6 +50,7 @@ impl Rotation {
 }
 
 /// The Walsh-Hadamard transform, scaled to keep lengths.
+#[inline(always)]
 fn transform(vector: &mut [f32]) {
     let scale = 1.0 / (vector.len() as f32).sqrt();
     for lanes in vector.chunks_exact_mut(LANES) {

@@ -1,12 +1,16 @@
 //! Finding the points near a query.
 //!
 //! From the entry greedily down the upper levels, then along the lowest with a [`Beam`], as in HNSW
-//! (Malkov and Yashunin, 2016). What is different is how little is read for most points:
+//! (Malkov and Yashunin, 2016). What is different is how little is read for most points, and that the walk
+//! does not wait for it. A round on the lowest level:
 //!
-//! 1. The links of the two nearest candidates that were not expanded are read together, so that one
-//!    waits for memory while the other is read; new points have their code fetched.
-//! 2. Once the beam is full, a point whose code rules it out is left alone: three quarters of all.
-//! 3. The others' numbers are fetched, ranked, and offered to the beam.
+//! 1. The links of the two nearest candidates that were not expanded are read, and the codes of new
+//!    points asked for.
+//! 2. While these are on their way, what was left of the round before is ranked by the upper halves of its
+//!    numbers, and offered to the beam. So a round chooses what to expand one round late; that costs next
+//!    to nothing.
+//! 3. Once the beam is full, a point whose code rules it out is left alone: three quarters of all. The
+//!    numbers of the others are asked for, and wait for the next round.
 //!
 //! **With a filter** the beam takes eligible points only. A link to an ineligible point is followed
 //! one further at once, when a point has few eligible links (ACORN-1, Patel et al., SIGMOD 2024), so
@@ -15,7 +19,7 @@
 use super::{
     super::engine::Work,
     beam::Beam,
-    frame::{Code, Frame, Query},
+    frame::{Frame, Query},
     graph::Graph,
     kernels::Kernels,
     visited::Visited,
@@ -32,6 +36,8 @@ pub(super) struct Scratch {
     pub beam: Beam,
     visited: Visited,
     found: Vec<u32>,
+    /// Of the round before: to be ranked.
+    waiting: Vec<u32>,
     detours: Vec<u32>,
     pub work: Work,
 }
@@ -57,28 +63,33 @@ impl Eligible<'_> {
 
 impl Walker<'_> {
     /// The rank of one point.
-    pub fn rank(&self, query: &Query<'_>, slot: u32) -> f32 {
-        let mut dot = [0];
-        (self.kernels.dots)(query.numbers, &[self.graph.numbers(slot)], &mut dot);
-        query.rank(self.graph.coded(slot), dot[0])
+    pub fn rank(&self, query: &Query, slot: u32) -> f32 {
+        let mut ranked = f32::INFINITY;
+        self.each_rank(query, &[slot], |_, rank| ranked = rank);
+        ranked
     }
 
     /// Goes to the nearest point that greedy steps find, on each level from `from` down to, but not
     /// on, `to`.
     pub fn descend(
         &self,
-        query: &Query<'_>,
+        query: &Query,
         start: (u32, f32),
         from: usize,
         to: usize,
         scratch: &mut Scratch,
     ) -> (u32, f32) {
+        let coded = self.frame.is_coded();
         let (mut nearest, mut rank) = start;
         for level in (to + 1..=from).rev() {
             loop {
                 scratch.found.clear();
                 scratch.found.extend(self.graph.neighbours(nearest, level));
-                scratch.found.iter().for_each(|slot| self.graph.prefetch_numbers(*slot));
+                if coded {
+                    scratch.found.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
+                    self.rule_out(query, rank, scratch);
+                }
+                scratch.found.iter().for_each(|slot| self.graph.upper_halves().prefetch(*slot));
                 let before = nearest;
                 self.each_rank(query, &scratch.found, |slot, other| {
                     if other < rank {
@@ -97,7 +108,7 @@ impl Walker<'_> {
     /// Fills the beam of `scratch` with about the nearest `breadth` points of a level.
     pub fn spread(
         &self,
-        query: &Query<'_>,
+        query: &Query,
         start: (u32, f32),
         level: usize,
         breadth: usize,
@@ -108,6 +119,7 @@ impl Walker<'_> {
         scratch.beam.start(breadth);
         scratch.visited.insert(start.0);
         scratch.beam.offer(start.1, start.0);
+        scratch.waiting.clear();
         let coded = self.frame.is_coded();
         loop {
             scratch.found.clear();
@@ -119,9 +131,9 @@ impl Walker<'_> {
                     Some(eligible) => self.gather_eligible(slot, level, eligible, scratch),
                 }
             }
-            if scratch.found.is_empty() && scratch.beam.ahead(1).next().is_none() {
-                return;
-            }
+            scratch.work.ranked += scratch.waiting.len() as u32;
+            let beam = &mut scratch.beam;
+            self.each_rank(query, &scratch.waiting, |slot, rank| beam.offer(rank, slot));
             if level == 0 {
                 scratch.beam.ahead(TOGETHER).for_each(|slot| self.graph.prefetch_links(slot));
             }
@@ -129,10 +141,11 @@ impl Walker<'_> {
             if coded && bound < f32::INFINITY {
                 self.rule_out(query, bound, scratch);
             }
-            scratch.found.iter().for_each(|slot| self.graph.prefetch_numbers(*slot));
-            scratch.work.ranked += scratch.found.len() as u32;
-            let beam = &mut scratch.beam;
-            self.each_rank(query, &scratch.found, |slot, rank| beam.offer(rank, slot));
+            if scratch.found.is_empty() && scratch.beam.ahead(1).next().is_none() {
+                return;
+            }
+            scratch.found.iter().for_each(|slot| self.graph.upper_halves().prefetch(*slot));
+            std::mem::swap(&mut scratch.found, &mut scratch.waiting);
         }
     }
 
@@ -140,18 +153,19 @@ impl Walker<'_> {
     #[inline]
     fn gather(&self, slot: u32, level: usize, coded: bool, scratch: &mut Scratch) {
         let room = self.graph.capacity(level);
-        let mut kept = scratch.found.len();
+        let before = scratch.found.len();
+        let mut kept = before;
         scratch.found.resize(kept + room + 1, 0);
         scratch.visited.make_room(room);
         for slot in self.graph.neighbours(slot, level) {
             // No branch: whether a point is new cannot be predicted.
             scratch.found[kept] = slot;
             kept += usize::from(scratch.visited.insert(slot));
-            if coded {
-                self.graph.prefetch_code(slot);
-            }
         }
         scratch.found.truncate(kept);
+        if coded {
+            scratch.found[before..].iter().for_each(|slot| self.graph.codes().prefetch(*slot));
+        }
     }
 
     /// New eligible points that a point is linked to, or that are one further when those are few.
@@ -163,7 +177,7 @@ impl Walker<'_> {
             if eligible.contains(slot) {
                 if scratch.visited.insert(slot) {
                     scratch.found.push(slot);
-                    self.graph.prefetch_code(slot);
+                    self.graph.codes().prefetch(slot);
                 }
             } else if scratch.visited.insert(slot) {
                 scratch.detours.push(slot);
@@ -181,7 +195,7 @@ impl Walker<'_> {
             for slot in self.graph.neighbours(*detour, level) {
                 if eligible.contains(slot) && scratch.visited.insert(slot) {
                     scratch.found.push(slot);
-                    self.graph.prefetch_code(slot);
+                    self.graph.codes().prefetch(slot);
                 }
             }
         }
@@ -189,23 +203,19 @@ impl Walker<'_> {
 
     /// Drops the found points whose code says that they are beyond the bound.
     #[inline]
-    fn rule_out(&self, query: &Query<'_>, bound: f32, scratch: &mut Scratch) {
+    fn rule_out(&self, query: &Query, bound: f32, scratch: &mut Scratch) {
         let found = &mut scratch.found;
         scratch.work.estimated += found.len() as u32;
         let (mut kept, mut from) = (0, 0);
         while from < found.len() {
             let end = found.len().min(from + BATCH);
-            let mut codes: [&[u64]; BATCH] = [&[]; BATCH];
-            for (code, slot) in codes.iter_mut().zip(&found[from..end]) {
-                *code = self.graph.code(*slot);
-            }
-            let codes = &codes[..end - from];
             let mut agreements = [0; BATCH];
-            (self.kernels.agreements)(query.planes, codes, &mut agreements);
-            for (at, (code, agreement)) in codes.iter().zip(agreements).enumerate() {
+            (self.kernels.agreements)(&query.planes, self.graph.codes(), &found[from..end], &mut agreements);
+            for (at, agreement) in (from..end).zip(agreements) {
+                let slot = found[at];
                 // No branch: whether a point stays cannot be predicted.
-                found[kept] = found[from + at];
-                kept += usize::from(query.least_rank(Code(code), agreement) < bound);
+                found[kept] = slot;
+                kept += usize::from(query.least_rank(self.graph.coded(slot), agreement) < bound);
             }
             from = end;
         }
@@ -213,17 +223,27 @@ impl Walker<'_> {
     }
 
     #[inline]
-    fn each_rank(&self, query: &Query<'_>, slots: &[u32], mut each: impl FnMut(u32, f32)) {
+    fn each_rank(&self, query: &Query, slots: &[u32], mut each: impl FnMut(u32, f32)) {
         for slots in slots.chunks(BATCH) {
-            let mut rows: [&[i8]; BATCH] = [&[]; BATCH];
-            for (row, slot) in rows.iter_mut().zip(slots) {
-                *row = self.graph.numbers(*slot);
-            }
-            let mut dots = [0; BATCH];
-            (self.kernels.dots)(query.numbers, &rows[..slots.len()], &mut dots);
-            for (slot, dot) in slots.iter().zip(dots) {
-                each(*slot, query.rank(self.graph.coded(*slot), dot));
+            let mut upper = [0; BATCH];
+            (self.kernels.dots)(&query.numbers, self.graph.upper_halves(), slots, &mut upper);
+            for (slot, upper) in slots.iter().zip(upper) {
+                each(*slot, query.rank(self.graph.coded(*slot), upper));
             }
         }
+    }
+
+    /// The ranks of these by all of their numbers, in their order.
+    pub fn fine_ranks(&self, query: &Query, slots: &[u32]) -> Vec<f32> {
+        slots.iter().for_each(|slot| self.graph.lower_halves().prefetch(*slot));
+        let mut sums = [vec![0; slots.len()], vec![0; slots.len()]];
+        (self.kernels.dots)(&query.numbers, self.graph.upper_halves(), slots, &mut sums[0]);
+        (self.kernels.dots)(&query.numbers, self.graph.lower_halves(), slots, &mut sums[1]);
+        let sums = sums[0].iter().zip(&sums[1]);
+        slots
+            .iter()
+            .zip(sums)
+            .map(|(slot, (upper, lower))| query.fine_rank(self.graph.coded(*slot), *upper, *lower))
+            .collect()
     }
 }

@@ -1,30 +1,48 @@
 //! Sums over compressed vectors: one kernel per instruction set, picked once at run time.
 //!
 //! Integers only, so every kernel gives the very same result as its scalar twin. A kernel takes one
-//! query and several rows: the call, which is indirect, is paid once per step of a walk.
+//! query and the rows of several slots: the call, which is indirect, is paid once per step of a walk.
 
-mod scalar;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
 
-/// The kernels of one instruction set. Lengths are multiples of 64 numbers, and equal in one call.
+use super::arena::Arena;
+
+/// Sums of products of a query, a multiple of 64 numbers, with halves of the rows of slots, as `nibbles`
+/// packs them.
+type Dots = fn(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]);
+
+/// For rows of sign bits: sum over bits of `±(2 ± 1)`, the signs of `±` being whether the bit equals that of
+/// the first and of the second plane. `planes` are the two, one after the other; a row may be longer than
+/// a plane, the rest is not looked at.
+type Agreements = fn(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]);
+
+/// The kernels of one instruction set. Results come in the order of the slots; as many as there is room for.
 pub(super) struct Kernels {
-    /// Dot products of a query with rows of numbers from -127 to 127.
-    pub dots: fn(query: &[i8], rows: &[&[i8]], out: &mut [i32]),
-    /// For rows of sign bits: sum over bits of `±(2 ± 1)`, the signs of `±` being whether the bit
-    /// equals that of the first and of the second plane. `planes` are the two, one after the other;
-    /// a row may be longer than a plane, the rest is not looked at.
-    pub agreements: fn(planes: &[u64], rows: &[&[u64]], out: &mut [i32]),
+    pub dots: Dots,
+    pub agreements: Agreements,
 }
 
 impl Kernels {
     /// The fastest this machine can run.
     pub fn detect() -> &'static Self {
         #[cfg(target_arch = "x86_64")]
-        if let Some(kernels) = x86::kernels() {
+        if let Some(kernels) = avx512::kernels().or_else(avx2::kernels) {
             return kernels;
         }
         &scalar::KERNELS
+    }
+
+    /// All that this machine can run.
+    #[cfg(test)]
+    fn all() -> Vec<&'static Self> {
+        let mut all = vec![&scalar::KERNELS];
+        #[cfg(target_arch = "x86_64")]
+        all.extend([avx2::kernels(), avx512::kernels()].into_iter().flatten());
+        all
     }
 }
 
@@ -32,7 +50,13 @@ impl Kernels {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Kernels, scalar};
+    use super::{
+        super::{
+            arena::{Arena, Plain},
+            nibbles,
+        },
+        Kernels,
+    };
 
     fn numbers() -> impl Strategy<Value = (Vec<i8>, Vec<Vec<i8>>)> {
         (1_usize..20).prop_flat_map(|words| {
@@ -48,16 +72,37 @@ mod tests {
         })
     }
 
+    /// The rows in slots, the last one in the first.
+    fn arena<T: Plain>(rows: &[Vec<T>]) -> (Arena<T>, Vec<u32>) {
+        let arena = Arena::new(rows.first().map_or(1, Vec::len), rows.len());
+        let slots: Vec<u32> = (0..rows.len() as u32).rev().collect();
+        for (slot, row) in slots.iter().zip(rows) {
+            arena.reserve(*slot).unwrap();
+            #[allow(unsafe_code)]
+            // SAFETY: nobody reads yet.
+            unsafe {
+                arena.fill(*slot, row);
+            }
+        }
+        (arena, slots)
+    }
+
     proptest! {
         #[test]
         fn dots_are_the_sums(((query, rows), full) in (numbers(), any::<bool>())) {
             let query = if full { vec![-127; query.len()] } else { query };
-            let rows: Vec<_> = rows.iter().map(|row| &row[..]).collect();
-            let sum = |row: &&[i8]| query.iter().zip(*row).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+            let packed: Vec<_> = rows.iter().map(|row| nibbles::pack(row)).collect();
+            let (upper, slots) = arena(&packed.iter().map(|(upper, _)| upper.clone()).collect::<Vec<_>>());
+            let (lower, _) = arena(&packed.iter().map(|(_, lower)| lower.clone()).collect::<Vec<_>>());
+            let total = query.iter().map(|x| i32::from(*x)).sum();
+            let sum = |row: &Vec<i8>| query.iter().zip(row).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
             let expected: Vec<i32> = rows.iter().map(sum).collect();
-            for kernels in [Kernels::detect(), &scalar::KERNELS] {
-                let mut found = vec![0; rows.len()];
-                (kernels.dots)(&query, &rows, &mut found);
+            for kernels in Kernels::all() {
+                let mut found = [vec![0; rows.len()], vec![0; rows.len()]];
+                (kernels.dots)(&query, &upper, &slots, &mut found[0]);
+                (kernels.dots)(&query, &lower, &slots, &mut found[1]);
+                let found: Vec<i32> =
+                    found[0].iter().zip(&found[1]).map(|(upper, lower)| nibbles::whole(*upper, *lower, total)).collect();
                 prop_assert_eq!(&found, &expected);
             }
         }
@@ -65,24 +110,27 @@ mod tests {
         #[test]
         fn agreements_are_the_sums((planes, rows) in bits()) {
             let words = planes.len() / 2;
-            let rows: Vec<_> = rows.iter().map(|row| &row[..]).collect();
+            let (arena, slots) = arena(&rows);
             let sign = |words: &[u64], at: usize| if words[at / 64] >> (at % 64) & 1 == 1 { 1 } else { -1 };
-            let sum = |row: &&[u64]| {
+            let sum = |row: &Vec<u64>| {
                 let terms = (0..words * 64).map(|at| sign(row, at) * (2 * sign(&planes, at) + sign(&planes[words..], at)));
                 terms.sum()
             };
             let expected: Vec<i32> = rows.iter().map(sum).collect();
-            for kernels in [Kernels::detect(), &scalar::KERNELS] {
+            for kernels in Kernels::all() {
                 let mut found = vec![0; rows.len()];
-                (kernels.agreements)(&planes, &rows, &mut found);
+                (kernels.agreements)(&planes, &arena, &slots, &mut found);
                 prop_assert_eq!(&found, &expected);
             }
         }
     }
 
     #[test]
-    #[should_panic(expected = "equal length")]
     fn unequal_lengths_are_a_bug_not_a_wild_read() {
-        (Kernels::detect().dots)(&[0; 128], &[&[0; 64]], &mut [0]);
+        let (arena, slots) = arena(&[vec![0_u8; 32]]);
+        for kernels in Kernels::all() {
+            let dots = || (kernels.dots)(&[0; 128], &arena, &slots, &mut [0]);
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(dots)).is_err());
+        }
     }
 }

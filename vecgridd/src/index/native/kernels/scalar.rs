@@ -1,27 +1,36 @@
 //! Plain loops: what the others must equal, and what machines without a kernel of their own use.
 
-use super::Kernels;
+use super::{super::arena::Arena, super::nibbles::BLOCK, Kernels};
 
 pub(super) const KERNELS: Kernels = Kernels { dots, agreements };
 
-fn dots(query: &[i8], rows: &[&[i8]], out: &mut [i32]) {
-    for (row, out) in rows.iter().zip(out) {
-        assert_eq!(row.len(), query.len(), "vectors of equal length");
-        *out = query.iter().zip(*row).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
+    for (slot, out) in slots.iter().zip(out) {
+        let row = rows.get(*slot);
+        assert_eq!(2 * row.len(), query.len(), "a row has half as many bytes as the query has numbers");
+        let blocks = query.chunks(BLOCK).zip(row.chunks(BLOCK / 2));
+        let sums = blocks.map(|(query, row)| {
+            let (first, last) = query.split_at(row.len());
+            let products = row.iter().zip(first.iter().zip(last)).map(|(byte, (a, b))| {
+                i32::from(*a) * i32::from(byte & 15) + i32::from(*b) * i32::from(byte >> 4)
+            });
+            products.sum::<i32>()
+        });
+        *out = sums.sum();
     }
 }
 
-fn agreements(planes: &[u64], rows: &[&[u64]], out: &mut [i32]) {
-    agree(planes, rows, out);
+fn agreements(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]) {
+    agree(planes, rows, slots, out);
 }
 
 /// Bits that differ count -1 and others +1, times 2 for the first plane.
 #[inline(always)]
-pub(super) fn agree(planes: &[u64], rows: &[&[u64]], out: &mut [i32]) {
+pub(super) fn agree(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]) {
     let words = planes.len() / 2;
     let (first, second) = planes.split_at(words);
-    for (row, out) in rows.iter().zip(out) {
-        let row = &row[..words];
+    for (slot, out) in slots.iter().zip(out) {
+        let row = &rows.get(*slot)[..words];
         let mut differ = [0_u32; 2];
         for ((row, first), second) in row.iter().zip(first).zip(second) {
             differ[0] += (row ^ first).count_ones();

@@ -1,0 +1,170 @@
+//! AVX-512: VNNI for dot products, VPOPCNTDQ for bits.
+//!
+//! Four rows are in flight at a time, so that no row waits for another's additions, and their lanes are
+//! added up together. A code of up to 384 bits, with what is kept beside it, is one register: two
+//! differences, two counts.
+
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::{
+    __m128i, __m512i, _mm_add_epi32, _mm_add_epi64, _mm_storeu_si128, _mm256_add_epi32, _mm256_add_epi64,
+    _mm256_castsi256_si128, _mm256_extracti128_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
+    _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_maskz_loadu_epi64,
+    _mm512_popcnt_epi64, _mm512_set1_epi8, _mm512_setzero_si512, _mm512_srli_epi16, _mm512_unpackhi_epi32,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
+};
+
+use super::{super::arena::Arena, super::nibbles::BLOCK, Kernels};
+
+/// Words of one register.
+const WORDS: usize = 8;
+/// Rows in flight.
+const ROWS: usize = 4;
+
+/// Reached through [`kernels`] only.
+const AVX512: Kernels = Kernels { dots, agreements };
+
+/// The kernels, when this processor has the instructions.
+pub(super) fn kernels() -> Option<&'static Kernels> {
+    (is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("avx512vpopcntdq"))
+    .then_some(&AVX512)
+}
+
+fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
+    // SAFETY: `AVX512` is handed out by `kernels` alone, after the instructions were detected.
+    unsafe { vnni_dots(query, rows, slots, out) }
+}
+
+fn agreements(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]) {
+    // SAFETY: as in `dots`.
+    unsafe { popcnt_agreements(planes, rows, slots, out) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn vnni_dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
+    assert_eq!(query.len() % 64, 0, "whole blocks of 64 numbers");
+    let mask = _mm512_set1_epi8(15);
+    for (slots, out) in slots.chunks(ROWS).zip(out.chunks_mut(ROWS)) {
+        let four = records(rows, slots);
+        for row in four {
+            assert_eq!(2 * row.len(), query.len(), "a row has half as many bytes as the query has numbers");
+        }
+        let mut sums = [_mm512_setzero_si512(); ROWS];
+        let mut at = 0;
+        while at < query.len() {
+            // A block of 64 numbers at the end fills half a register.
+            let half = ((query.len() - at) / 2).min(BLOCK / 2);
+            // SAFETY: `at + 2 half <= query.len()`; rows have half as many bytes.
+            let (low, high) =
+                unsafe { (bytes(query.as_ptr().add(at), half), bytes(query.as_ptr().add(at + half), half)) };
+            for (sum, row) in sums.iter_mut().zip(four) {
+                // SAFETY: as above.
+                let x = unsafe { bytes(row.as_ptr().add(at / 2), half) };
+                *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(x, mask), low);
+                *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(_mm512_srli_epi16::<4>(x), mask), high);
+            }
+            at += 2 * half;
+        }
+        for (out, sum) in out.iter_mut().zip(add_up(sums)) {
+            *out = sum;
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+fn popcnt_agreements(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]) {
+    let words = planes.len() / 2;
+    let (first, second) = planes.split_at(words);
+    let bits = (words * 64) as i32;
+    for (slots, out) in slots.chunks(ROWS).zip(out.chunks_mut(ROWS)) {
+        let four = records(rows, slots);
+        let mut sums = [_mm512_setzero_si512(); ROWS];
+        for at in (0..words).step_by(WORDS) {
+            let x = words_of(&first[at..]);
+            let y = words_of(&second[at..]);
+            for (sum, row) in sums.iter_mut().zip(four) {
+                let row = words_of(&row[at..words]);
+                let once = _mm512_popcnt_epi64(_mm512_xor_si512(row, x));
+                let twice = _mm512_popcnt_epi64(_mm512_xor_si512(row, y));
+                *sum = _mm512_add_epi64(*sum, _mm512_add_epi64(_mm512_add_epi64(once, once), twice));
+            }
+        }
+        // Bits that differ count -1 and others +1, times 2 for the first plane.
+        for (out, differ) in out.iter_mut().zip(add_up_words(sums)) {
+            *out = 3 * bits - 2 * differ as i32;
+        }
+    }
+}
+
+/// Up to four records; the first one again for those that are missing.
+#[inline(always)]
+fn records<'a, T: super::super::arena::Plain>(rows: &'a Arena<T>, slots: &[u32]) -> [&'a [T]; ROWS] {
+    let first = slots.first().copied().unwrap_or_default();
+    let at = |at: usize| rows.get(slots.get(at).copied().unwrap_or(first));
+    [at(0), at(1), at(2), at(3)]
+}
+
+/// 64 or 32 bytes, and zeros.
+///
+/// # Safety
+/// So many bytes can be read.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn bytes<T>(from: *const T, count: usize) -> __m512i {
+    let mask = if count == 64 { u8::MAX } else { 0x0f };
+    // SAFETY: the caller's promise; what the mask leaves out is not read, and no alignment is needed.
+    unsafe { _mm512_maskz_loadu_epi64(mask, from.cast()) }
+}
+
+/// The first eight words, or as many as there are and zeros.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn words_of(words: &[u64]) -> __m512i {
+    let mask = if words.len() >= WORDS { u8::MAX } else { (1 << words.len()) - 1 };
+    // SAFETY: words that the mask leaves out are not read.
+    unsafe { _mm512_maskz_loadu_epi64(mask, words.as_ptr().cast()) }
+}
+
+/// The sum of the lanes of each.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_up([a, b, c, d]: [__m512i; ROWS]) -> [i32; ROWS] {
+    let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+    let quarter = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
+    let mut sums = [0; ROWS];
+    store(&mut sums, quarter);
+    sums
+}
+
+/// The sum of the words of each.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_up_words([a, b, c, d]: [__m512i; ROWS]) -> [i64; ROWS] {
+    let mut sums = [0; ROWS];
+    let (left, right) = sums.split_at_mut(ROWS / 2);
+    store(left, add_up_pair(a, b));
+    store(right, add_up_pair(c, d));
+    sums
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_up_pair(a: __m512i, b: __m512i) -> __m128i {
+    let all = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    let half = _mm256_add_epi64(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+    _mm_add_epi64(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store<T>(to: &mut [T], from: __m128i) {
+    assert_eq!(size_of_val(to), size_of::<__m128i>(), "room for one register");
+    // SAFETY: the room is asserted; the store needs no alignment, and any bits are numbers.
+    unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), from) }
+}

@@ -1,0 +1,84 @@
+//! Whole numbers from -127 to 127 as two halves of 4 bits, each half of a vector in a record of its own.
+//!
+//! A number is `16 upper + lower - 128`, both halves from 0 to 15. Reading the upper halves alone gives
+//! the middle of the numbers they stand for, `8 (2 upper - 15)`, always an odd multiple of eight, so that
+//! two vectors' middles have the same product from both sides.
+//!
+//! 128 numbers are 64 bytes: the lower four bits of a byte belong to the first 64, the upper four to the
+//! last 64. A block of 64 at the end is 32 bytes in the same way. So a register of bytes becomes two
+//! registers of numbers by a mask and a shift, in order.
+
+/// Numbers that share an upper half.
+pub(super) const STEP: f32 = 16.0;
+/// Numbers of a block, but for one at the end.
+pub(super) const BLOCK: usize = 128;
+
+/// Bytes of a record of so many numbers, a multiple of 64.
+pub(super) fn bytes(numbers: usize) -> usize {
+    numbers / 2
+}
+
+/// The upper and the lower halves.
+pub(super) fn pack(numbers: &[i8]) -> (Vec<u8>, Vec<u8>) {
+    let half = |of: fn(u8) -> u8| {
+        let bytes = numbers.chunks(BLOCK).flat_map(move |block| {
+            let (first, last) = block.split_at(block.len() / 2);
+            // Adding 128 is turning the first bit.
+            let of = move |x: i8| of(x.cast_unsigned() ^ 0x80);
+            first.iter().zip(last).map(move |(a, b)| of(*a) | of(*b) << 4)
+        });
+        bytes.collect()
+    };
+    (half(|x| x >> 4), half(|x| x & 15))
+}
+
+/// The middles of what upper halves stand for, as a query for other upper halves.
+pub(super) fn middles(upper: &[u8], numbers: &mut Vec<i8>) {
+    numbers.clear();
+    let middle = |half: u8| (16 * i16::from(half) - 120) as i8;
+    for block in upper.chunks(BLOCK / 2) {
+        numbers.extend(block.iter().map(|byte| middle(byte & 15)));
+        numbers.extend(block.iter().map(|byte| middle(byte >> 4)));
+    }
+}
+
+/// `Σ query · middle` from `Σ query · upper` and `Σ query`.
+#[inline]
+pub(super) fn coarse(upper: i32, query: i32) -> i32 {
+    16 * upper - 120 * query
+}
+
+/// `Σ query · number` from the sums over both halves and `Σ query`.
+#[inline]
+pub(super) fn whole(upper: i32, lower: i32, query: i32) -> i32 {
+    16 * upper + lower - 128 * query
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn halves_give_the_numbers_back(numbers in (1_usize..8).prop_flat_map(|blocks| prop::collection::vec(-127_i8..=127, blocks * 64))) {
+            let (upper, lower) = pack(&numbers);
+            prop_assert_eq!((upper.len(), lower.len()), (bytes(numbers.len()), bytes(numbers.len())));
+            let (mut middles_of, mut rest) = (Vec::new(), Vec::new());
+            middles(&upper, &mut middles_of);
+            middles(&lower, &mut rest);
+            for ((number, middle), rest) in numbers.iter().zip(&middles_of).zip(&rest) {
+                // The lower half comes back as 16 lower - 120.
+                let lower = (i32::from(*rest) + 120) / 16;
+                prop_assert_eq!(i32::from(*number), i32::from(*middle) + lower - 8);
+            }
+            let sum = |other: &[i8]| numbers.iter().zip(other).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum::<i32>();
+            let total: i32 = numbers.iter().map(|x| i32::from(*x)).sum();
+            // From `Σ query · (16 half - 120)` back to `Σ query · half`.
+            let of = |middles: &[i8]| (sum(middles) + 120 * total) / 16;
+            prop_assert_eq!(coarse(of(&middles_of), total), sum(&middles_of));
+            prop_assert_eq!(whole(of(&middles_of), of(&rest), total), sum(&numbers));
+        }
+    }
+}
