@@ -11,8 +11,7 @@
 
 use super::{
     frame::Query,
-    nibbles,
-    walk::{Scratch, Walker},
+    walk::{BATCH, Scratch, Walker},
 };
 
 /// Breadths of the searches that must find a new point. Two, since a wider walk takes another way, and
@@ -21,8 +20,6 @@ const NARROW: [usize; 2] = [8, 20];
 
 /// A new point that fewer others are linked to is looked for.
 const FEW: usize = 4;
-/// Points that are ranked with one call.
-const BATCH: usize = 32;
 /// Chosen points that a candidate is compared with at once.
 const AT_ONCE: usize = 4;
 
@@ -46,7 +43,7 @@ struct Chooser {
     chosen: Vec<u32>,
     slots: Vec<u32>,
     ranks: Vec<f32>,
-    /// Of the point, and of one candidate.
+    /// Numbers of the point, and of one candidate.
     own: Vec<i8>,
     other: Vec<i8>,
 }
@@ -91,7 +88,7 @@ impl Walker<'_> {
 
     /// A point as a query.
     pub fn query_of(&self, slot: u32, query: &mut Query) {
-        nibbles::middles(self.graph.upper_halves().get(slot), &mut query.numbers);
+        self.numbers(slot, &mut query.numbers);
         self.frame.complete(query, self.graph.coded(slot).scale());
     }
 
@@ -154,11 +151,11 @@ impl Walker<'_> {
     }
 
     /// Ranks `slots` against a point, and sorts them by that, into `candidates`. Every point has an order
-    /// of its own for ties, so that all of many equals are linked to by some. Leaves the point's middles in
+    /// of its own for ties, so that all of many equals are linked to by some. Leaves the point's numbers in
     /// `own`.
     fn rank_and_sort(&self, slot: u32, chooser: &mut Chooser) {
         let Chooser { candidates, slots, ranks, own, .. } = chooser;
-        nibbles::middles(self.graph.upper_halves().get(slot), own);
+        self.numbers(slot, own);
         self.mutual(slot, own, slots, ranks);
         candidates.clear();
         candidates.extend(ranks.iter().copied().zip(slots.iter().copied()));
@@ -186,7 +183,7 @@ impl Walker<'_> {
             let stays = if *rank <= equal {
                 chosen.len() < most_equals
             } else {
-                nibbles::middles(self.graph.upper_halves().get(*candidate), other);
+                self.numbers(*candidate, other);
                 // A few at a time: mostly one of the nearest rules the candidate out.
                 chosen.chunks(AT_ONCE).all(|chosen| {
                     self.mutual(*candidate, other, chosen, ranks);
@@ -199,17 +196,14 @@ impl Walker<'_> {
         }
     }
 
-    /// The ranks of a point, whose middles these are, against others.
-    fn mutual(&self, slot: u32, middles: &[i8], others: &[u32], ranks: &mut Vec<f32>) {
-        let (own, sum) = (self.graph.coded(slot), middles.iter().map(|x| i32::from(*x)).sum());
+    /// The ranks of a point, whose numbers these are, against others.
+    fn mutual(&self, slot: u32, numbers: &[i8], others: &[u32], ranks: &mut Vec<f32>) {
+        let (own, sum) = (self.graph.coded(slot), numbers.iter().map(|x| i32::from(*x)).sum());
         ranks.clear();
         for others in others.chunks(BATCH) {
-            let mut upper = [0; BATCH];
-            (self.kernels.dots)(middles, self.graph.upper_halves(), others, &mut upper);
-            let rank = |(other, upper): (&u32, i32)| {
-                self.frame.mutual(own, self.graph.coded(*other), nibbles::coarse(upper, sum))
-            };
-            ranks.extend(others.iter().zip(upper).map(rank));
+            let dots = self.dots(numbers, sum, others);
+            let rank = |(other, dot): (&u32, i32)| self.frame.mutual(own, self.graph.coded(*other), dot);
+            ranks.extend(others.iter().zip(dots).map(rank));
         }
     }
 }

@@ -180,7 +180,9 @@ impl Engine for Native {
             let start = walker.descend(&query, (entry, walker.rank(&query, entry)), top, 0, &mut scratch);
             walker.spread(&query, start, 0, ef, eligible.map(Eligible), &mut scratch);
             let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
-            let slack = near.first().map_or(0.0, |(slot, _)| query.slack(self.graph.coded(*slot), false));
+            let slack = near
+                .first()
+                .map_or(0.0, |(slot, _)| query.slack(self.graph.coded(*slot), !self.frame.is_halved()));
             Walked { near, slack, query, work: scratch.work }
         }));
         match walked {

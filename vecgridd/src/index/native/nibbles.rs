@@ -42,6 +42,19 @@ pub(super) fn middles(upper: &[u8], numbers: &mut Vec<i8>) {
     }
 }
 
+/// Turns middles into the numbers, given their lower halves.
+pub(super) fn add_lower(lower: &[u8], numbers: &mut [i8]) {
+    // From the middle, eight above the least number, to the number.
+    let add = |number: &mut i8, half: u8| *number = number.wrapping_add(half as i8 - 8);
+    for (block, numbers) in lower.chunks(BLOCK / 2).zip(numbers.chunks_mut(BLOCK)) {
+        let (first, last) = numbers.split_at_mut(block.len());
+        for ((byte, a), b) in block.iter().zip(first).zip(last) {
+            add(a, byte & 15);
+            add(b, byte >> 4);
+        }
+    }
+}
+
 /// `Σ query · middle` from `Σ query · upper` and `Σ query`.
 #[inline]
 pub(super) fn coarse(upper: i32, query: i32) -> i32 {
@@ -65,7 +78,10 @@ mod tests {
         fn halves_give_the_numbers_back(numbers in (1_usize..8).prop_flat_map(|blocks| prop::collection::vec(-127_i8..=127, blocks * 64))) {
             let (upper, lower) = pack(&numbers);
             prop_assert_eq!((upper.len(), lower.len()), (bytes(numbers.len()), bytes(numbers.len())));
-            let (mut middles_of, mut rest) = (Vec::new(), Vec::new());
+            let (mut middles_of, mut rest, mut again) = (Vec::new(), Vec::new(), Vec::new());
+            middles(&upper, &mut again);
+            add_lower(&lower, &mut again);
+            prop_assert_eq!(&again, &numbers);
             middles(&upper, &mut middles_of);
             middles(&lower, &mut rest);
             for ((number, middle), rest) in numbers.iter().zip(&middles_of).zip(&rest) {

@@ -22,13 +22,14 @@ use super::{
     frame::{Frame, Query},
     graph::Graph,
     kernels::Kernels,
+    nibbles,
     visited::Visited,
 };
 
 /// Candidates that are expanded together.
 const TOGETHER: usize = 2;
 /// Points that one call of a kernel takes.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 
 /// What a walk needs besides the graph, kept between walks.
 #[derive(Default)]
@@ -89,7 +90,7 @@ impl Walker<'_> {
                     scratch.found.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
                     self.rule_out(query, rank, scratch);
                 }
-                scratch.found.iter().for_each(|slot| self.graph.upper_halves().prefetch(*slot));
+                scratch.found.iter().for_each(|slot| self.prefetch(*slot));
                 let before = nearest;
                 self.each_rank(query, &scratch.found, |slot, other| {
                     if other < rank {
@@ -144,7 +145,7 @@ impl Walker<'_> {
             if scratch.found.is_empty() && scratch.beam.ahead(1).next().is_none() {
                 return;
             }
-            scratch.found.iter().for_each(|slot| self.graph.upper_halves().prefetch(*slot));
+            scratch.found.iter().for_each(|slot| self.prefetch(*slot));
             std::mem::swap(&mut scratch.found, &mut scratch.waiting);
         }
     }
@@ -225,25 +226,60 @@ impl Walker<'_> {
     #[inline]
     fn each_rank(&self, query: &Query, slots: &[u32], mut each: impl FnMut(u32, f32)) {
         for slots in slots.chunks(BATCH) {
-            let mut upper = [0; BATCH];
-            (self.kernels.dots)(&query.numbers, self.graph.upper_halves(), slots, &mut upper);
-            for (slot, upper) in slots.iter().zip(upper) {
-                each(*slot, query.rank(self.graph.coded(*slot), upper));
+            let dots = self.dots(&query.numbers, query.sum, slots);
+            for (slot, dot) in slots.iter().zip(dots) {
+                each(*slot, query.rank(self.graph.coded(*slot), dot));
             }
         }
     }
 
-    /// The ranks of these by all of their numbers, in their order.
+    /// Dot products of numbers, with this sum, with those of up to [`BATCH`] slots.
+    #[inline]
+    pub fn dots(&self, numbers: &[i8], sum: i32, slots: &[u32]) -> [i32; BATCH] {
+        let mut dots = [0; BATCH];
+        (self.kernels.dots)(numbers, self.graph.upper_halves(), slots, &mut dots);
+        if self.frame.is_halved() {
+            dots.iter_mut().for_each(|dot| *dot = nibbles::coarse(*dot, sum));
+        } else {
+            self.add_lower(numbers, sum, slots, &mut dots);
+        }
+        dots
+    }
+
+    /// From sums over upper halves to dot products.
+    fn add_lower(&self, numbers: &[i8], sum: i32, slots: &[u32], dots: &mut [i32; BATCH]) {
+        let mut lower = [0; BATCH];
+        (self.kernels.dots)(numbers, self.graph.lower_halves(), slots, &mut lower);
+        dots.iter_mut().zip(lower).for_each(|(dot, lower)| *dot = nibbles::whole(*dot, lower, sum));
+    }
+
+    /// The numbers of a slot, as precise as those that a walk ranks by.
+    pub fn numbers(&self, slot: u32, numbers: &mut Vec<i8>) {
+        nibbles::middles(self.graph.upper_halves().get(slot), numbers);
+        if !self.frame.is_halved() {
+            nibbles::add_lower(self.graph.lower_halves().get(slot), numbers);
+        }
+    }
+
+    /// Asks for what a slot is ranked by.
+    #[inline]
+    fn prefetch(&self, slot: u32) {
+        self.graph.upper_halves().prefetch(slot);
+        if !self.frame.is_halved() {
+            self.graph.lower_halves().prefetch(slot);
+        }
+    }
+
+    /// The ranks of these by whole numbers, in their order.
     pub fn fine_ranks(&self, query: &Query, slots: &[u32]) -> Vec<f32> {
         slots.iter().for_each(|slot| self.graph.lower_halves().prefetch(*slot));
-        let mut sums = [vec![0; slots.len()], vec![0; slots.len()]];
-        (self.kernels.dots)(&query.numbers, self.graph.upper_halves(), slots, &mut sums[0]);
-        (self.kernels.dots)(&query.numbers, self.graph.lower_halves(), slots, &mut sums[1]);
-        let sums = sums[0].iter().zip(&sums[1]);
-        slots
-            .iter()
-            .zip(sums)
-            .map(|(slot, (upper, lower))| query.fine_rank(self.graph.coded(*slot), *upper, *lower))
-            .collect()
+        let mut ranks = Vec::with_capacity(slots.len());
+        for slots in slots.chunks(BATCH) {
+            let mut dots = [0; BATCH];
+            (self.kernels.dots)(&query.numbers, self.graph.upper_halves(), slots, &mut dots);
+            self.add_lower(&query.numbers, query.sum, slots, &mut dots);
+            ranks.extend(slots.iter().zip(dots).map(|(slot, dot)| query.rank(self.graph.coded(*slot), dot)));
+        }
+        ranks
     }
 }
