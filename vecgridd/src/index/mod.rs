@@ -62,6 +62,7 @@ mod view;
 
 pub use collection_index::{Change, CollectionIndex, IndexLimits};
 pub use digest::Digest;
+pub use distance::{Component, Kernels, Precision, Sums};
 pub use error::IndexError;
 pub use partition_set::PartitionSet;
 pub use registry::Registry;
