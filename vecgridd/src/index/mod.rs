@@ -38,6 +38,7 @@ mod builder;
 mod chunk;
 mod collection_index;
 mod compaction;
+mod deaths;
 mod digest;
 mod distance;
 mod effort;
@@ -57,6 +58,7 @@ mod slots;
 mod stats;
 #[cfg(test)]
 mod suite;
+mod sync;
 mod top_k;
 mod view;
 
