@@ -47,7 +47,7 @@ pub struct Options {
         default_value = "10000,30000,100000,300000,1000000"
     )]
     pub sizes: Vec<usize>,
-    /// Leave out what is larger: 100,000 rows take a minute, a million ten, and 6 GB of memory
+    /// Leave out what is larger: 100,000 rows take twenty seconds, a million three minutes
     #[arg(long, value_name = "ROWS")]
     pub max_rows: Option<usize>,
     /// Queries that recall is measured with; time is measured with all there are

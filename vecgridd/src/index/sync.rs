@@ -5,14 +5,20 @@ pub(super) use std::sync::{
     atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
 };
 
-/// Told of each write to a plain record and of each read, by slot. Here it does nothing and is nothing; loom's twin
-/// fails when a read is not ordered after the write.
+/// Told of memory that is made and used, by chunk, and of each write to a plain record and each read, by slot. Here it
+/// does nothing and is nothing; loom's twin fails when a use is not ordered after the making, or a read after the write.
 pub(super) struct Watch;
 
 impl Watch {
     pub fn new() -> Self {
         Self
     }
+
+    #[inline(always)]
+    pub fn made(&self, _chunk: usize) {}
+
+    #[inline(always)]
+    pub fn used(&self, _chunk: usize) {}
 
     #[inline(always)]
     pub fn wrote(&self, _slot: u32) {}

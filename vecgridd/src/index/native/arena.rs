@@ -108,6 +108,7 @@ impl<T> Arena<T> {
         }
         // The map itself moves into the list; its memory stays where it is.
         maps.push(map);
+        self.watch.made(chunk);
         self.starts[chunk].store(start.cast(), Release);
         Ok(())
     }
@@ -131,6 +132,7 @@ impl<T> Arena<T> {
         if start.is_null() {
             no_room(slot);
         }
+        self.watch.used(chunk);
         // SAFETY: `place` gives a place within the chunk of that number, for every slot.
         unsafe { start.add(at * self.length) }
     }
