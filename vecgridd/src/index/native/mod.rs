@@ -100,12 +100,21 @@ impl Native {
     }
 
     /// Inserts what `next` hands out, until there is no more.
+    ///
+    /// Rows that come one after the other are often near each other, and two that are linked at the same time do not
+    /// find each other. So threads begin in different parts of the rows.
     fn work(&self, rows: &[(u32, Vec<f32>)], next: &AtomicUsize) -> Result<(), EngineError> {
         let mut bench = Bench::default();
-        while let Some((slot, vector)) = rows.get(next.fetch_add(1, Relaxed)) {
-            self.insert_one(*slot, vector, &mut bench)?;
+        let part = rows.len().div_ceil(self.threads);
+        loop {
+            let turn = next.fetch_add(1, Relaxed);
+            if turn >= part * self.threads {
+                return Ok(());
+            }
+            if let Some((slot, vector)) = rows.get(turn % self.threads * part + turn / self.threads) {
+                self.insert_one(*slot, vector, &mut bench)?;
+            }
         }
-        Ok(())
     }
 
     fn take_scratch(&self) -> Scratch {
