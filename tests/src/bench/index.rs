@@ -57,6 +57,34 @@ pub fn index_options(given: &Value) -> Result<IndexOptions> {
     Ok(serde_json::from_value(whole)?)
 }
 
+/// Which engine of ours, with which options.
+#[derive(Debug, Clone, Args)]
+pub struct Ours {
+    /// Engine of ours, by its name in the contract; without it, the default one
+    #[arg(long, value_parser = engine)]
+    pub engine: Option<EngineKind>,
+    /// Index options of ours over the defaults, as JSON: '{"m":24}'
+    #[arg(long, value_parser = parse_json, default_value = "{}", value_name = "JSON")]
+    pub index: Value,
+}
+
+impl Ours {
+    /// All options, and those that were given, as a daemon is told.
+    ///
+    /// # Errors
+    /// When an option is unknown or its value is none.
+    pub fn options(&self) -> Result<(IndexOptions, Value)> {
+        let mut body = self.index.clone();
+        let fields = body.as_object_mut().context("--index is a JSON object")?;
+        fields.insert("engine".into(), engine_name(self.engine.unwrap_or_default()).into());
+        Ok((index_options(&body)?, body))
+    }
+}
+
+fn parse_json(text: &str) -> Result<Value, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
 /// Options of `bench index`.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -127,17 +155,9 @@ pub fn exact(base: &Matrix<f32>, queries: &Matrix<f32>, metric: Metric, k: usize
     let index = IndexOptions { engine: EngineKind::Flat, ..IndexOptions::default() };
     let recipe = Recipe { metric, index, build_threads: 1, partitions: PARTITIONS };
     let (local, _) = recipe.build(recipe.changes(base, None)?, base.columns)?;
-    let columns = k.min(base.rows());
-    let mut data = Vec::with_capacity(columns * queries.rows());
-    for query in &recipe.queries(queries, columns, None, None)? {
-        let answer = local.search(query)?;
-        ensure!(answer.len() == columns, "an exact search found {} of {columns} rows", answer.len());
-        for row in rows_of(&[answer])?.concat() {
-            data.push(i32::try_from(row)?);
-        }
-    }
+    let truth = local.exact(&recipe, queries, k.min(base.rows()))?;
     eprintln!("exact answers of {} queries: {:.1} s", queries.rows(), begun.elapsed().as_secs_f64());
-    Ok(Matrix { columns, data })
+    Ok(truth)
 }
 
 /// How an index is made.
@@ -188,12 +208,15 @@ impl Recipe {
             index: self.index.clone(),
             durability: Durability::None,
         };
+        let rows: usize = changes.iter().map(Vec::len).sum();
+        let limits = IndexLimits::default();
         let limits = IndexLimits {
             build_threads: self.build_threads,
-            // However few rows there are, the engine is what is measured.
-            small_rows: 0,
-            tail_rows: changes.iter().map(Vec::len).sum::<usize>().max(1),
-            ..IndexLimits::default()
+            // A daemon's graph begins when its collection is no longer small, and takes its centre from the rows
+            // that are there then; so does this one. Where all rows together are few, the engine is still what
+            // is measured.
+            small_rows: limits.small_rows.min(rows.saturating_sub(1)),
+            ..limits
         };
         let begun = Instant::now();
         let index = CollectionIndex::new(&config.checked()?, limits)?;
@@ -249,6 +272,22 @@ impl Local {
     pub fn search(&self, query: &Query) -> Result<Vec<EntryId>> {
         let hits = self.index.view().search(query, &self.answer_set)?;
         Ok(hits.into_iter().map(|hit| hit.id).collect())
+    }
+
+    /// The nearest `k` rows of every query, by a scan of all.
+    ///
+    /// # Errors
+    /// When a query is not valid under the metric, or there are fewer rows.
+    pub fn exact(&self, recipe: &Recipe, queries: &Matrix<f32>, k: usize) -> Result<Matrix<i32>> {
+        let mut data = Vec::with_capacity(k * queries.rows());
+        for query in &recipe.queries(queries, k, None, None)? {
+            let answer = self.search(query)?;
+            ensure!(answer.len() == k, "an exact search found {} of {k} rows", answer.len());
+            for row in rows_of(&[answer])?.concat() {
+                data.push(i32::try_from(row)?);
+            }
+        }
+        Ok(Matrix { columns: k, data })
     }
 
     /// Memory by its own count.

@@ -8,9 +8,12 @@
 //! bench peers    hnswlib, faiss, usearch, Qdrant's engine: tests/peers/peers.py
 //! bench all      everything above, one after the other
 //! bench compare  what the project promises, beside peers, with a verdict on each
+//! bench shapes   other dimensions and metrics, beside peers
+//! bench growth   what queries, builds and rows cost as rows become more
+//! bench kernels  what one full-precision distance costs, by instruction set and type
 //! ```
 //!
-//! But for `compare`, every result is one [`Row`](report::Row): the same fields whoever was measured. Recall is
+//! But for the last four, every result is one [`Row`](report::Row): the same fields whoever was measured. Recall is
 //! distance-aware, against an exact answer that is given (`--truth`) or computed by the `flat`
 //! engine. Runs on one machine are comparable; absolute numbers belong to that machine.
 
@@ -18,6 +21,11 @@ pub mod compare;
 pub mod daemon;
 pub mod data;
 pub mod floor;
+pub mod growth;
 pub mod index;
+pub mod kernels;
 pub mod peers;
+pub mod progress;
 pub mod report;
+pub mod shapes;
+pub mod vectors;

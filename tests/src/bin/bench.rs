@@ -9,7 +9,9 @@
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use vecgridd::types::EngineKind;
-use vecgridd_tests::bench::{compare, daemon, data::Data, floor, index, peers, report::Report};
+use vecgridd_tests::bench::{
+    compare, daemon, data::Data, floor, growth, index, kernels, peers, report::Report, shapes,
+};
 
 /// Measure vector search: queries per second, latency, recall, build time, memory
 #[derive(Debug, Parser)]
@@ -33,6 +35,12 @@ enum What {
     All(All),
     /// What the project promises about speed, beside peers, with a verdict on each
     Compare(compare::Options),
+    /// Other dimensions and metrics, beside peers: rates at a recall, and builds
+    Shapes(shapes::Options),
+    /// What a query, a build and a row cost as rows become more, 10,000 to a million
+    Growth(growth::Options),
+    /// What one full-precision distance costs, by instruction set, type of components and dimension
+    Kernels(kernels::Options),
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +69,9 @@ fn main() -> Result<()> {
         }
         What::All(All { data, concurrency }) => all(data, concurrency),
         What::Compare(options) => compare::run(options),
+        What::Shapes(options) => shapes::run(&options),
+        What::Growth(options) => growth::run(&options),
+        What::Kernels(options) => kernels::run(&options),
     }
 }
 

@@ -4,18 +4,16 @@
 //! share. A full chunk never changes: its texts become one. Apart from that rows are laid out by
 //! what is read together: a scan reads vectors, a selection reads heads, an answer reads texts.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::sync::Arc;
 
-use super::packed::{HEAP, Packed, Shape};
+use super::{
+    deaths::Deaths,
+    packed::{HEAP, Packed, Shape},
+};
 use crate::types::{PartitionId, Version};
 
 /// Slots of a chunk: one bit each in a word.
 pub(super) const CHUNK: usize = 64;
-/// Of a slot that lives.
-const NEVER: u64 = u64::MAX;
 /// Bits for the length of an id; the rest is for one of 64 shapes.
 const ID_BITS: u32 = 10;
 
@@ -73,14 +71,6 @@ enum Texts {
     Whole(Box<str>),
 }
 
-/// When rows died.
-struct Died {
-    /// The first death of any, so that a chunk without deaths costs one look.
-    first: AtomicU64,
-    /// Per row: the operation that killed it.
-    each: [AtomicU64; CHUNK],
-}
-
 /// Up to 64 rows.
 pub(super) struct Chunk {
     heads: Vec<Head>,
@@ -91,19 +81,18 @@ pub(super) struct Chunk {
     /// A bit per row: it has a vector.
     with_vector: u64,
     /// Shared by the copies of a chunk.
-    died: Arc<Died>,
+    deaths: Arc<Deaths>,
 }
 
 impl Chunk {
     pub fn new() -> Self {
-        let died = Died { first: AtomicU64::new(NEVER), each: [const { AtomicU64::new(NEVER) }; CHUNK] };
         Self {
             heads: Vec::new(),
             texts: Texts::Pieces(Vec::new()),
             shapes: Vec::new(),
             vectors: Vec::new(),
             with_vector: 0,
-            died: Arc::new(died),
+            deaths: Arc::new(Deaths::new()),
         }
     }
 
@@ -114,7 +103,7 @@ impl Chunk {
             shapes: self.shapes.clone(),
             vectors: self.vectors.clone(),
             with_vector: self.with_vector,
-            died: Arc::clone(&self.died),
+            deaths: Arc::clone(&self.deaths),
         }
     }
 
@@ -196,22 +185,16 @@ impl Chunk {
     /// Bits of the rows that live in a view of operation `now`.
     pub fn alive(&self, now: u64) -> u64 {
         let all = u64::MAX.checked_shr((CHUNK - self.len()) as u32).unwrap_or(0);
-        // Relaxed is enough: a view that must see a death was published after it.
-        if self.died.first.load(Relaxed) > now {
-            return all;
-        }
-        let bit = |(at, died): (usize, &AtomicU64)| u64::from(died.load(Relaxed) > now) << at;
-        self.died.each.iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit) & all
+        self.deaths.alive(now) & all
     }
 
     pub fn is_alive(&self, at: usize, now: u64) -> bool {
-        self.died.each[at].load(Relaxed) > now
+        self.deaths.is_alive(at, now)
     }
 
     /// A row dies for every view from operation `now` on.
     pub fn kill(&self, at: usize, now: u64) {
-        self.died.each[at].store(now, Relaxed);
-        self.died.first.fetch_min(now, Relaxed);
+        self.deaths.kill(at, now);
     }
 
     /// Memory, the allocator's share included.
@@ -223,7 +206,7 @@ impl Chunk {
             Texts::Whole(_) => HEAP,
         };
         let shapes: usize = self.shapes.iter().map(|shape| shape.own_bytes()).sum();
-        let rows = size_of::<Self>() + size_of::<Died>() + self.heads.capacity() * size_of::<Head>();
+        let rows = size_of::<Self>() + size_of::<Deaths>() + self.heads.capacity() * size_of::<Head>();
         RowBytes {
             vectors: size_of_val(&*self.vectors) as u64,
             // Five pieces of memory: the chunk, the deaths, heads, shapes and vectors.

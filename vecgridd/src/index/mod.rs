@@ -38,6 +38,7 @@ mod builder;
 mod chunk;
 mod collection_index;
 mod compaction;
+mod deaths;
 mod digest;
 mod distance;
 mod effort;
@@ -57,11 +58,13 @@ mod slots;
 mod stats;
 #[cfg(test)]
 mod suite;
+mod sync;
 mod top_k;
 mod view;
 
 pub use collection_index::{Change, CollectionIndex, IndexLimits};
 pub use digest::Digest;
+pub use distance::{Component, Kernels, Precision, Sums};
 pub use error::IndexError;
 pub use partition_set::PartitionSet;
 pub use registry::Registry;

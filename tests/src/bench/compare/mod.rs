@@ -22,7 +22,7 @@ pub mod sweep;
 pub mod verdict;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::PathBuf,
@@ -31,16 +31,15 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use vecgridd::types::{EngineKind, IndexOptions};
+use vecgridd::types::IndexOptions;
 
 use self::{
     peer::{PeerContender, Peers, Settings},
     sweep::Curve,
     verdict::Verdict,
 };
-use super::index::{engine, engine_name, index_options};
+use super::{index::Ours, progress::Progress};
 use crate::{
     npy::Matrix,
     sample::{self, DataSet},
@@ -60,12 +59,9 @@ pub struct Options {
     /// Which rows, comma-separated; default: all
     #[arg(long, value_delimiter = ',', value_name = "ROWS")]
     pub rows: Vec<u8>,
-    /// Engine of ours, by its name in the contract; without it, the default one
-    #[arg(long, value_parser = engine)]
-    pub engine: Option<EngineKind>,
-    /// Index options of ours over the defaults, as JSON: '{"m":24}'
-    #[arg(long, value_parser = parse_json, default_value = "{}", value_name = "JSON")]
-    pub index: Value,
+    /// Ours.
+    #[command(flatten)]
+    pub ours: Ours,
     /// Measure on the sample that ships, also where the full set is there
     #[arg(long)]
     pub sample: bool,
@@ -90,10 +86,6 @@ pub struct Options {
     /// Write verdicts and measurements as one JSON document
     #[arg(long, value_name = "OUT")]
     pub json: Option<PathBuf>,
-}
-
-fn parse_json(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(text)
 }
 
 /// One run.
@@ -147,21 +139,19 @@ impl Bench {
             ensure!(peer::ALL.contains(&name.as_str()), "there is no peer {name}: there are {:?}", peer::ALL);
         }
         ensure!(options.rounds > 0, "--rounds is at least 1");
-        let mut index_body = options.index.clone();
-        let body = index_body.as_object_mut().context("--index is a JSON object")?;
-        let kind = options.engine.unwrap_or_default();
-        body.insert("engine".into(), engine_name(kind).into());
-        let index = index_options(&index_body)?;
+        let (index, index_body) = options.ours.options()?;
         let (data, metadata) = load(options.sample);
         let settings = Settings {
+            metric: Metric::Cosine,
             m: index.m,
             ef_construction: index.ef_construction,
             build_threads: options.build_threads,
             k: K,
+            metadata: Some(metadata),
         };
         let (save, reuse) = (options.save_peers.clone(), options.reuse_peers.as_deref());
-        let peers = Peers::new(&data, metadata, settings, save, reuse)?;
-        let progress = Progress::new();
+        let peers = Peers::new(&data.base, &data.queries, settings, save, reuse)?;
+        let progress = Progress::spinner();
         if options.reuse_peers.is_some() {
             progress.say("peers are NOT measured in this run: their numbers come from --reuse-peers");
         }
@@ -312,7 +302,7 @@ impl Bench {
 }
 
 /// The full set where it is, else the sample; with the file of its texts.
-fn load(sample_only: bool) -> (DataSet, PathBuf) {
+pub fn load(sample_only: bool) -> (DataSet, PathBuf) {
     let full = if sample_only { None } else { sample::wordnet() };
     match full {
         Some(data) => (data, sample::wordnet_folder().join("wordnet_base.jsonl")),
@@ -338,7 +328,7 @@ pub fn recall(base: &Matrix<f32>, queries: &Matrix<f32>, truth: &Matrix<i32>, an
 }
 
 /// What the numbers belong to.
-fn machine() -> String {
+pub fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line = info.lines().find(|line| line.starts_with(name))?;
@@ -354,47 +344,4 @@ fn machine() -> String {
         "{cores} cores of {}, {widest}",
         field("model name").unwrap_or_else(|| "an unknown processor".into())
     )
-}
-
-/// What is going on: a spinner on a terminal, lines elsewhere.
-#[derive(Debug)]
-pub struct Progress {
-    bar: ProgressBar,
-    begun: Instant,
-    last: Cell<u64>,
-}
-
-impl Progress {
-    fn new() -> Self {
-        let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(250));
-        Self { bar, begun: Instant::now(), last: Cell::new(0) }
-    }
-
-    /// What is being done now. Where there is no terminal, a line every ten seconds at most.
-    pub fn now(&self, text: &str) {
-        self.bar.set_message(text.to_owned());
-        let seconds = self.begun.elapsed().as_secs();
-        if self.bar.is_hidden() && seconds >= self.last.get() + 10 {
-            self.last.set(seconds);
-            self.say(text);
-        }
-    }
-
-    /// Something to keep.
-    pub fn say(&self, text: &str) {
-        let line = format!("{:>5.0} s  {text}", self.begun.elapsed().as_secs_f64());
-        if self.bar.is_hidden() {
-            eprintln!("{line}");
-        } else {
-            self.bar.println(line);
-        }
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
-    }
 }

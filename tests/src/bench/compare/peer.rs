@@ -18,7 +18,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::sweep::{Contender, Sample};
-use crate::{bench::peers, npy, sample::DataSet};
+use crate::{
+    bench::peers,
+    npy::{self, Matrix},
+    truth::Metric,
+};
 
 /// All that are known, in the order they are measured.
 pub const ALL: [&str; 8] = [
@@ -37,6 +41,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(900);
 /// What all peers are given alike.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// How distances are measured.
+    pub metric: Metric,
     /// Links per node.
     pub m: u32,
     /// Breadth of the build.
@@ -45,13 +51,14 @@ pub struct Settings {
     pub build_threads: usize,
     /// Hits per query.
     pub k: usize,
+    /// One JSON object per row, for peers that take metadata.
+    pub metadata: Option<PathBuf>,
 }
 
 /// The peers of one run.
 pub struct Peers {
     settings: Settings,
     files: tempfile::TempDir,
-    metadata: PathBuf,
     processes: HashMap<String, Process>,
     recorded: BTreeMap<String, Vec<Value>>,
     save: Option<PathBuf>,
@@ -73,13 +80,13 @@ impl Drop for Process {
 }
 
 impl Peers {
-    /// Peers for this data set. Answers go into the one file after each, and come from the other.
+    /// Peers for these rows. Answers go into the one file after each, and come from the other.
     ///
     /// # Errors
     /// When files cannot be read or written.
     pub fn new(
-        data: &DataSet,
-        metadata: PathBuf,
+        base: &Matrix<f32>,
+        queries: &Matrix<f32>,
         settings: Settings,
         save: Option<PathBuf>,
         reuse: Option<&Path>,
@@ -92,10 +99,10 @@ impl Peers {
             None => None,
         };
         let files = tempfile::tempdir()?;
-        npy::write_f32(&files.path().join("base.npy"), &data.base)?;
-        npy::write_f32(&files.path().join("queries.npy"), &data.queries)?;
+        npy::write_f32(&files.path().join("base.npy"), base)?;
+        npy::write_f32(&files.path().join("queries.npy"), queries)?;
         let (processes, recorded, asked) = Default::default();
-        Ok(Self { settings, files, metadata, processes, recorded, save, reuse, asked })
+        Ok(Self { settings, files, processes, recorded, save, reuse, asked })
     }
 
     /// Do answers come from a file?
@@ -188,13 +195,16 @@ impl Peers {
     fn start(&self, who: &str) -> Result<Process> {
         let folder = peers::folder();
         let engine = who.split('+').next().unwrap_or(who);
-        let Settings { m, ef_construction, build_threads, k } = &self.settings;
+        let Settings { metric, m, ef_construction, build_threads, k, metadata } = &self.settings;
         let mut command = Command::new(peers::python(&folder)?);
         command.arg(folder.join("serve.py")).args(["--engine", engine]);
         command.arg("--base").arg(self.files.path().join("base.npy"));
         command.arg("--queries").arg(self.files.path().join("queries.npy"));
-        command.arg("--metadata").arg(&self.metadata);
+        if let Some(metadata) = metadata {
+            command.arg("--metadata").arg(metadata);
+        }
         for (name, value) in [
+            ("--metric", metric.name().to_owned()),
             ("--m", m.to_string()),
             ("--ef-construction", ef_construction.to_string()),
             ("--build-threads", build_threads.to_string()),

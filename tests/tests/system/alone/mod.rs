@@ -1,5 +1,6 @@
 //! Tests that run one at a time: `cargo test … --test system alone:: -- --test-threads 1`.
 
+mod builds;
 mod crash;
 mod memory_and_start;
 mod sample_search;

@@ -37,16 +37,16 @@ impl Measure {
     /// The public distance of two prepared vectors.
     pub fn distance(&self, query: &[f32], row: &[f32]) -> f32 {
         match self.metric {
-            Metric::Cosine | Metric::Dot => self.public((self.kernels.dot)(query, row)),
-            Metric::Euclidean => self.public((self.kernels.l2)(query, row)),
+            Metric::Cosine | Metric::Dot => self.public((self.kernels.f32.dot)(query, row)),
+            Metric::Euclidean => self.public((self.kernels.f32.l2)(query, row)),
         }
     }
 
     /// The public distances of four rows, each the same to the bit as [`distance`](Self::distance).
     pub fn distances(&self, query: &[f32], rows: [&[f32]; 4]) -> [f32; 4] {
         let sums = match self.metric {
-            Metric::Cosine | Metric::Dot => (self.kernels.dot_of_four)(query, rows),
-            Metric::Euclidean => (self.kernels.l2_of_four)(query, rows),
+            Metric::Cosine | Metric::Dot => (self.kernels.f32.dot_of_four)(query, rows),
+            Metric::Euclidean => (self.kernels.f32.l2_of_four)(query, rows),
         };
         sums.map(|sum| self.public(sum))
     }
@@ -54,9 +54,9 @@ impl Measure {
     /// A number for engines: in the order of the public distance, never negative, never NaN.
     pub fn rank(&self, a: &[f32], b: &[f32]) -> f32 {
         let rank = match self.metric {
-            Metric::Cosine => (1.0 - (self.kernels.dot)(a, b)).max(0.0),
-            Metric::Euclidean => (self.kernels.l2)(a, b),
-            Metric::Dot => positive(-(self.kernels.dot)(a, b)),
+            Metric::Cosine => (1.0 - (self.kernels.f32.dot)(a, b)).max(0.0),
+            Metric::Euclidean => (self.kernels.f32.l2)(a, b),
+            Metric::Dot => positive(-(self.kernels.f32.dot)(a, b)),
         };
         if rank >= 0.0 { rank } else { f32::MAX }
     }

@@ -8,22 +8,19 @@
 //!
 //! The one rule that the types do not enforce: a record of plain numbers is written by
 //! [`Arena::fill`] before its number is given to anyone who reads it. Records of atomics have no
-//! such rule.
+//! such rule. `tests/loom` tries growing, filling and reading in all orders.
 
 #![allow(unsafe_code)]
 
-use std::{
-    io, ptr, slice,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{
-            AtomicPtr, AtomicU32,
-            Ordering::{Acquire, Relaxed, Release},
-        },
-    },
-};
+use std::{array, io, ptr, slice, sync::PoisonError};
 
 use memmap2::MmapMut;
+
+use super::super::sync::{
+    AtomicPtr, AtomicU32, Mutex,
+    Ordering::{Acquire, Relaxed, Release},
+    Watch,
+};
 
 /// Records of the first chunk, at least, as a power of two; each further chunk has twice as many.
 const FIRST: u32 = 17;
@@ -49,6 +46,7 @@ pub(super) struct Arena<T> {
     maps: Mutex<Vec<MmapMut>>,
     /// One more than the highest record that room was made for.
     end: AtomicU32,
+    watch: Watch,
 }
 
 impl<T> Arena<T> {
@@ -57,9 +55,10 @@ impl<T> Arena<T> {
         Self {
             length,
             first: expected.max(1).next_power_of_two().ilog2().clamp(FIRST, 31),
-            starts: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS],
-            maps: Mutex::default(),
+            starts: array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            maps: Mutex::new(Vec::new()),
             end: AtomicU32::new(0),
+            watch: Watch::new(),
         }
     }
 
@@ -109,6 +108,7 @@ impl<T> Arena<T> {
         }
         // The map itself moves into the list; its memory stays where it is.
         maps.push(map);
+        self.watch.made(chunk);
         self.starts[chunk].store(start.cast(), Release);
         Ok(())
     }
@@ -132,6 +132,7 @@ impl<T> Arena<T> {
         if start.is_null() {
             no_room(slot);
         }
+        self.watch.used(chunk);
         // SAFETY: `place` gives a place within the chunk of that number, for every slot.
         unsafe { start.add(at * self.length) }
     }
@@ -159,6 +160,7 @@ impl<T: Plain> Arena<T> {
     /// A record, that was filled before its number was given away.
     #[inline]
     pub fn get(&self, slot: u32) -> &[T] {
+        self.watch.read(slot);
         // SAFETY: in bounds, aligned (chunks start at pages), initialised (zeroed or filled), and no
         // longer written, by the rule of the module.
         unsafe { slice::from_raw_parts(self.start(slot), self.length) }
@@ -170,6 +172,7 @@ impl<T: Plain> Arena<T> {
     /// Once per record, and before its number is given to anyone who reads it.
     pub unsafe fn fill(&self, slot: u32, record: &[T]) {
         assert_eq!(record.len(), self.length, "a whole record");
+        self.watch.wrote(slot);
         // SAFETY: in bounds (asserted), and nobody reads or writes it yet, as the caller promises.
         unsafe { self.start(slot).copy_from_nonoverlapping(record.as_ptr(), self.length) }
     }
