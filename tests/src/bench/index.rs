@@ -11,8 +11,8 @@ use serde_json::Value;
 use vecgridd::{
     index::{Change, CollectionIndex, IndexLimits, PartitionSet},
     types::{
-        CollectionConfig, CollectionName, Durability, EngineKind, Entry, EntryId, Filter, IndexOptions,
-        Metadata, Metric as IndexMetric, PartitionId, Query, Vector, Version,
+        CollectionConfig, CollectionName, Durability, EngineKind, Entry, EntryId, Explain, Filter,
+        IndexOptions, Metadata, Metric as IndexMetric, PartitionId, Query, Vector, Version,
     },
 };
 
@@ -201,7 +201,10 @@ impl Recipe {
             index.apply(batch);
         }
         ensure!(index.wait_built(), "the graph could not be built; the log says why");
-        Ok((Local { index, answer_set: PartitionSet::all(self.partitions) }, begun.elapsed()))
+        let took = begun.elapsed();
+        // Nothing goes on beside what is measured next.
+        index.wait_calibrated();
+        Ok((Local { index, answer_set: PartitionSet::all(self.partitions) }, took))
     }
 
     /// Checked searches. No `ef` means: scan.
@@ -221,6 +224,7 @@ impl Recipe {
                 vector: vector.with_context(|| format!("query {row}"))?,
                 k,
                 ef,
+                target_recall: None,
                 filter: filter.cloned(),
                 exact: ef.is_none(),
                 max_distance: None,
@@ -249,6 +253,15 @@ impl Local {
     pub fn search(&self, query: &Query) -> Result<Vec<EntryId>> {
         let hits = self.index.view().search(query, &self.answer_set)?;
         Ok(hits.into_iter().map(|hit| hit.id).collect())
+    }
+
+    /// As [`search`](Self::search), and how it was done.
+    ///
+    /// # Errors
+    /// When the query has another dimension.
+    pub fn explained(&self, query: &Query) -> Result<(Vec<EntryId>, Explain)> {
+        let (hits, explain) = self.index.view().search_explained(query, &self.answer_set)?;
+        Ok((hits.into_iter().map(|hit| hit.id).collect(), explain))
     }
 
     /// Memory by its own count.

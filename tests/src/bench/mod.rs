@@ -4,13 +4,14 @@
 //! ```text
 //! bench index    the library, no wire: one search thread
 //! bench daemon   a daemon of its own, or one that runs: over the Unix socket
+//! bench recall   does a search with a target reach it?
 //! bench floor    the same client against a bare HTTP/2 server: what a call costs at least
 //! bench peers    hnswlib, faiss, usearch, Qdrant's engine: tests/peers/peers.py
 //! bench all      everything above, one after the other
 //! bench compare  what the project promises, beside peers, with a verdict on each
 //! ```
 //!
-//! But for `compare`, every result is one [`Row`](report::Row): the same fields whoever was measured. Recall is
+//! But for `compare` and `recall`, every result is one [`Row`](report::Row): the same fields whoever was measured. Recall is
 //! distance-aware, against an exact answer that is given (`--truth`) or computed by the `flat`
 //! engine. Runs on one machine are comparable; absolute numbers belong to that machine.
 
@@ -20,4 +21,5 @@ pub mod data;
 pub mod floor;
 pub mod index;
 pub mod peers;
+pub mod recall;
 pub mod report;

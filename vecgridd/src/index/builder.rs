@@ -15,6 +15,7 @@ use std::{
 };
 
 use super::{
+    calibrator::Calibrator,
     collection_index::Core,
     compaction::Compaction,
     engine::{Engine, EngineError, EngineOptions, MakeEngine},
@@ -35,10 +36,16 @@ const ROUNDS: usize = 8;
 /// Works until the index is dropped.
 pub(super) fn run(core: &Core, make: MakeEngine) {
     let builder = Builder { core, make };
+    let mut calibrator = Calibrator::default();
     while let Some(work) = core.next_work() {
         let done = catch_unwind(AssertUnwindSafe(|| match work {
             Work::Link => builder.link(),
-            Work::Compact => builder.compact(),
+            Work::Compact => {
+                // It would hold the memory of all the old rows.
+                calibrator = Calibrator::default();
+                builder.compact()
+            }
+            Work::Calibrate => calibrator.advance(core),
         }));
         let error = match done {
             Ok(Ok(())) => continue,

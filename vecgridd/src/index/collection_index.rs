@@ -95,7 +95,7 @@ impl CollectionIndex {
             measure: Measure::new(config.metric),
             dimension: config.dimension as usize,
             m: config.index.m as usize,
-            ef: config.index.ef as usize,
+            breadth: config.index.breadth(),
             small_rows: limits.small_rows,
             field_bytes: limits.field_bytes,
         };
@@ -171,6 +171,18 @@ impl CollectionIndex {
             owner = self.core.idle.wait(owner).unwrap_or_else(PoisonError::into_inner);
         }
         owner.work().is_none()
+    }
+
+    /// Blocks until the breadths of this very graph are measured, so that nothing happens any more until
+    /// the next change; at once for an index without a graph. For tests and benchmarks.
+    pub fn wait_calibrated(&self) {
+        let mut owner = self.core.owner();
+        while self.builder.is_some()
+            && !owner.stopping
+            && (owner.work().is_some() || owner.wants_calibration())
+        {
+            owner = self.core.idle.wait(owner).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     fn publish<T>(&self, change: impl FnOnce(&mut Owner) -> T) -> T {
@@ -256,7 +268,7 @@ impl Core {
         let old = self.view.swap(Arc::new(owner.view()));
         let room = owner.has_room();
         self.room.send_if_modified(|known| std::mem::replace(known, room) != room);
-        if owner.work().is_some() {
+        if owner.work().is_some() || owner.wants_calibration() {
             self.work.notify_one();
         }
         drop(owner);
@@ -300,6 +312,15 @@ impl Core {
                 (None, _) => {
                     owner.building = false;
                     self.idle.notify_all();
+                    if owner.wants_calibration() {
+                        let pause = owner.calibrate_at.saturating_duration_since(Instant::now());
+                        if pause.is_zero() {
+                            return Some(Work::Calibrate);
+                        }
+                        owner =
+                            self.work.wait_timeout(owner, pause).unwrap_or_else(PoisonError::into_inner).0;
+                        continue;
+                    }
                     owner = self.work.wait(owner).unwrap_or_else(PoisonError::into_inner);
                 }
             }

@@ -28,6 +28,12 @@ pub(super) trait Engine: Send + Sync {
     /// [`walks_filtered`]: Self::walks_filtered
     fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError>;
 
+    /// As [`walk`](Self::walk), as if the graph did not have this slot: it is no result, and no way to others.
+    /// `None` when the engine cannot do that.
+    fn walk_without(&self, _: &[f32], _: usize, _: u32) -> Result<Option<Walked>, EngineError> {
+        Ok(None)
+    }
+
     /// Whether a walk looks at eligibility.
     fn walks_filtered(&self) -> bool {
         false

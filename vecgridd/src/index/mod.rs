@@ -35,11 +35,14 @@
 //! the start; one search uses one thread.
 
 mod builder;
+mod calibration;
+mod calibrator;
 mod chunk;
 mod collection_index;
 mod compaction;
 mod digest;
 mod distance;
+mod draw;
 mod effort;
 mod engine;
 mod error;

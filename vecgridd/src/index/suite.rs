@@ -6,5 +6,6 @@ mod churn;
 mod effort;
 mod failure;
 mod filters;
+mod recall;
 mod search;
 mod world;

@@ -108,6 +108,42 @@ impl Native {
         Ok(())
     }
 
+    /// `without`: a point that is not seen.
+    fn walk_from_entry(
+        &self,
+        query: &[f32],
+        ef: usize,
+        eligible: Option<&[u64]>,
+        without: Option<u32>,
+    ) -> Result<Walked, EngineError> {
+        if self.broken.load(Relaxed) {
+            return Err(EngineError::Broken);
+        }
+        let Some((entry, top)) = self.graph.entry() else { return Ok(Walked::default()) };
+        let mut scratch = self.take_scratch();
+        let walked = catch_unwind(AssertUnwindSafe(|| {
+            scratch.work = Work::default();
+            scratch.without = without;
+            let encoded = self.frame.encode(query);
+            let mut planes = Vec::new();
+            let query = self.frame.query(&encoded.numbers, Code(&encoded.code).scale(), &mut planes);
+            let walker = self.walker();
+            let start = walker.descend(&query, (entry, walker.rank(&query, entry)), top, 0, &mut scratch);
+            walker.spread(&query, start, 0, ef, eligible.map(Eligible), &mut scratch);
+            let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
+            let slack =
+                near.first().map_or(0.0, |(slot, _)| self.frame.slack(&query, self.graph.coded(*slot)));
+            Walked { near, slack, work: scratch.work }
+        }));
+        match walked {
+            Ok(walked) => {
+                self.give_back(scratch);
+                Ok(walked)
+            }
+            Err(panic) => Err(EngineError::panicked(&*panic)),
+        }
+    }
+
     fn take_scratch(&self) -> Scratch {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
@@ -156,31 +192,11 @@ impl Engine for Native {
     }
 
     fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
-        if self.broken.load(Relaxed) {
-            return Err(EngineError::Broken);
-        }
-        let Some((entry, top)) = self.graph.entry() else { return Ok(Walked::default()) };
-        let mut scratch = self.take_scratch();
-        let walked = catch_unwind(AssertUnwindSafe(|| {
-            scratch.work = Work::default();
-            let encoded = self.frame.encode(query);
-            let mut planes = Vec::new();
-            let query = self.frame.query(&encoded.numbers, Code(&encoded.code).scale(), &mut planes);
-            let walker = self.walker();
-            let start = walker.descend(&query, (entry, walker.rank(&query, entry)), top, 0, &mut scratch);
-            walker.spread(&query, start, 0, ef, eligible.map(Eligible), &mut scratch);
-            let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
-            let slack =
-                near.first().map_or(0.0, |(slot, _)| self.frame.slack(&query, self.graph.coded(*slot)));
-            Walked { near, slack, work: scratch.work }
-        }));
-        match walked {
-            Ok(walked) => {
-                self.give_back(scratch);
-                Ok(walked)
-            }
-            Err(panic) => Err(EngineError::panicked(&*panic)),
-        }
+        self.walk_from_entry(query, ef, eligible, None)
+    }
+
+    fn walk_without(&self, query: &[f32], ef: usize, slot: u32) -> Result<Option<Walked>, EngineError> {
+        self.walk_from_entry(query, ef, None, Some(slot)).map(Some)
     }
 
     fn walks_filtered(&self) -> bool {

@@ -33,6 +33,8 @@ pub(super) struct Scratch {
     visited: Visited,
     found: Vec<u32>,
     detours: Vec<u32>,
+    /// A point that the walk must not see.
+    pub without: Option<u32>,
     pub work: Work,
 }
 
@@ -77,7 +79,9 @@ impl Walker<'_> {
         for level in (to + 1..=from).rev() {
             loop {
                 scratch.found.clear();
-                scratch.found.extend(self.graph.neighbours(nearest, level));
+                let without = scratch.without;
+                let seen = self.graph.neighbours(nearest, level).filter(|slot| Some(*slot) != without);
+                scratch.found.extend(seen);
                 scratch.found.iter().for_each(|slot| self.graph.prefetch_numbers(*slot));
                 let before = nearest;
                 self.each_rank(query, &scratch.found, |slot, other| {
@@ -107,6 +111,9 @@ impl Walker<'_> {
         scratch.visited.start(self.graph.end());
         scratch.beam.start(breadth);
         scratch.visited.insert(start.0);
+        if let Some(without) = scratch.without {
+            scratch.visited.insert(without);
+        }
         scratch.beam.offer(start.1, start.0);
         let coded = self.frame.is_coded();
         loop {
