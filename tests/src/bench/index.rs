@@ -3,7 +3,10 @@
 //! [`Recipe`] is how an index is made and [`Local`] a made one: the one place of the benchmark
 //! that knows the library's types.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
@@ -204,7 +207,7 @@ impl Recipe {
         let took = begun.elapsed();
         // Nothing goes on beside what is measured next.
         index.wait_calibrated();
-        Ok((Local { index, answer_set: PartitionSet::all(self.partitions) }, took))
+        Ok((Local { index: Arc::new(index), answer_set: PartitionSet::all(self.partitions) }, took))
     }
 
     /// Checked searches. No `ef` means: scan.
@@ -241,7 +244,7 @@ impl Recipe {
 
 /// An index in this process.
 pub struct Local {
-    index: CollectionIndex,
+    index: Arc<CollectionIndex>,
     answer_set: PartitionSet,
 }
 
@@ -262,6 +265,16 @@ impl Local {
     pub fn explained(&self, query: &Query) -> Result<(Vec<EntryId>, Explain)> {
         let (hits, explain) = self.index.view().search_explained(query, &self.answer_set)?;
         Ok((hits.into_iter().map(|hit| hit.id).collect(), explain))
+    }
+
+    /// The index itself.
+    pub fn index(&self) -> &Arc<CollectionIndex> {
+        &self.index
+    }
+
+    /// The partitions that are searched: all.
+    pub fn answer_set(&self) -> &PartitionSet {
+        &self.answer_set
     }
 
     /// Memory by its own count.

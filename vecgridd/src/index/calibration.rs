@@ -31,6 +31,8 @@ pub(super) struct Calibration {
     curves: Vec<Curve>,
     /// Rows in the graph when this was made.
     pub rows: u64,
+    /// Real queries so far, when it was made with such.
+    pub asked: u64,
 }
 
 /// Breadths for one number of hits.
@@ -86,10 +88,10 @@ impl Curve {
 }
 
 impl Calibration {
-    /// What was measured with so many rows in the graph; curves by growing number of hits. Without any, the
-    /// guess.
-    pub fn new(curves: Vec<Curve>, rows: u64) -> Self {
-        Self { curves, rows }
+    /// What was measured with so many rows in the graph, when so many real queries were known (zero = with
+    /// rows); curves by growing number of hits. Without any, the guess.
+    pub fn new(curves: Vec<Curve>, rows: u64, asked: u64) -> Self {
+        Self { curves, rows, asked }
     }
 
     /// Rows in the graph when it was measured; zero = it was not.
@@ -151,7 +153,7 @@ mod tests {
     fn measured() -> Calibration {
         let ten = Curve::new(10, [(10, 0.4), (20, 0.2), (40, 0.1), (80, 0.025), (160, 0.0)]);
         let hundred = Curve::new(100, [(100, 0.3), (200, 0.1), (400, 0.01)]);
-        Calibration::new(vec![ten, hundred], 1_000)
+        Calibration::new(vec![ten, hundred], 1_000, 0)
     }
 
     #[test]
@@ -172,7 +174,7 @@ mod tests {
         assert_eq!(calibration.ef(target(0.999), 100), 400, "the widest that was tried");
         assert_eq!(calibration.ef(target(0.9), 1_000), 2_000, "in proportion to hits");
         assert_eq!(calibration.ef(target(0.5), 1), 10);
-        assert_eq!(Calibration::new(vec![Curve::new(10, [])], 1).ef(target(0.9), 10), 10);
+        assert_eq!(Calibration::new(vec![Curve::new(10, [])], 1, 0).ef(target(0.9), 10), 10);
     }
 
     #[test]
@@ -196,7 +198,7 @@ mod tests {
         #[test]
         fn breadth_grows_with_recall(misses in prop::collection::vec(0.0_f64..0.5, 1..8), k in 1_usize..2_000, a in 0.5_f64..0.999, b in 0.5_f64..0.999) {
             let measured = misses.iter().enumerate().map(|(at, miss)| (10 << at, *miss));
-            let calibration = Calibration::new(vec![Curve::new(10, measured)], 1);
+            let calibration = Calibration::new(vec![Curve::new(10, measured)], 1, 0);
             let (low, high) = if a < b { (a, b) } else { (b, a) };
             let (low, high) = (calibration.ef(target(low), k), calibration.ef(target(high), k));
             prop_assert!(low <= high && low >= k);

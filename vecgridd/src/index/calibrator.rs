@@ -1,15 +1,17 @@
 //! Measuring which breadth of a walk reaches which recall.
 //!
 //! ```text
-//! rows drawn by lot ─▶ exact scan: their nearest rows ─▶ walks, ever wider ─▶ Calibration
+//! real queries, or rows by lot ─▶ exact scan: their nearest rows ─▶ walks, ever wider ─▶ Calibration
 //! ```
 //!
-//! The questions are rows of the collection itself, and a row is an easy question: its own links lead to
+//! The questions are the latest real queries, once there are enough (`asked`). Until then they are rows
+//! of the collection, and a row is an easy question: its own links lead to
 //! its neighbours. Leaving it out of its answers is not enough; of 115,659 rows those asked so missed a third
 //! of what queries from outside missed at the same breadth. So the walk must not see the row at all, neither
 //! as an answer nor as a way. Then they miss up to twice as much as queries from outside, since the links that
 //! led through the row are gone: the breadth is on the safe side (decision 10 has the numbers). With an
-//! engine that cannot hide a row nothing is measured, and the guess stays.
+//! engine that cannot hide a row nothing is measured, and the guess stays. Real queries have no such margin, so
+//! what they missed counts with a standard error more.
 //!
 //! The builder does this when it has nothing else to do, in slices of [`SLICE`] with rests between them, so
 //! writes never wait for more than a slice, and searches keep most of the core. The scan reads each row
@@ -25,6 +27,7 @@ use std::{
 };
 
 use super::{
+    asked::Asked,
     calibration::{Calibration, Curve},
     chunk::CHUNK,
     collection_index::Core,
@@ -62,16 +65,17 @@ impl Calibrator {
     /// One slice; the last one hands the result in.
     pub fn advance(&mut self, core: &Core) -> Result<(), EngineError> {
         let started = Instant::now();
-        let Some(linked) = core.with_owner(|owner| owner.linked()) else { return Ok(()) };
+        let (linked, asked) = core.with_owner(|owner| (owner.linked(), owner.asked.clone()));
+        let Some(linked) = linked else { return Ok(()) };
         let mut job = match self.job.take() {
             Some(job) if Arc::ptr_eq(&job.linked.engine, &linked.engine) => job,
-            _ => Job::new(core.view(), linked),
+            _ => Job::new(core.view(), linked, &asked),
         };
         let measured = match job.advance(started + SLICE) {
             Ok(measured) => measured,
             Err(error) => {
                 tracing::debug!(%error, "breadths cannot be measured: a guess has to do");
-                Some(Calibration::new(Vec::new(), job.linked.live))
+                Some(job.nothing())
             }
         };
         let rest = started.elapsed() * REST;
@@ -88,10 +92,10 @@ impl Calibrator {
     }
 }
 
-/// A row that is asked.
 struct Question {
-    slot: u32,
-    vector: Vec<f32>,
+    /// Of a row that is asked; `None` = a query.
+    slot: Option<u32>,
+    vector: Arc<[f32]>,
     /// Distances of the nearest rows, nearest first.
     near: Vec<f32>,
 }
@@ -99,7 +103,7 @@ struct Question {
 impl Question {
     fn offer(&mut self, slot: u32, distance: f32) {
         let full = self.near.len() == MOST_HITS;
-        if slot == self.slot || (full && self.near.last().is_some_and(|last| distance >= *last)) {
+        if Some(slot) == self.slot || (full && self.near.last().is_some_and(|last| distance >= *last)) {
             return;
         }
         if full {
@@ -115,16 +119,24 @@ impl Question {
 struct Missed {
     questions: u32,
     sum: f64,
+    squares: f64,
 }
 
 impl Missed {
     fn add(&mut self, share: f64) {
         self.questions += 1;
         self.sum += share;
+        self.squares += share * share;
     }
 
     fn mean(self) -> f64 {
         self.sum / f64::from(self.questions.max(1))
+    }
+
+    /// Of the mean.
+    fn standard_error(self) -> f64 {
+        let count = f64::from(self.questions.max(1));
+        ((self.squares / count - self.mean().powi(2)).max(0.0) / count).sqrt()
     }
 }
 
@@ -134,6 +146,8 @@ struct Job {
     /// As of the view.
     linked: Linked,
     questions: Vec<Question>,
+    /// Real queries so far; zero = the questions are rows.
+    asked: u64,
     /// The next chunk to scan.
     chunk: usize,
     /// The next walk: which breadth, which question.
@@ -145,25 +159,20 @@ struct Job {
 
 impl Job {
     /// `linked` is the current one; the view's own, maybe a moment older, is used.
-    fn new(view: Arc<View>, linked: Linked) -> Self {
+    fn new(view: Arc<View>, linked: Linked, asked: &Asked) -> Self {
         let linked = view.linked.clone().unwrap_or(linked);
         let until = u64::from(linked.until.min(view.rows.len()));
         let wanted = (DISTANCES / linked.live.max(1)).clamp(FEW_QUESTIONS, QUESTIONS);
-        let mut draw = Draw::new(view.at);
-        let mut questions = Vec::new();
-        // Dead rows and rows without vector are drawn in vain; a graph has at least a fifth of others.
-        for _ in 0..8 * wanted {
-            if questions.len() as u64 == wanted || until == 0 {
-                break;
+        let queries = asked.enough();
+        let total = if queries.is_some() { asked.total() } else { 0 };
+        let questions = match queries {
+            Some(queries) => {
+                let question = |vector| Question { slot: None, vector, near: Vec::new() };
+                queries.into_iter().take(wanted as usize).map(question).collect()
             }
-            let slot = draw.below(until) as u32;
-            if view.rows.is_alive(slot, view.at)
-                && let Some(vector) = view.rows.vector(slot)
-            {
-                questions.push(Question { slot, vector: vector.to_vec(), near: Vec::new() });
-            }
-        }
-        Self { view, linked, questions, chunk: 0, breadth: 0, question: 0, missed: Vec::new() }
+            None => rows_by_lot(&view, until, wanted),
+        };
+        Self { view, linked, questions, asked: total, chunk: 0, breadth: 0, question: 0, missed: Vec::new() }
     }
 
     /// Works until the deadline, or until all is measured.
@@ -187,7 +196,7 @@ impl Job {
                 continue;
             }
             if !self.walk()? {
-                return Ok(Some(Calibration::new(Vec::new(), self.linked.live)));
+                return Ok(Some(self.nothing()));
             }
             self.question += 1;
             if Instant::now() >= deadline {
@@ -224,11 +233,13 @@ impl Job {
         let (view, breadth) = (&self.view, BREADTHS[self.breadth]);
         let question = &self.questions[self.question];
         let engine = &self.linked.engine;
-        let Some(walked) = engine.walk_without(&question.vector, breadth, question.slot)? else {
-            return Ok(false);
+        let walked = match question.slot {
+            Some(slot) => engine.walk_without(&question.vector, breadth, slot)?,
+            None => Some(engine.walk(&question.vector, breadth, None)?),
         };
+        let Some(walked) = walked else { return Ok(false) };
         let counts = |slot: u32| {
-            slot != question.slot && slot < self.linked.until && view.rows.is_alive(slot, view.at)
+            Some(slot) != question.slot && slot < self.linked.until && view.rows.is_alive(slot, view.at)
         };
         let distance = |slot| Some(view.shape.measure.distance(&question.vector, view.rows.vector(slot)?));
         let near = walked.near.iter().map(|(slot, _)| *slot).filter(|slot| counts(*slot));
@@ -248,14 +259,43 @@ impl Job {
         Ok(true)
     }
 
+    /// What is missed, on the safe side: rows are already.
+    fn at_most(&self, missed: Missed) -> f64 {
+        missed.mean() + if self.asked > 0 { missed.standard_error() } else { 0.0 }
+    }
+
+    /// Nothing could be measured.
+    fn nothing(&self) -> Calibration {
+        Calibration::new(Vec::new(), self.linked.live, self.asked)
+    }
+
     fn result(&self) -> Calibration {
         let curve = |at: usize, k| {
             let missed = self.missed.iter().zip(BREADTHS).map(|(missed, ef)| (ef, missed[at]));
             let measured = missed.filter(|(_, missed)| missed.questions > 0);
-            Curve::new(k, measured.map(|(ef, missed)| (ef, missed.mean())))
+            Curve::new(k, measured.map(|(ef, missed)| (ef, self.at_most(missed))))
         };
         let curves =
             HITS.into_iter().enumerate().map(|(at, k)| curve(at, k)).filter(|curve| !curve.is_empty());
-        Calibration::new(curves.collect(), self.linked.live)
+        Calibration::new(curves.collect(), self.linked.live, self.asked)
     }
+}
+
+/// Some live rows below a slot.
+fn rows_by_lot(view: &View, until: u64, wanted: u64) -> Vec<Question> {
+    let mut draw = Draw::new(view.at);
+    let mut questions = Vec::new();
+    // Dead rows and rows without vector are drawn in vain; at least a fifth of a graph is others.
+    for _ in 0..8 * wanted {
+        if questions.len() as u64 == wanted || until == 0 {
+            break;
+        }
+        let slot = draw.below(until) as u32;
+        if view.rows.is_alive(slot, view.at)
+            && let Some(vector) = view.rows.vector(slot)
+        {
+            questions.push(Question { slot: Some(slot), vector: vector.into(), near: Vec::new() });
+        }
+    }
+    questions
 }

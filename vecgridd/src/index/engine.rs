@@ -12,7 +12,10 @@
 //! still complete; it only must not return a slot twice. It may fail: then its graph is thrown
 //! away and built again, and searches scan.
 
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use super::{distance::Measure, hnsw_rs::HnswRs, native::Native};
 use crate::types::{CollectionConfig, EngineKind};
@@ -90,6 +93,8 @@ pub(super) enum EngineError {
     Threads(String),
     #[error("the graph is broken since an earlier failure")]
     Broken,
+    #[error("stopped: nobody wants the graph any more")]
+    Stopped,
 }
 
 impl EngineError {
@@ -113,6 +118,8 @@ pub(super) struct EngineOptions {
     pub threads: usize,
     /// Slots to make room for; more may come.
     pub expected: usize,
+    /// Set when nobody wants the graph any more: inserting ends early, with an error.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Makes an empty graph.

@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     IndexLimits,
+    asked::Asked,
     calibration::Calibration,
     chunk::Row,
     collection_index::Change,
@@ -57,6 +58,8 @@ pub(super) struct Owner {
     with_vector: u64,
     linked: Option<Linked>,
     calibration: Arc<Calibration>,
+    /// Queries to measure with.
+    pub asked: Asked,
     /// The calibration is of this graph, or one that grew into it.
     calibrated: bool,
     /// When the builder may go on measuring: it rests in between.
@@ -98,6 +101,7 @@ impl Owner {
             with_vector: 0,
             linked: None,
             calibration: Arc::default(),
+            asked: Asked::default(),
             calibrated: false,
             calibrate_at: Instant::now(),
             building: false,
@@ -262,11 +266,12 @@ impl Owner {
     }
 
     /// Whether breadths are to be measured, when the builder has nothing better to do: never so far, on
-    /// another graph, or on one that has grown or shrunk by a quarter since.
+    /// another graph, on one that has grown or shrunk by a quarter since, or with half as many real queries.
     pub fn wants_calibration(&self) -> bool {
         let Some(linked) = &self.linked else { return false };
         let measured = self.calibration.rows;
-        linked.live > 0 && (!self.calibrated || linked.live.abs_diff(measured) * CALIBRATED_SHARE > measured)
+        let changed = linked.live.abs_diff(measured) * CALIBRATED_SHARE > measured;
+        linked.live > 0 && (!self.calibrated || changed || self.asked.says_more_than(self.calibration.asked))
     }
 
     /// Takes what was measured.

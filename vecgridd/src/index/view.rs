@@ -130,7 +130,7 @@ impl View {
         eligible.slots().map(id).collect()
     }
 
-    fn wanted<'a>(
+    pub(super) fn wanted<'a>(
         &'a self,
         vectors: bool,
         filter: Option<&'a Filter>,

@@ -100,6 +100,7 @@ impl Service {
 
 async fn purge(service: Service, dropped: crate::types::CollectionId) {
     let purged = service.parts.purger.purge(dropped).await.await;
+    service.parts.recall.forget(dropped);
     // If the applier or the control plane has stopped, the next start goes on.
     if purged.is_ok() {
         let _ = service.parts.control.propose(Command::Purged(dropped)).await;

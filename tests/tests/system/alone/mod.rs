@@ -2,5 +2,6 @@
 
 mod crash;
 mod memory_and_start;
+mod recall;
 mod sample_search;
 mod wordnet;

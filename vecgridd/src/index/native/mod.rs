@@ -33,7 +33,7 @@ mod walk;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -65,6 +65,7 @@ pub(super) struct Native {
     threads: usize,
     scratch: Mutex<Vec<Scratch>>,
     broken: AtomicBool,
+    stop: Arc<AtomicBool>,
     /// Points when unreachable ones were last looked for.
     repaired: AtomicU32,
 }
@@ -81,6 +82,7 @@ impl Native {
             threads: options.threads.max(1),
             scratch: Mutex::default(),
             broken: AtomicBool::new(false),
+            stop: Arc::clone(&options.stop),
             repaired: AtomicU32::new(0),
         }
     }
@@ -103,6 +105,9 @@ impl Native {
     fn work(&self, rows: &[(u32, Vec<f32>)], next: &AtomicUsize) -> Result<(), EngineError> {
         let mut bench = Bench::default();
         while let Some((slot, vector)) = rows.get(next.fetch_add(1, Relaxed)) {
+            if self.stop.load(Relaxed) {
+                return Err(EngineError::Stopped);
+            }
             self.insert_one(*slot, vector, &mut bench)?;
         }
         Ok(())
@@ -185,7 +190,7 @@ impl Engine for Native {
                 joined.fold(own, Result::and)
             });
         }
-        if result.is_err() {
+        if result.as_ref().is_err_and(|error| !matches!(error, EngineError::Stopped)) {
             self.broken.store(true, Relaxed);
         }
         result

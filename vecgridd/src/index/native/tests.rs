@@ -1,6 +1,6 @@
 //! The engine as a whole: what its parts cannot show alone.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use super::{
     super::{
@@ -29,7 +29,16 @@ fn rows(count: usize, seed: u64) -> Vec<Vec<f32>> {
 fn engine(threads: usize) -> Native {
     let measure = Measure::new(Metric::Euclidean);
     let centre = vec![0.1; DIMENSION];
-    Native::new(&EngineOptions { measure, centre, m: 12, ef_construction: 100, threads, expected: ROWS })
+    let stop = Arc::default();
+    Native::new(&EngineOptions {
+        measure,
+        centre,
+        m: 12,
+        ef_construction: 100,
+        threads,
+        expected: ROWS,
+        stop,
+    })
 }
 
 fn numbered(rows: &[Vec<f32>], from: u32) -> Vec<(u32, Vec<f32>)> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{
-    super::{CollectionIndex, PartitionSet},
+    super::{CollectionIndex, PartitionSet, asked::ENOUGH},
     world::{Numbers, PARTITIONS, World, config, limits},
 };
 use crate::types::{CollectionConfig, EngineKind, Explain, IndexOptions, Metric, TargetRecall};
@@ -98,6 +98,32 @@ fn breadths_are_measured_again_when_the_graph_has_changed_much_and_not_before() 
     world.delete(100..2_600);
     assert_eq!(measured(&world), 0);
     assert_eq!(world.index.stats().search_ef, 0);
+}
+
+/// Rows in 20 clusters, queries between them.
+#[test]
+fn real_queries_are_measured_with_once_there_are_enough() {
+    for engine in GRAPHS {
+        let world = World::filled(config_by_recall(engine, 0.95), 8_000, 67);
+        assert!(world.index.wait_built());
+        world.index.wait_calibrated();
+        let mut numbers = Numbers(68);
+        let mut between = || {
+            let (a, b) = (numbers.vector(DIMENSION), numbers.vector(DIMENSION));
+            a.iter().zip(&b).map(|(a, b)| a + b).collect::<Vec<f32>>()
+        };
+        for _ in 0..ENOUGH {
+            world.index.asked(&world.query(between(), 10).vector);
+        }
+        world.index.wait_calibrated();
+        let (view, all, mut sum) = (world.index.view(), PartitionSet::all(PARTITIONS), 0.0);
+        for _ in 0..200 {
+            sum += world.search(&view, &world.query(between(), 10), &all);
+        }
+        let recall = sum / 200.0;
+        assert!(recall >= 0.93, "{engine:?}: {recall} with ef {}", world.index.stats().search_ef);
+        assert_eq!(world.index.stats().calibrated_rows, 8_000, "{engine:?} can be measured with queries");
+    }
 }
 
 #[test]
