@@ -117,6 +117,7 @@ pub(crate) fn config_to_wire(config: &CollectionConfig) -> pb::CollectionConfig 
             m: config.index.m,
             ef_construction: config.index.ef_construction,
             ef: config.index.ef,
+            target_recall: config.index.target_recall,
         }),
         durability: durability.into(),
     }
@@ -146,6 +147,7 @@ pub(crate) fn config_from_wire(config: Option<pb::CollectionConfig>) -> Result<C
             m: index.m,
             ef_construction: index.ef_construction,
             ef: index.ef,
+            target_recall: index.target_recall,
         },
         durability,
     })
@@ -157,6 +159,8 @@ pub(crate) fn info_from_wire(info: pb::CollectionInfo) -> Result<CollectionInfo>
         count: info.count,
         indexed: info.indexed,
         index_bytes: info.index_bytes,
+        search_ef: info.search_ef,
+        calibrated_rows: info.calibrated_rows,
     })
 }
 
@@ -166,6 +170,7 @@ pub(crate) fn search_to_wire(search: &Search) -> pb::SearchRequest {
         vector: Some(vector_to_wire(&search.vector)),
         k: search.k,
         ef: search.ef,
+        target_recall: search.target_recall,
         filter_json: json_to_wire(search.filter.as_ref()),
         exact: search.exact,
         max_distance: search.max_distance,
@@ -197,6 +202,7 @@ fn explain_from_wire(explain: pb::Explain) -> Explain {
     Explain {
         plan: explain.plan,
         ef: explain.ef,
+        target_recall: explain.target_recall,
         eligible: explain.eligible,
         filtered: explain.filtered,
         visited: explain.visited,
@@ -259,7 +265,13 @@ mod tests {
 
     #[test]
     fn a_config_survives_the_wire() {
-        let index = IndexOptions { engine: "flat".into(), m: 8, ef_construction: 100, ef: 50 };
+        let index = IndexOptions {
+            engine: "flat".into(),
+            m: 8,
+            ef_construction: 100,
+            target_recall: 0.95,
+            ..IndexOptions::default()
+        };
         let config =
             CollectionConfig::new("c", 7).metric(Metric::Dot).durability(Durability::None).index(index);
         assert_eq!(config_from_wire(Some(config_to_wire(&config))).unwrap(), config);

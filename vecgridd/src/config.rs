@@ -87,9 +87,18 @@ pub struct Options {
     /// Threads that build a collection's graph [default: half of the cores]
     #[arg(long, env = "VECGRID_BUILD_THREADS", value_name = "N")]
     pub build_threads: Option<usize>,
+    /// What each of these gets of a core that a search wants, too, 0 to 0.5 = as much as the search [default: 0.25]
+    #[arg(long, env = "VECGRID_BUILD_SHARE", value_name = "SHARE")]
+    pub build_share: Option<f64>,
     /// Threads that search [default: the cores]
     #[arg(long, env = "VECGRID_SEARCH_THREADS", value_name = "N")]
     pub search_threads: Option<usize>,
+    /// Share of searches whose recall is checked in the background, 0 to 1 [default: 0.01]
+    #[arg(long, env = "VECGRID_RECALL_CHECKS", value_name = "SHARE")]
+    pub recall_checks: Option<f64>,
+    /// Share of one core that these checks may take, 0 to 1 [default: 0.02]
+    #[arg(long, env = "VECGRID_RECALL_CPU", value_name = "SHARE")]
+    pub recall_cpu: Option<f64>,
     /// Memory of RocksDB's memory tables, bytes [default: 201326592]
     #[arg(long, env = "VECGRID_MEMTABLE_BYTES", value_name = "BYTES")]
     pub memtable_bytes: Option<usize>,
@@ -178,8 +187,14 @@ pub struct Config {
     pub tail_rows: Option<usize>,
     /// Threads that build a graph.
     pub build_threads: usize,
+    /// What each of them gets of a core that a search wants, too.
+    pub build_share: f64,
     /// Threads that search.
     pub search_threads: usize,
+    /// Share of searches whose recall is checked.
+    pub recall_checks: f64,
+    /// Share of one core that this may take.
+    pub recall_cpu: f64,
     /// Memory tables.
     pub memtable_bytes: usize,
     /// Block cache.
@@ -249,7 +264,10 @@ impl Options {
             default_deadline_ms: self.default_deadline_ms.or(file.default_deadline_ms),
             tail_rows: self.tail_rows.or(file.tail_rows),
             build_threads: self.build_threads.or(file.build_threads),
+            build_share: self.build_share.or(file.build_share),
             search_threads: self.search_threads.or(file.search_threads),
+            recall_checks: self.recall_checks.or(file.recall_checks),
+            recall_cpu: self.recall_cpu.or(file.recall_cpu),
             memtable_bytes: self.memtable_bytes.or(file.memtable_bytes),
             block_cache_bytes: self.block_cache_bytes.or(file.block_cache_bytes),
             log_records: self.log_records.or(file.log_records),
@@ -308,6 +326,17 @@ impl Options {
                 return Err(ConfigError::Value(format!("{flag} is at least {least}, not {value}")));
             }
         }
+        let shares = [
+            ("--recall-checks", self.recall_checks.unwrap_or(0.01), 1.0),
+            ("--recall-cpu", self.recall_cpu.unwrap_or(0.02), 1.0),
+            ("--build-share", self.build_share.unwrap_or(0.25), 0.5),
+        ];
+        for (flag, value, most) in shares {
+            if !(0.0..=most).contains(&value) {
+                return Err(ConfigError::Value(format!("{flag} is a share, 0 to {most}, not {value}")));
+            }
+        }
+        let [recall_checks, recall_cpu, build_share] = shares.map(|s| s.1);
         let [max_message_bytes, write_bytes, memtable_bytes, log_records] = sizes.map(|s| s.1);
         Ok(Config {
             dev,
@@ -326,7 +355,10 @@ impl Options {
             write_bytes,
             tail_rows: self.tail_rows,
             build_threads: self.build_threads.unwrap_or(cores / 2).max(1),
+            build_share,
             search_threads: self.search_threads.unwrap_or(cores).max(1),
+            recall_checks,
+            recall_cpu,
             memtable_bytes,
             block_cache_bytes: self.block_cache_bytes.unwrap_or(128 << 20),
             log_records,

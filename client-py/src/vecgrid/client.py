@@ -217,6 +217,7 @@ class Client:
         k: int = 10,
         filter: Mapping[str, Any] | None = None,
         ef: int | None = None,
+        target_recall: float | None = None,
         exact: bool = False,
         max_distance: float | None = None,
         include_metadata: bool = False,
@@ -228,8 +229,8 @@ class Client:
         """The ``k`` nearest entries, nearest first.
 
         ``filter`` restricts them (``{"section": "games", "size": {"$lt": 1000}}``); ``ef`` is the breadth
-        of the walk, more is more exact and slower; ``exact`` scans instead; ``max_distance`` drops farther
-        hits; ``allow_partial`` accepts an answer that does not cover all partitions; ``explain`` answers
+        of the walk, more is more exact and slower; ``target_recall`` (0.5 to 0.999) has the daemon choose it;
+        ``exact`` scans instead; ``max_distance`` drops farther hits; ``allow_partial`` accepts an answer that does not cover all partitions; ``explain`` answers
         with how the search was done.
         """
         call = verbs.search(
@@ -238,6 +239,7 @@ class Client:
             k,
             filter=filter,
             ef=ef,
+            target_recall=target_recall,
             exact=exact,
             max_distance=max_distance,
             include_metadata=include_metadata,
@@ -255,6 +257,7 @@ class Client:
         k: int = 10,
         filter: Mapping[str, Any] | None = None,
         ef: int | None = None,
+        target_recall: float | None = None,
         exact: bool = False,
         max_distance: float | None = None,
         include_metadata: bool = False,
@@ -273,6 +276,7 @@ class Client:
             k,
             filter=filter,
             ef=ef,
+            target_recall=target_recall,
             exact=exact,
             max_distance=max_distance,
             include_metadata=include_metadata,

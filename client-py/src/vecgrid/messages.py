@@ -214,6 +214,7 @@ def search_message(
     *,
     filter: Mapping[str, Any] | None = None,
     ef: int | None = None,
+    target_recall: float | None = None,
     exact: bool = False,
     max_distance: float | None = None,
     include_metadata: bool = False,
@@ -228,6 +229,7 @@ def search_message(
             vector=pb.Vector(data=data),
             k=k,
             ef=ef,
+            target_recall=target_recall,
             filter_json=to_json(filter, "filter"),
             exact=exact,
             max_distance=max_distance,
@@ -273,6 +275,7 @@ def _parse_explain(message: pb.Explain) -> Explain:
         tail=message.tail,
         distances=message.distances,
         steps={step.name: step.took_ns for step in message.steps},
+        target_recall=message.target_recall if message.HasField("target_recall") else None,
     )
 
 
@@ -290,7 +293,11 @@ def config_message(
             dimension=dimension,
             metric=_number_of(metric, "METRIC", get_args(Metric)),  # type: ignore[arg-type]
             index=pb.IndexOptions(
-                engine=options.engine, m=options.m, ef_construction=options.ef_construction, ef=options.ef
+                engine=options.engine,
+                m=options.m,
+                ef_construction=options.ef_construction,
+                ef=options.ef,
+                target_recall=options.target_recall,
             ),
             durability=_number_of(durability, "DURABILITY", get_args(Durability)),  # type: ignore[arg-type]
         )
@@ -326,14 +333,23 @@ def parse_config(message: pb.CollectionConfig) -> CollectionConfig:
         name=message.name,
         dimension=message.dimension,
         metric=metrics.get(message.metric, "cosine"),
-        index=IndexOptions(index.engine, index.m, index.ef_construction, index.ef),
+        index=IndexOptions(
+            index.engine, index.m, index.ef_construction, index.ef, index.target_recall
+        ),
         durability=durabilities.get(message.durability, "sync"),
     )
 
 
 def parse_info(message: pb.CollectionInfo) -> CollectionInfo:
     """A collection and its size."""
-    return CollectionInfo(parse_config(message.config), message.count, message.indexed, message.index_bytes)
+    return CollectionInfo(
+        config=parse_config(message.config),
+        count=message.count,
+        indexed=message.indexed,
+        index_bytes=message.index_bytes,
+        search_ef=message.search_ef,
+        calibrated_rows=message.calibrated_rows,
+    )
 
 
 def parse_grid(message: pb.GridStatusResponse) -> GridStatus:

@@ -112,6 +112,8 @@ class Explain:
     """Exact distances computed in all."""
     steps: dict[str, int]
     """Nanoseconds of each step, in order: ``select``, ``walk``, ``rerank``, ``scan``, ``answer``."""
+    target_recall: float | None = None
+    """The recall that ``ef`` was chosen for; ``None`` when a breadth was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,9 @@ class IndexOptions:
     ef_construction: int = 0
     """Breadth of the build, 16 to 2000."""
     ef: int = 0
-    """Default breadth of a search, 1 to 10000."""
+    """Breadth of a search that names none, 1 to 10000; 0 = by ``target_recall``."""
+    target_recall: float = 0.0
+    """Recall that a search which names none reaches on average, 0.5 to 0.999; instead of ``ef``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,10 @@ class CollectionInfo:
     """Of these, linked into the graph; the rest is scanned exactly."""
     index_bytes: int
     """Memory of the index: vectors, links, ids, metadata."""
+    search_ef: int = 0
+    """Breadth of a walk for ten hits that names none; 0 without a graph."""
+    calibrated_rows: int = 0
+    """Entries in the graph when it was last measured which breadth reaches which recall; 0 = not yet."""
 
     @property
     def name(self) -> str:

@@ -151,6 +151,8 @@ def test_a_search_sends_only_what_was_given() -> None:
     request = verbs.search("c", [1.0], 5).request
     assert request == pb.SearchRequest(collection="c", vector=pb.Vector(data=struct.pack("<f", 1)), k=5)
     assert not request.HasField("ef") and not request.HasField("max_distance")
+    assert not request.HasField("target_recall")
+    assert verbs.search("c", [1.0], 5, target_recall=0.95).request.target_recall == 0.95
     request = verbs.search("c", [1.0], 5, ef=0, max_distance=0.0, filter={}, exact=True).request
     assert request.HasField("ef") and request.HasField("max_distance")
     assert request.filter_json == "{}"

@@ -65,7 +65,7 @@ words!(Metric, "a metric", "cosine" => Cosine, "euclidean" => Euclidean, "dot" =
 words!(Durability, "a durability", "sync" => Sync, "interval" => Interval, "none" => None);
 
 /// How a collection is indexed. Zero and empty mean: the daemon's default.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct IndexOptions {
     /// `native`, `hnsw_rs` or `flat`.
@@ -74,8 +74,10 @@ pub struct IndexOptions {
     pub m: u32,
     /// Breadth of the build, 16 to 2,000.
     pub ef_construction: u32,
-    /// Breadth of a search that names none, 1 to 10,000.
+    /// Breadth of a search that names none, 1 to 10,000; zero = by `target_recall`.
     pub ef: u32,
+    /// Recall that a search which names none reaches on average, 0.5 to 0.999; instead of `ef`.
+    pub target_recall: f64,
 }
 
 /// Everything that is decided when a collection is created.
@@ -84,7 +86,7 @@ pub struct IndexOptions {
 /// use vecgrid_client::{CollectionConfig, Durability, Metric};
 /// let config = CollectionConfig::new("films", 384).metric(Metric::Dot).durability(Durability::Interval);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CollectionConfig {
     /// 1 to 128 of `A-Z a-z 0-9 _ . -`, starting with a letter, digit or `_`.
@@ -129,6 +131,13 @@ impl CollectionConfig {
         self
     }
 
+    /// Recall that a search which names no breadth reaches on average, 0.5 to 0.999.
+    #[must_use]
+    pub fn target_recall(mut self, target: f64) -> Self {
+        (self.index.ef, self.index.target_recall) = (0, target);
+        self
+    }
+
     /// The engine alone; the other index options stay.
     #[must_use]
     pub fn engine(mut self, engine: impl Into<String>) -> Self {
@@ -138,7 +147,7 @@ impl CollectionConfig {
 }
 
 /// What came of creating a collection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Created {
     /// With the defaults filled in.
@@ -148,7 +157,7 @@ pub struct Created {
 }
 
 /// A collection and how full it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct CollectionInfo {
     /// As created.
@@ -160,6 +169,10 @@ pub struct CollectionInfo {
     pub indexed: u64,
     /// Memory of the index.
     pub index_bytes: u64,
+    /// Breadth of a walk for ten hits that names none; zero without a graph.
+    pub search_ef: u32,
+    /// Entries in the graph when it was last measured which breadth reaches which recall; zero = not yet.
+    pub calibrated_rows: u64,
 }
 
 #[cfg(test)]

@@ -22,8 +22,10 @@ pub struct Search {
     pub vector: Vec<f32>,
     /// How many hits, 1 to 10,000.
     pub k: u32,
-    /// Breadth of the walk; `None` = the collection's default.
+    /// Breadth of the walk; `None` = by `target_recall`.
     pub ef: Option<u32>,
+    /// Recall that the breadth is chosen for, instead of `ef`; without both, the collection says.
+    pub target_recall: Option<f64>,
     /// Which entries may be hits; `None` = all.
     pub filter: Option<Value>,
     /// Scan instead of walking the graph.
@@ -48,6 +50,7 @@ impl Search {
             vector: vector.into(),
             k: 10,
             ef: None,
+            target_recall: None,
             filter: None,
             exact: false,
             max_distance: None,
@@ -67,6 +70,12 @@ impl Search {
     /// Breadth of the walk: more is slower and finds more.
     pub fn ef(mut self, ef: u32) -> Self {
         self.ef = Some(ef);
+        self
+    }
+
+    /// Recall to reach on average, 0.5 to 0.999: the daemon knows which breadth that takes.
+    pub fn target_recall(mut self, target: f64) -> Self {
+        self.target_recall = Some(target);
         self
     }
 
@@ -160,13 +169,16 @@ pub struct SearchAnswer {
 }
 
 /// How a search was done.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Explain {
     /// `scan`, `walk`, `filtered_walk` or `walk_then_scan`.
     pub plan: String,
     /// Breadth of the walk; 0 without one.
     pub ef: u32,
+    /// The recall that this breadth was chosen for; `None` when a breadth was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_recall: Option<f64>,
     /// Entries that may be hits, whatever their distance.
     pub eligible: u64,
     /// Entries that the filter was held against one by one: no field index was sure.

@@ -3,7 +3,10 @@
 //! [`Recipe`] is how an index is made and [`Local`] a made one: the one place of the benchmark
 //! that knows the library's types.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
@@ -11,8 +14,8 @@ use serde_json::Value;
 use vecgridd::{
     index::{Change, CollectionIndex, IndexLimits, PartitionSet},
     types::{
-        CollectionConfig, CollectionName, Durability, EngineKind, Entry, EntryId, Filter, IndexOptions,
-        Metadata, Metric as IndexMetric, PartitionId, Query, Vector, Version,
+        CollectionConfig, CollectionName, Durability, EngineKind, Entry, EntryId, Explain, Filter,
+        IndexOptions, Metadata, Metric as IndexMetric, PartitionId, Query, Vector, Version,
     },
 };
 
@@ -224,7 +227,10 @@ impl Recipe {
             index.apply(batch);
         }
         ensure!(index.wait_built(), "the graph could not be built; the log says why");
-        Ok((Local { index, answer_set: PartitionSet::all(self.partitions) }, begun.elapsed()))
+        let took = begun.elapsed();
+        // Nothing goes on beside what is measured next.
+        index.wait_calibrated();
+        Ok((Local { index: Arc::new(index), answer_set: PartitionSet::all(self.partitions) }, took))
     }
 
     /// Checked searches. No `ef` means: scan.
@@ -244,6 +250,7 @@ impl Recipe {
                 vector: vector.with_context(|| format!("query {row}"))?,
                 k,
                 ef,
+                target_recall: None,
                 filter: filter.cloned(),
                 exact: ef.is_none(),
                 max_distance: None,
@@ -260,7 +267,7 @@ impl Recipe {
 
 /// An index in this process.
 pub struct Local {
-    index: CollectionIndex,
+    index: Arc<CollectionIndex>,
     answer_set: PartitionSet,
 }
 
@@ -288,6 +295,25 @@ impl Local {
             }
         }
         Ok(Matrix { columns: k, data })
+    }
+
+    /// As [`search`](Self::search), and how it was done.
+    ///
+    /// # Errors
+    /// When the query has another dimension.
+    pub fn explained(&self, query: &Query) -> Result<(Vec<EntryId>, Explain)> {
+        let (hits, explain) = self.index.view().search_explained(query, &self.answer_set)?;
+        Ok((hits.into_iter().map(|hit| hit.id).collect(), explain))
+    }
+
+    /// The index itself.
+    pub fn index(&self) -> &Arc<CollectionIndex> {
+        &self.index
+    }
+
+    /// The partitions that are searched: all.
+    pub fn answer_set(&self) -> &PartitionSet {
+        &self.answer_set
     }
 
     /// Memory by its own count.

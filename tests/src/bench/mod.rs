@@ -4,6 +4,7 @@
 //! ```text
 //! bench index    the library, no wire: one search thread
 //! bench daemon   a daemon of its own, or one that runs: over the Unix socket
+//! bench recall   does a search with a target reach it?
 //! bench floor    the same client against a bare HTTP/2 server: what a call costs at least
 //! bench peers    hnswlib, faiss, usearch, Qdrant's engine: tests/peers/peers.py
 //! bench all      everything above, one after the other
@@ -13,7 +14,7 @@
 //! bench kernels  what one full-precision distance costs, by instruction set and type
 //! ```
 //!
-//! But for the last four, every result is one [`Row`](report::Row): the same fields whoever was measured. Recall is
+//! But for the last four and `recall`, every result is one [`Row`](report::Row): the same fields whoever was measured. Recall is
 //! distance-aware, against an exact answer that is given (`--truth`) or computed by the `flat`
 //! engine. Runs on one machine are comparable; absolute numbers belong to that machine.
 
@@ -26,6 +27,7 @@ pub mod index;
 pub mod kernels;
 pub mod peers;
 pub mod progress;
+pub mod recall;
 pub mod report;
 pub mod shapes;
 pub mod vectors;

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use vecgridd::types::EngineKind;
 use vecgridd_tests::bench::{
-    compare, daemon, data::Data, floor, growth, index, kernels, peers, report::Report, shapes,
+    compare, daemon, data::Data, floor, growth, index, kernels, peers, recall, report::Report, shapes,
 };
 
 /// Measure vector search: queries per second, latency, recall, build time, memory
@@ -25,6 +25,8 @@ struct Arguments {
 enum What {
     /// The collection index inside this process, one search thread
     Index(index::Options),
+    /// Does a search with a target reach it? In this process
+    Recall(recall::Options),
     /// A daemon over its Unix socket
     Daemon(daemon::Options),
     /// The client and the transport alone: what `daemon` cannot go below on this machine
@@ -62,6 +64,7 @@ fn main() -> Result<()> {
             let set = options.data.load()?;
             daemon::run(&options, &set, &mut Report::new(options.data.json.as_deref())?)
         }
+        What::Recall(options) => recall::run(&options, &options.data.load()?),
         What::Floor(options) => floor::run(&options),
         What::Peers(options) => {
             let set = options.data.load()?;

@@ -95,6 +95,10 @@ fn numbers() -> Vec<Case> {
         search("ef is 0", ",\"ef\":0", &["invalid_ef"]),
         search("ef is 10,001", ",\"ef\":10001", &["invalid_ef"]),
         search("ef is a billion", ",\"ef\":1000000000", &["invalid_ef"]),
+        search("a target of 1", ",\"target_recall\":1.0", &["invalid_target_recall"]),
+        search("a target of 95 percent", ",\"target_recall\":95", &["invalid_target_recall"]),
+        search("a target that is text", ",\"target_recall\":\"0.9\"", &["invalid_request"]),
+        search("ef and a target", ",\"ef\":50,\"target_recall\":0.9", &["invalid_target_recall"]),
         search("an unknown part is included", ",\"include\":[\"id\"]", &["invalid_request"]),
         case(
             "a batch of no searches",
@@ -363,6 +367,16 @@ fn collections() -> Vec<Case> {
             &["invalid_index_options"],
         ),
         ("ef is 0", "{\"dimension\":2,\"index\":{\"ef\":0}}", &["invalid_index_options"]),
+        (
+            "a target of 0.4",
+            "{\"dimension\":2,\"index\":{\"target_recall\":0.4}}",
+            &["invalid_target_recall"],
+        ),
+        (
+            "ef and a target",
+            "{\"dimension\":2,\"index\":{\"ef\":50,\"target_recall\":0.9}}",
+            &["invalid_target_recall"],
+        ),
     ] {
         cases.push(case(name, "PUT", "/v1/collections/n", body, codes));
     }

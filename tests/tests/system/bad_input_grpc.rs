@@ -110,6 +110,18 @@ fn searches() -> Vec<Case> {
         case("ef is 0", "Search", &pb::SearchRequest { ef: Some(0), ..query() }, &["invalid_ef"]),
         case("ef is 10,001", "Search", &pb::SearchRequest { ef: Some(10_001), ..query() }, &["invalid_ef"]),
         case(
+            "a target of 1",
+            "Search",
+            &pb::SearchRequest { target_recall: Some(1.0), ..query() },
+            &["invalid_target_recall"],
+        ),
+        case(
+            "ef and a target",
+            "Search",
+            &pb::SearchRequest { ef: Some(50), target_recall: Some(0.9), ..query() },
+            &["invalid_target_recall"],
+        ),
+        case(
             "max_distance is NaN",
             "Search",
             &pb::SearchRequest { max_distance: Some(f32::NAN), ..query() },
@@ -255,6 +267,12 @@ fn collections() -> Vec<Case> {
             "CreateCollection",
             &index(pb::IndexOptions { ef: 10_001, ..Default::default() }),
             &["invalid_index_options"],
+        ),
+        case(
+            "ef and a target",
+            "CreateCollection",
+            &index(pb::IndexOptions { ef: 50, target_recall: 0.9, ..Default::default() }),
+            &["invalid_target_recall"],
         ),
     ];
     for name in ["", "a/b", "..", ".", "../x", ".hidden", "-x", "a b", "a\0b", "a\nb", "naïve", "🦀"] {

@@ -15,6 +15,7 @@ const PROMISED: &[&str] = &[
     "vecgrid_points",
     "vecgrid_index_tail_rows",
     "vecgrid_index_bytes",
+    "vecgrid_recall_checks_dropped_total",
     "vecgrid_partitions",
     "vecgrid_wal_fsync_duration_seconds",
     "vecgrid_storage_read_only",

@@ -6,6 +6,9 @@
 //! new graph over them beside the old one, while the applier goes on and searches use the old. If
 //! the old tail grows long meanwhile, it works on both in turn.
 //!
+//! It, and the threads that help it, step behind searches that want the same core, by a share that is a
+//! setting. It stops between two rows.
+//!
 //! Whatever goes wrong in a build, a panic included, throws that graph away: searches scan, the
 //! failure is counted, and after a pause that doubles up to a minute the builder starts again.
 
@@ -15,15 +18,17 @@ use std::{
 };
 
 use super::{
+    calibrator::Calibrator,
     collection_index::Core,
     compaction::Compaction,
     engine::{Engine, EngineError, EngineOptions, MakeEngine},
     owner::Work,
     rows::Rows,
 };
+use crate::task::background::take_share;
 
 /// Rows of one batch, per thread: a fraction of a second, for a tail that shrinks visibly and a
-/// builder that stops soon.
+/// builder that sees new work soon.
 const BATCH: usize = 256;
 /// Slots looked at for one batch; rows without vectors and dead ones cost nearly nothing.
 const BATCH_SLOTS: u32 = 1 << 16;
@@ -34,14 +39,23 @@ const ROUNDS: usize = 8;
 
 /// Works until the index is dropped.
 pub(super) fn run(core: &Core, make: MakeEngine) {
+    take_share(core.build_share());
     let builder = Builder { core, make };
+    let mut calibrator = Calibrator::default();
     while let Some(work) = core.next_work() {
         let done = catch_unwind(AssertUnwindSafe(|| match work {
             Work::Link => builder.link(),
-            Work::Compact => builder.compact(),
+            Work::Compact => {
+                // It would hold the memory of all the old rows.
+                calibrator = Calibrator::default();
+                builder.compact()
+            }
+            Work::Calibrate => calibrator.advance(core),
         }));
         let error = match done {
             Ok(Ok(())) => continue,
+            // The graph lacks rows of the last batch, and no view says that it has them.
+            Ok(Err(EngineError::Stopped)) => continue,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the builder panicked".to_owned(),
         };
@@ -131,6 +145,7 @@ impl Builder<'_> {
             ef_construction: self.core.ef_construction(),
             threads: self.core.threads(),
             expected: 2 * rows.len() as usize,
+            stop: self.core.stop(),
         })
     }
 

@@ -22,15 +22,18 @@ use super::{
     stats::IndexStats,
     view::{Shape, View},
 };
-use crate::types::{CollectionConfig, Entry, EntryId, PartitionId, Version};
+use crate::types::{CollectionConfig, Entry, EntryId, PartitionId, Vector, Version};
 
 /// How much an index may lag, and how hard its builder works.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct IndexLimits {
     /// Slots outside the graph from which on [`CollectionIndex::tail_room`] makes writers wait.
     pub tail_rows: usize,
     /// Threads that build one collection's graph.
     pub build_threads: usize,
+    /// What each of these gets of a core that a search wants, too: 0.5 is as much as the search. A core that
+    /// nobody else wants is theirs.
+    pub build_share: f64,
     /// Up to so many rows with a vector are scanned, and have no graph.
     pub small_rows: usize,
     /// Memory that indexes of metadata fields may take, in bytes per row; zero = no such indexes, and
@@ -43,7 +46,13 @@ pub struct IndexLimits {
 impl Default for IndexLimits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { tail_rows: 262_144, build_threads: (cores / 2).max(1), small_rows: 4_096, field_bytes: 64 }
+        Self {
+            tail_rows: 262_144,
+            build_threads: (cores / 2).max(1),
+            build_share: 0.25,
+            small_rows: 4_096,
+            field_bytes: 64,
+        }
     }
 }
 
@@ -71,7 +80,7 @@ pub enum Change {
 /// The index of one collection over all partitions that this member hosts.
 ///
 /// One caller at a time applies changes; anyone may look. Dropping it stops its builder and waits
-/// for the batch at hand, a fraction of a second.
+/// for the row at hand.
 pub struct CollectionIndex {
     core: Arc<Core>,
     builder: Option<JoinHandle<()>>,
@@ -95,15 +104,16 @@ impl CollectionIndex {
             measure: Measure::new(config.metric),
             dimension: config.dimension as usize,
             m: config.index.m as usize,
-            ef: config.index.ef as usize,
+            breadth: config.index.breadth(),
             small_rows: limits.small_rows,
             field_bytes: limits.field_bytes,
         };
-        let threads = limits.build_threads.max(1);
+        let (threads, build_share) = (limits.build_threads.max(1), limits.build_share);
         let owner = Owner::new(shape, limits, make.is_some());
         let core = Arc::new(Core {
             shape,
             threads,
+            build_share,
             ef_construction: config.index.ef_construction as usize,
             collection: config.name.as_str().to_owned(),
             view: ArcSwap::from_pointee(owner.view()),
@@ -111,7 +121,7 @@ impl CollectionIndex {
             work: Condvar::new(),
             idle: Condvar::new(),
             room: watch::Sender::new(true),
-            stopping: AtomicBool::new(false),
+            stopping: Arc::default(),
         });
         let builder = match make {
             Some(make) => {
@@ -141,6 +151,20 @@ impl CollectionIndex {
     /// The index as of now. Waits for nobody.
     pub fn view(&self) -> Arc<View> {
         self.core.view()
+    }
+
+    /// A search that was really made, without a filter: such ones tell better than rows how wide to walk.
+    pub fn asked(&self, vector: &Vector) {
+        let shape = self.core.shape();
+        if vector.as_slice().len() != shape.dimension {
+            return;
+        }
+        let vector: Arc<[f32]> = shape.measure.prepare(vector).as_ref().into();
+        let mut owner = self.core.owner();
+        owner.asked.add(vector);
+        if owner.wants_calibration() {
+            self.core.work.notify_one();
+        }
     }
 
     /// Numbers for metrics and people.
@@ -173,6 +197,18 @@ impl CollectionIndex {
         owner.work().is_none()
     }
 
+    /// Blocks until the breadths of this very graph are measured, so that nothing happens any more until
+    /// the next change; at once for an index without a graph. For tests and benchmarks.
+    pub fn wait_calibrated(&self) {
+        let mut owner = self.core.owner();
+        while self.builder.is_some()
+            && !owner.stopping
+            && (owner.work().is_some() || owner.wants_calibration())
+        {
+            owner = self.core.idle.wait(owner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     fn publish<T>(&self, change: impl FnOnce(&mut Owner) -> T) -> T {
         self.core.publish(|owner| {
             let result = change(owner);
@@ -203,6 +239,7 @@ impl Drop for CollectionIndex {
 pub(super) struct Core {
     shape: Shape,
     threads: usize,
+    build_share: f64,
     ef_construction: usize,
     /// For messages.
     collection: String,
@@ -214,8 +251,8 @@ pub(super) struct Core {
     idle: Condvar,
     /// Whether the tail is below its bound.
     room: watch::Sender<bool>,
-    /// For the builder between batches.
-    stopping: AtomicBool,
+    /// For the builder and its engine, between rows.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Core {
@@ -229,6 +266,15 @@ impl Core {
 
     pub fn ef_construction(&self) -> usize {
         self.ef_construction
+    }
+
+    pub fn build_share(&self) -> f64 {
+        self.build_share
+    }
+
+    /// What tells an engine to stop.
+    pub fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stopping)
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -256,7 +302,7 @@ impl Core {
         let old = self.view.swap(Arc::new(owner.view()));
         let room = owner.has_room();
         self.room.send_if_modified(|known| std::mem::replace(known, room) != room);
-        if owner.work().is_some() {
+        if owner.work().is_some() || owner.wants_calibration() {
             self.work.notify_one();
         }
         drop(owner);
@@ -300,6 +346,15 @@ impl Core {
                 (None, _) => {
                     owner.building = false;
                     self.idle.notify_all();
+                    if owner.wants_calibration() {
+                        let pause = owner.calibrate_at.saturating_duration_since(Instant::now());
+                        if pause.is_zero() {
+                            return Some(Work::Calibrate);
+                        }
+                        owner =
+                            self.work.wait_timeout(owner, pause).unwrap_or_else(PoisonError::into_inner).0;
+                        continue;
+                    }
                     owner = self.work.wait(owner).unwrap_or_else(PoisonError::into_inner);
                 }
             }

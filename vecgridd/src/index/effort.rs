@@ -36,7 +36,7 @@ impl View {
         let everything = scan(self.with_vector);
         let work = match &self.linked {
             Some(linked) if !query.exact && self.with_vector > self.shape.small_rows as u64 => {
-                let ef = query.ef.unwrap_or(self.shape.ef).max(query.k) as f64;
+                let ef = self.breadth(query).0.max(query.k) as f64;
                 let walk = row * ef * self.shape.m as f64 * linked.engine.rows_per_link();
                 // The plan takes the cheaper way; a walk is followed by a scan of the tail.
                 (walk + scan(self.with_vector.saturating_sub(linked.live))).min(everything)

@@ -12,7 +12,10 @@
 //! still complete; it only must not return a slot twice. It may fail: then its graph is thrown
 //! away and built again, and searches scan.
 
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use super::{
     distance::Measure,
@@ -35,6 +38,12 @@ pub(super) trait Engine: Send + Sync {
     /// Ranks some of what a walk brought better, nearest first; gives the slack of the new ranks.
     fn refine(&self, walked: &Walked, _near: &mut [(u32, f32)]) -> f32 {
         walked.slack
+    }
+
+    /// As [`walk`](Self::walk), as if the graph did not have this slot: it is no result, and no way to others.
+    /// `None` when the engine cannot do that.
+    fn walk_without(&self, _: &[f32], _: usize, _: u32) -> Result<Option<Walked>, EngineError> {
+        Ok(None)
     }
 
     /// Whether a walk looks at eligibility.
@@ -95,6 +104,8 @@ pub(super) enum EngineError {
     Threads(String),
     #[error("the graph is broken since an earlier failure")]
     Broken,
+    #[error("stopped: nobody wants the graph any more")]
+    Stopped,
 }
 
 impl EngineError {
@@ -118,6 +129,8 @@ pub(super) struct EngineOptions {
     pub threads: usize,
     /// Slots to make room for; more may come.
     pub expected: usize,
+    /// Set when nobody wants the graph any more: inserting ends early, with an error.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Makes an empty graph.

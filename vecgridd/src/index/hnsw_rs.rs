@@ -85,6 +85,7 @@ pub(super) struct HnswRs {
     threads: usize,
     /// A failed insert leaves a graph that nobody should enter.
     broken: AtomicBool,
+    stop: Arc<AtomicBool>,
     bytes_per_point: u64,
 }
 
@@ -107,6 +108,7 @@ impl HnswRs {
             pool,
             threads,
             broken: AtomicBool::new(false),
+            stop: Arc::clone(&options.stop),
             bytes_per_point,
         })
     }
@@ -123,14 +125,16 @@ impl HnswRs {
     ) -> Result<(), EngineError> {
         let graph = Arc::clone(self.graph()?);
         let rows = Arc::clone(rows);
-        let job = Arc::new(Job { graph, rows, next: AtomicUsize::new(range.start), end: range.end });
+        let stop = Arc::clone(&self.stop);
+        let job = Arc::new(Job { graph, rows, next: AtomicUsize::new(range.start), end: range.end, stop });
         let (done, finished) = sync_channel(workers);
         for _ in 0..workers {
             let (job, done) = (Arc::clone(&job), done.clone());
             self.pool.spawn(move || {
-                let result = catch_unwind(AssertUnwindSafe(|| job.work())).map_err(|panic| {
+                let worked = catch_unwind(AssertUnwindSafe(|| job.work()));
+                let result = worked.unwrap_or_else(|panic| {
                     job.next.store(job.end, Relaxed);
-                    EngineError::panicked(&*panic)
+                    Err(EngineError::panicked(&*panic))
                 });
                 drop(job);
                 // Nobody listens any more when the graph was given up.
@@ -165,7 +169,7 @@ impl Engine for HnswRs {
         let inserted = self
             .insert_range(&rows, 0..seeds, 1)
             .and_then(|()| self.insert_range(&rows, seeds..rows.len(), self.threads));
-        if inserted.is_err() {
+        if inserted.as_ref().is_err_and(|error| !matches!(error, EngineError::Stopped)) {
             self.broken.store(true, Relaxed);
         }
         inserted
@@ -211,14 +215,18 @@ struct Job {
     rows: Arc<Vec<(u32, Vec<f32>)>>,
     next: AtomicUsize,
     end: usize,
+    stop: Arc<AtomicBool>,
 }
 
 impl Job {
-    fn work(&self) {
+    fn work(&self) -> Result<(), EngineError> {
         loop {
             let at = self.next.fetch_add(1, Relaxed);
             if at >= self.end {
-                return;
+                return Ok(());
+            }
+            if self.stop.load(Relaxed) {
+                return Err(EngineError::Stopped);
             }
             let (slot, vector) = &self.rows[at];
             self.graph.insert_slice((vector, *slot as usize));
@@ -240,6 +248,7 @@ mod tests {
             ef_construction: 64,
             threads,
             expected: 10,
+            stop: Arc::default(),
         })
         .unwrap()
     }

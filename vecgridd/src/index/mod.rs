@@ -28,19 +28,28 @@
 //! everything eligible; [`View::search_explained`] says what it did. A row's partition is one more thing that a search checks, so the number of
 //! partitions costs nothing.
 //!
+//! How wide a walk is follows from the recall that is asked for (`calibration`, measured by the builder:
+//! `calibrator`). A few answers are checked against exact ones ([`Checker`]): so recall can be seen.
+//!
 //! Engines: `native` is ours, and the default; `hnsw_rs` is the crate of that name; `flat` has no graph,
 //! every search scans.
 //!
 //! What it leaves out, for now: the index lives in memory only and is filled from the row store at
 //! the start; one search uses one thread.
 
+mod asked;
 mod builder;
+mod calibration;
+mod calibrator;
+mod check;
+mod checker;
 mod chunk;
 mod collection_index;
 mod compaction;
 mod deaths;
 mod digest;
 mod distance;
+mod draw;
 mod effort;
 mod engine;
 mod error;
@@ -51,6 +60,7 @@ mod owner;
 mod packed;
 mod partition_set;
 mod plan;
+mod recall_window;
 mod registry;
 mod rows;
 mod scan;
@@ -62,11 +72,14 @@ mod sync;
 mod top_k;
 mod view;
 
+pub use check::Answered;
+pub use checker::{CheckOptions, Checker, Searched};
 pub use collection_index::{Change, CollectionIndex, IndexLimits};
 pub use digest::Digest;
 pub use distance::{Component, Kernels, Precision, Sums};
 pub use error::IndexError;
 pub use partition_set::PartitionSet;
+pub use recall_window::RecallStats;
 pub use registry::Registry;
 pub use stats::{IndexBytes, IndexStats};
 pub use view::View;

@@ -13,6 +13,8 @@ use std::{
 
 use super::{
     IndexLimits,
+    asked::Asked,
+    calibration::Calibration,
     chunk::Row,
     collection_index::Change,
     compaction::Compaction,
@@ -25,8 +27,10 @@ use super::{
     stats::{IndexBytes, IndexStats},
     view::{Linked, Shape, View},
 };
-use crate::types::{EntryId, PartitionId, Vector};
+use crate::types::{Breadth, EntryId, PartitionId, Vector};
 
+/// Hits of the search whose breadth is told to people.
+const STATED_K: usize = 10;
 /// Fewer dead slots are not worth a compaction.
 const MIN_DEAD: u64 = 1_024;
 /// One dead slot in this many is too much.
@@ -34,6 +38,8 @@ const DEAD_SHARE: u64 = 5;
 /// After so many failed builds in a row writes no longer wait for the builder: slow searches are
 /// better than none of the writes.
 const PATIENCE: u32 = 3;
+/// When the graph has changed by one row in so many, breadths are measured again.
+const CALIBRATED_SHARE: u64 = 4;
 /// Pauses after failed builds: from, to.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -51,6 +57,13 @@ pub(super) struct Owner {
     live: u64,
     with_vector: u64,
     linked: Option<Linked>,
+    calibration: Arc<Calibration>,
+    /// Queries to measure with.
+    pub asked: Asked,
+    /// The calibration is of this graph, or one that grew into it.
+    calibrated: bool,
+    /// When the builder may go on measuring: it rests in between.
+    pub calibrate_at: Instant,
     /// The builder is at work.
     pub building: bool,
     /// The index is being dropped.
@@ -68,6 +81,8 @@ pub(super) enum Work {
     Link,
     /// Give the memory of dead rows back.
     Compact,
+    /// Measure which breadth of a walk reaches which recall.
+    Calibrate,
 }
 
 impl Owner {
@@ -85,6 +100,10 @@ impl Owner {
             live: 0,
             with_vector: 0,
             linked: None,
+            calibration: Arc::default(),
+            asked: Asked::default(),
+            calibrated: false,
+            calibrate_at: Instant::now(),
             building: false,
             stopping: false,
             build_failures: 0,
@@ -101,6 +120,7 @@ impl Owner {
             live: self.live,
             with_vector: self.with_vector,
             linked: self.linked.clone(),
+            calibration: Arc::clone(&self.calibration),
             hosted: Arc::clone(&self.hosted),
         }
     }
@@ -245,6 +265,21 @@ impl Owner {
         }
     }
 
+    /// Whether breadths are to be measured, when the builder has nothing better to do: never so far, on
+    /// another graph, on one that has grown or shrunk by a quarter since, or with half as many real queries.
+    pub fn wants_calibration(&self) -> bool {
+        let Some(linked) = &self.linked else { return false };
+        let measured = self.calibration.rows;
+        let changed = linked.live.abs_diff(measured) * CALIBRATED_SHARE > measured;
+        linked.live > 0 && (!self.calibrated || changed || self.asked.says_more_than(self.calibration.asked))
+    }
+
+    /// Takes what was measured.
+    pub fn calibrate(&mut self, calibration: Calibration) {
+        self.calibration = Arc::new(calibration);
+        self.calibrated = true;
+    }
+
     /// Until when the builder pauses.
     pub fn paused_until(&self) -> Option<Instant> {
         self.retry_at.filter(|at| *at > Instant::now())
@@ -289,6 +324,7 @@ impl Owner {
     /// The graph is no good: searches scan, and the builder starts again after a pause.
     pub fn build_failed(&mut self) -> Duration {
         self.linked = None;
+        self.calibrated = false;
         self.build_failures += 1;
         let pause = (BACKOFF.0 * 2_u32.saturating_pow(self.failures)).min(BACKOFF.1);
         self.failures = self.failures.saturating_add(1);
@@ -305,12 +341,21 @@ impl Owner {
         self.linked =
             graph.map(|(engine, until)| Linked { engine, until, live: live_vectors(&rows, 0, until) });
         self.rows = rows;
+        self.calibrated = false;
         self.succeeded();
     }
 
     /// Compacts at once, when there is no graph to keep.
     pub fn compact_here(&mut self) {
         self.adopt(Compaction::new(self.shape.no_rows()), None);
+    }
+
+    fn search_ef(&self) -> usize {
+        match (&self.linked, self.shape.breadth) {
+            (None, _) => 0,
+            (Some(_), Breadth::Ef(ef)) => ef,
+            (Some(_), Breadth::Recall(target)) => self.calibration.ef(target, STATED_K),
+        }
     }
 
     pub fn stats(&self) -> IndexStats {
@@ -322,6 +367,8 @@ impl Owner {
             indexed,
             tail: if self.wants_graph() { self.with_vector - indexed } else { 0 },
             dead: self.dead(),
+            search_ef: self.search_ef(),
+            calibrated_rows: self.linked.as_ref().map_or(0, |_| self.calibration.measured_rows()),
             building: self.building,
             build_failures: self.build_failures,
             bytes: IndexBytes {

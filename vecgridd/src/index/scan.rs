@@ -145,6 +145,21 @@ impl<'a> Eligible<'a> {
 
     /// Offers every eligible row from a slot on, with its exact distance.
     pub fn scan(&self, measure: Measure, dimension: usize, query: &[f32], from: u32, top: &mut TopK<'a>) {
+        let rows = self.wanted.rows;
+        self.each(measure, dimension, query, from, |distance, slot| {
+            top.offer(distance, slot, || rows.id(slot))
+        });
+    }
+
+    /// Tells the exact distance of every eligible row from a slot on.
+    pub fn each(
+        &self,
+        measure: Measure,
+        dimension: usize,
+        query: &[f32],
+        from: u32,
+        mut tell: impl FnMut(f32, u32),
+    ) {
         let (first, skipped) = (from as usize / CHUNK, from as usize % CHUNK);
         for index in first..self.wanted.rows.chunks() {
             let mut bits = self.chunk_bits(index);
@@ -152,7 +167,7 @@ impl<'a> Eligible<'a> {
                 bits &= u64::MAX << skipped;
             }
             let chunk = self.wanted.rows.chunk(index);
-            let mut offer = |distance, at| top.offer(distance, (index * CHUNK + at) as u32, || chunk.id(at));
+            let mut tell = |distance, at| tell(distance, (index * CHUNK + at) as u32);
             let vector = |at| chunk.vector(at, dimension);
             let mut places = ones(bits);
             while let Some(a) = places.next() {
@@ -160,10 +175,10 @@ impl<'a> Eligible<'a> {
                 if let (Some(b), Some(c), Some(d)) = (b, c, d) {
                     let four = [a, b, c, d];
                     let distances = measure.distances(query, four.map(vector));
-                    distances.into_iter().zip(four).for_each(|(distance, at)| offer(distance, at));
+                    distances.into_iter().zip(four).for_each(|(distance, at)| tell(distance, at));
                 } else {
                     let rest = [Some(a), b, c].into_iter().flatten();
-                    rest.for_each(|at| offer(measure.distance(query, vector(at)), at));
+                    rest.for_each(|at| tell(measure.distance(query, vector(at)), at));
                 }
             }
         }

@@ -14,6 +14,10 @@ pub struct IndexStats {
     pub tail: u64,
     /// Overwritten and deleted rows whose memory is not back yet.
     pub dead: u64,
+    /// Breadth of a walk for ten hits that names none; zero without a graph.
+    pub search_ef: usize,
+    /// Rows in the graph when it was last measured which breadth reaches which recall; zero = not yet.
+    pub calibrated_rows: u64,
     /// The builder is at work.
     pub building: bool,
     /// Builds that failed since the start; each was, or will be, tried again.

@@ -2,10 +2,12 @@
 //!
 //! The index is held against a [`World`]: a plain map of rows, searched in `f64`.
 
+mod checks;
 mod churn;
 mod effort;
 mod failure;
 mod filters;
 mod long;
+mod recall;
 mod search;
 mod world;

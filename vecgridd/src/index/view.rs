@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    calibration::Calibration,
     distance::{Measure, prefetch},
     engine::{Engine, Walked},
     error::IndexError,
@@ -19,7 +20,7 @@ use super::{
     scan::{Eligible, Wanted},
     top_k::{Ranked, TopK},
 };
-use crate::types::{EntryId, Explain, Filter, Hit, PartitionId, Query, SearchPlan};
+use crate::types::{Breadth, EntryId, Explain, Filter, Hit, PartitionId, Query, SearchPlan};
 
 /// What never changes in a collection's index.
 #[derive(Clone, Copy)]
@@ -27,7 +28,8 @@ pub(super) struct Shape {
     pub measure: Measure,
     pub dimension: usize,
     pub m: usize,
-    pub ef: usize,
+    /// Of searches that name none.
+    pub breadth: Breadth,
     /// Up to here rows are scanned.
     pub small_rows: usize,
     /// Memory for indexes of metadata, per row.
@@ -61,6 +63,7 @@ pub struct View {
     pub(super) live: u64,
     pub(super) with_vector: u64,
     pub(super) linked: Option<Linked>,
+    pub(super) calibration: Arc<Calibration>,
     /// All partitions with live rows, and maybe some without.
     pub(super) hosted: Arc<PartitionSet>,
 }
@@ -127,7 +130,7 @@ impl View {
         eligible.slots().map(id).collect()
     }
 
-    fn wanted<'a>(
+    pub(super) fn wanted<'a>(
         &'a self,
         vectors: bool,
         filter: Option<&'a Filter>,
@@ -160,9 +163,10 @@ impl View {
         let matches = explain.eligible as usize;
         let eligible_points =
             if eligible.is_plain() { linked.live as usize } else { eligible.count_below(linked.until) };
+        let (ef, target_recall) = self.breadth(query);
         let plan = Plan::choose(Situation {
             k: query.k,
-            ef: query.ef.unwrap_or(self.shape.ef),
+            ef,
             m: self.shape.m,
             points: linked.engine.len(),
             eligible_points,
@@ -174,7 +178,7 @@ impl View {
             Plan::Walk { ef } => (ef, None, SearchPlan::Walk),
             Plan::FilteredWalk { ef } => (ef, eligible.words(), SearchPlan::FilteredWalk),
         };
-        explain.ef = ef;
+        (explain.ef, explain.target_recall) = (ef, target_recall);
         // Until it turns out that the walk was enough.
         explain.plan = SearchPlan::WalkThenScan;
         let mut lap = Lap::start();

@@ -22,7 +22,7 @@ use crate::{
     api::{ApiConfig, ApiLimits, Bound},
     config::Config,
     control::Control,
-    index::{IndexLimits, Registry},
+    index::{CheckOptions, Checker, IndexLimits, Registry},
     partition::{self, Applier, Handle, OwnerParts, Retention},
     service::{Parts, Service},
     storage::{Engine, LogWriter, RocksEngine, RocksOptions, keys::member::Identity},
@@ -168,6 +168,7 @@ async fn start(
     let limits = IndexLimits {
         tail_rows: config.tail_rows.map_or(defaults.tail_rows, |rows| rows.max(defaults.small_rows)),
         build_threads: config.build_threads,
+        build_share: config.build_share,
         ..defaults
     };
     let indexes = Arc::new(Registry::new(limits));
@@ -187,6 +188,8 @@ async fn start(
     let own =
         |state| partition::spawn(tasks, OwnerParts { state, log: log.clone(), applier: applier.clone() });
     let partitions: Vec<Handle> = recovered.into_iter().map(own).collect();
+    let checks = CheckOptions { share: config.recall_checks, cpu: config.recall_cpu };
+    let (recall, check_thread) = Checker::start(checks)?;
     // One I/O thread is always with the connections.
     let workers = tokio::runtime::Handle::current().metrics().num_workers();
     let seats = workers.saturating_sub(1).clamp(1, config.search_threads);
@@ -197,13 +200,14 @@ async fn start(
         partitions,
         engine: Arc::clone(&engine),
         indexes: Arc::clone(&indexes),
+        recall,
         purger: applier.purger(),
         cpu: CpuPool::new(config.search_threads, WAITING_SEARCHES, seats)?,
         write_bytes: config.write_bytes,
         health: Arc::clone(health),
         tasks: tasks.clone(),
     });
-    Ok(Running { service, engine, indexes, control, threads: vec![log_thread, applier_thread] })
+    Ok(Running { service, engine, indexes, control, threads: vec![log_thread, applier_thread, check_thread] })
 }
 
 fn recover(

@@ -99,6 +99,15 @@ impl Snapshot for Observer {
             let serving = status.partitions.iter().filter(|p| p.state == "serving").count();
             metrics.set_partitions("primary", "serving", serving as u64);
             metrics.set_partitions("primary", "read_only", (status.partitions.len() - serving) as u64);
+            let view = Arc::clone(&store.view.borrow());
+            for collection in view.collections() {
+                for (k, stats) in service.recall(collection.id) {
+                    let interval = (stats.lower, stats.ratio, stats.upper);
+                    let totals = (stats.checks, stats.missed);
+                    metrics.set_recall(collection.config.name.as_str(), k, interval, totals);
+                }
+            }
+            metrics.set_recall_checks_dropped(service.recall_checks_dropped());
         }
     }
 }

@@ -17,6 +17,10 @@ pub struct CollectionInfo {
     pub indexed: u64,
     /// Memory of its index, bytes.
     pub index_bytes: u64,
+    /// Breadth of a walk for ten hits that names none; zero without a graph.
+    pub search_ef: u32,
+    /// Entries in the graph when it was last measured which breadth reaches which recall; zero = not yet.
+    pub calibrated_rows: u64,
 }
 
 impl Service {
@@ -88,12 +92,15 @@ impl Service {
             count: stats.as_ref().map_or(0, |s| s.live),
             indexed: stats.as_ref().map_or(0, |s| s.indexed),
             index_bytes: stats.as_ref().map_or(0, |s| s.bytes.total()),
+            search_ef: stats.as_ref().map_or(0, |s| u32::try_from(s.search_ef).unwrap_or(u32::MAX)),
+            calibrated_rows: stats.as_ref().map_or(0, |s| s.calibrated_rows),
         }
     }
 }
 
 async fn purge(service: Service, dropped: crate::types::CollectionId) {
     let purged = service.parts.purger.purge(dropped).await.await;
+    service.parts.recall.forget(dropped);
     // If the applier or the control plane has stopped, the next start goes on.
     if purged.is_ok() {
         let _ = service.parts.control.propose(Command::Purged(dropped)).await;

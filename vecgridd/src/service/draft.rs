@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::types::{
     CollectionConfig, CollectionName, Durability, Entry, EntryId, Filter, IndexOptions, Invalid, Metadata,
-    Metric, Query, RequestId, Vector,
+    Metric, Query, RequestId, TargetRecall, Vector,
 };
 
 /// Most entries or ids of one batch.
@@ -166,6 +166,8 @@ pub struct QueryDraft {
     pub k: usize,
     /// 1 to 10,000.
     pub ef: Option<usize>,
+    /// 0.5 to 0.999, instead of `ef`.
+    pub target_recall: Option<f64>,
     /// Which entries may be hits.
     pub filter: Option<FilterDraft>,
     /// Scan instead of walking.
@@ -192,6 +194,7 @@ impl QueryDraft {
             vector: Vector::new(self.vector, config.dimension as usize, config.metric)?,
             k: self.k,
             ef: self.ef,
+            target_recall: self.target_recall.map(TargetRecall::new).transpose()?,
             filter: self.filter.map(|f| f.check()).transpose()?,
             exact: self.exact,
             max_distance: self.max_distance,

@@ -21,11 +21,11 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     control::{Control, ControlError, Refused},
-    index::{CollectionIndex, Registry},
+    index::{Checker, CollectionIndex, RecallStats, Registry},
     partition::{Handle, Purger},
     storage::Engine,
     task::{CpuPool, CpuPoolError, Health, Tasks},
-    types::{ClusterView, Collection, CollectionName, MemberId},
+    types::{ClusterView, Collection, CollectionId, CollectionName, MemberId},
 };
 
 pub use collections::CollectionInfo;
@@ -79,6 +79,8 @@ pub struct Parts {
     pub engine: Arc<dyn Engine>,
     /// The indexes.
     pub indexes: Arc<Registry>,
+    /// Checks what searches answered.
+    pub recall: Checker,
     /// Removes the rows of dropped collections.
     pub purger: Purger,
     /// Runs searches.
@@ -113,6 +115,16 @@ impl Service {
     /// True while the threads that everything needs are alive.
     pub fn is_alive(&self) -> bool {
         self.parts.health.failure().is_none()
+    }
+
+    /// Recall of a collection's walks by number of hits asked for, as far as answers were checked.
+    pub fn recall(&self, collection: CollectionId) -> Vec<(usize, RecallStats)> {
+        self.parts.recall.stats(collection)
+    }
+
+    /// Answers that were to be checked and were not.
+    pub fn recall_checks_dropped(&self) -> u64 {
+        self.parts.recall.dropped()
     }
 
     fn view(&self) -> Arc<ClusterView> {

@@ -3,13 +3,13 @@
 //! The members asked must cover the grid. Today this member holds every partition, so the covering
 //! set is this member alone, and its answer set is all partitions.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use futures::future::try_join_all;
 
 use super::{Effort, MAX_SEARCHES, Parts, QueryDraft, RequestContext, Service, ServiceError};
 use crate::{
-    index::{PartitionSet, View},
+    index::{CollectionIndex, PartitionSet, Searched, View},
     placement::partition_of,
     storage::{Family, keys::row},
     types::{Collection, Coverage, Explain, Hit, Invalid, Query, SearchAnswer, Vector},
@@ -87,7 +87,8 @@ impl Service {
                 // Vectors are read from the disk.
                 let short = alone && !query.include_vector && view.is_short(&query);
                 let effort = if short { Effort::Short } else { Effort::Long };
-                let work = move |parts: &Parts| search_here(parts, &view, &collection, &query, partitions);
+                let work =
+                    move |parts: &Parts| search_here(parts, (&index, &view), &collection, &query, partitions);
                 let (hits, explained) = self.compute(ctx, effort, work).await?;
                 (hits, explain.then_some(explained))
             }
@@ -101,13 +102,23 @@ impl Service {
 /// Searches one view of this member's index, and reads vectors when asked for.
 fn search_here(
     parts: &Parts,
-    view: &View,
+    (index, view): (&Arc<CollectionIndex>, &Arc<View>),
     collection: &Collection,
     query: &Query,
     partitions: u16,
 ) -> Result<(Vec<Hit>, Explain), ServiceError> {
-    let found = view.search_explained(query, &PartitionSet::all(partitions));
+    let all = PartitionSet::all(partitions);
+    let found = view.search_explained(query, &all);
     let (mut hits, explain) = found.map_err(|e| ServiceError::Internal(e.to_string()))?;
+    parts.recall.offer(Searched {
+        collection: collection.id,
+        index: Some(index),
+        view,
+        query,
+        answer_set: &all,
+        hits: &hits,
+        explain: &explain,
+    });
     if query.include_vector {
         let vectors = vectors_of(parts, collection, &hits, partitions)?;
         hits.iter_mut().zip(vectors).for_each(|(hit, vector)| hit.vector = vector);

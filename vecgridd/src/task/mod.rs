@@ -3,8 +3,9 @@
 //! [`Tasks`] starts every async task, so shutdown can wait for all of them. [`CpuPool`] runs
 //! computations (searches, filters) beside the I/O threads, with a bounded number in flight.
 //! Threads that own something for their whole life (the log writer, the applier, the index
-//! builders) are made by their owners.
+//! builders) are made by their owners; those whose work must not be felt use [`background`].
 
+pub mod background;
 mod cpu_pool;
 mod health;
 

@@ -11,8 +11,8 @@
 use std::{sync::Mutex, time::Duration};
 
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+    CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
 /// Seconds. A local search takes 0.1 ms, a deadline is at most 60 s.
@@ -44,6 +44,12 @@ pub struct Metrics {
     index_indexed_rows: IntGaugeVec,
     index_bytes: GaugeVec,
     index_build_failures: IntCounter,
+    recall_ratio: GaugeVec,
+    recall_lower: GaugeVec,
+    recall_upper: GaugeVec,
+    recall_checks: IntCounterVec,
+    recall_missed: CounterVec,
+    recall_checks_dropped: IntCounter,
     partitions: IntGaugeVec,
     wal_fsync_duration: Histogram,
     group_commit_operations: Histogram,
@@ -106,6 +112,45 @@ impl Metrics {
                 "vecgrid_index_build_failures_total",
                 "Graph builds that failed",
             )?,
+            recall_ratio: gauges(
+                &r,
+                "vecgrid_recall_ratio",
+                "Recall of walks in the last minute (or the last 200 checked): for up to k hits",
+                &["collection", "k"],
+            )?,
+            recall_lower: gauges(
+                &r,
+                "vecgrid_recall_ratio_lower",
+                "Lower end of the 95 % interval of vecgrid_recall_ratio",
+                &["collection", "k"],
+            )?,
+            recall_upper: gauges(
+                &r,
+                "vecgrid_recall_ratio_upper",
+                "Upper end of the 95 % interval of vecgrid_recall_ratio",
+                &["collection", "k"],
+            )?,
+            recall_checks: counters(
+                &r,
+                "vecgrid_recall_checks_total",
+                "Answers of walks that were checked against exact ones",
+                &["collection", "k"],
+            )?,
+            recall_missed: registered(
+                &r,
+                CounterVec::new(
+                    Opts::new(
+                        "vecgrid_recall_missed_total",
+                        "What checked answers missed, each as a share of its hits: 1 - missed / checks is recall",
+                    ),
+                    &["collection", "k"],
+                )?,
+            )?,
+            recall_checks_dropped: counter(
+                &r,
+                "vecgrid_recall_checks_dropped_total",
+                "Answers that were to be checked and were not, for lack of time",
+            )?,
             partitions: int_gauges(&r, "vecgrid_partitions", "Partitions here", &["role", "state"])?,
             wal_fsync_duration: histogram(
                 &r,
@@ -161,6 +206,29 @@ impl Metrics {
         self.index_build_failures.inc_by(total.saturating_sub(told));
     }
 
+    /// So many answers were to be checked and were not, since the start.
+    pub fn set_recall_checks_dropped(&self, total: u64) {
+        let told = self.recall_checks_dropped.get();
+        self.recall_checks_dropped.inc_by(total.saturating_sub(told));
+    }
+
+    /// Snapshot: recall of a collection's walks for up to `k` hits, lately, between the ends of its
+    /// interval; and since the start the number of checks and the sum of what those missed.
+    pub fn set_recall(
+        &self,
+        collection: &str,
+        k: usize,
+        (lower, ratio, upper): (f64, f64, f64),
+        (checks, missed): (u64, f64),
+    ) {
+        let labels = [collection, &k.to_string()];
+        self.recall_ratio.with_label_values(&labels).set(ratio);
+        self.recall_lower.with_label_values(&labels).set(lower);
+        self.recall_upper.with_label_values(&labels).set(upper);
+        self.recall_checks.with_label_values(&labels).inc_by(checks);
+        self.recall_missed.with_label_values(&labels).inc_by(missed);
+    }
+
     /// A synced write of `operations` operations took this long.
     pub fn group_commit(&self, operations: usize, fsync: Duration) {
         self.wal_fsync_duration.observe(fsync.as_secs_f64());
@@ -203,8 +271,15 @@ impl Metrics {
         for gauge in [&self.points, &self.index_tail_rows, &self.index_indexed_rows, &self.partitions] {
             gauge.reset();
         }
-        self.index_bytes.reset();
-        self.storage_bytes.reset();
+        for gauge in [&self.index_bytes, &self.storage_bytes] {
+            gauge.reset();
+        }
+        for gauge in [&self.recall_ratio, &self.recall_lower, &self.recall_upper] {
+            gauge.reset();
+        }
+        // Totals are kept where they arise, and told anew.
+        self.recall_checks.reset();
+        self.recall_missed.reset();
         snapshot.refresh(self);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -277,6 +352,7 @@ mod tests {
             for name in self.0.lock().unwrap().iter() {
                 metrics.set_collection(name, 3, 1, 2);
                 metrics.set_index_bytes(name, "vectors", 1 << 40);
+                metrics.set_recall(name, 10, (0.96, 0.97, 0.98), (40, 1.25));
             }
         }
     }
@@ -312,6 +388,12 @@ mod tests {
             "vecgrid_storage_read_only 0",
             "vecgrid_handler_panics_total 0",
             "vecgrid_index_build_failures_total 0",
+            "vecgrid_recall_ratio{collection=\"a\",k=\"10\"} 0.97",
+            "vecgrid_recall_ratio_lower{collection=\"a\",k=\"10\"} 0.96",
+            "vecgrid_recall_ratio_upper{collection=\"a\",k=\"10\"} 0.98",
+            "vecgrid_recall_checks_total{collection=\"a\",k=\"10\"} 40",
+            "vecgrid_recall_missed_total{collection=\"a\",k=\"10\"} 1.25",
+            "vecgrid_recall_checks_dropped_total 0",
             "process_resident_memory_bytes",
         ] {
             assert!(text.contains(line), "{line} is missing in {text}");

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CollectionName, Invalid, vector::MAX_DIMENSION};
+use super::{Breadth, CollectionName, Invalid, TargetRecall, vector::MAX_DIMENSION};
 
 /// How far apart two vectors are. Smaller is nearer, always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
@@ -47,6 +47,7 @@ pub enum EngineKind {
 
 /// How the collection is indexed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct IndexOptions {
     /// Engine of the collection.
     pub engine: EngineKind,
@@ -54,13 +55,65 @@ pub struct IndexOptions {
     pub m: u32,
     /// Breadth of the build, 16 to 2,000.
     pub ef_construction: u32,
-    /// Breadth of a search that names none, 1 to 10,000.
-    pub ef: u32,
+    /// Breadth of a search that names none, 1 to 10,000; `None` = by `target_recall`.
+    pub ef: Option<u32>,
+    /// Recall of a search that names none; `None` = by `ef`.
+    pub target_recall: Option<TargetRecall>,
 }
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        Self { engine: EngineKind::default(), m: 16, ef_construction: 200, ef: 96 }
+        let target_recall = Some(TargetRecall::DEFAULT);
+        Self { engine: EngineKind::default(), m: 16, ef_construction: 200, ef: None, target_recall }
+    }
+}
+
+impl IndexOptions {
+    /// How wide a search walks that does not say.
+    pub fn breadth(&self) -> Breadth {
+        // Checked options have exactly one of both.
+        let given = Breadth::of(self.ef.map(|ef| ef as usize), self.target_recall).unwrap_or(None);
+        given.unwrap_or(Breadth::Recall(TargetRecall::DEFAULT))
+    }
+
+    /// Fills in the default target where neither a breadth nor a target is given.
+    #[must_use]
+    pub fn with_default_breadth(mut self) -> Self {
+        if self.ef.is_none() {
+            self.target_recall = self.target_recall.or(Some(TargetRecall::DEFAULT));
+        }
+        self
+    }
+}
+
+/// Index options as they were written, by this version or an earlier one.
+///
+/// Before there was `target_recall` every collection had an `ef`, 96 unless its maker said otherwise. Such
+/// a collection is taken for one with the defaults of today: whoever creates it again with the defaults,
+/// as apps do at every start, must find it equal. The price: an `ef` of 96 that was chosen on purpose then
+/// cannot be told from it.
+#[derive(Deserialize)]
+struct Stored {
+    engine: EngineKind,
+    m: u32,
+    ef_construction: u32,
+    ef: Option<u32>,
+    /// The outer `None`: written before there was this field.
+    #[serde(default, deserialize_with = "written")]
+    target_recall: Option<Option<TargetRecall>>,
+}
+
+const FORMER_DEFAULT_EF: u32 = 96;
+
+fn written<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Option<TargetRecall>>, D::Error> {
+    Option::deserialize(field).map(Some)
+}
+
+impl From<Stored> for IndexOptions {
+    fn from(stored: Stored) -> Self {
+        let Stored { engine, m, ef_construction, ef, target_recall } = stored;
+        let ef = ef.filter(|ef| target_recall.is_some() || *ef != FORMER_DEFAULT_EF);
+        Self { engine, m, ef_construction, ef, target_recall: target_recall.flatten() }.with_default_breadth()
     }
 }
 
@@ -83,7 +136,7 @@ impl CollectionConfig {
     /// Checks every number.
     ///
     /// # Errors
-    /// `invalid_dimension`, `invalid_index_options`.
+    /// `invalid_dimension`, `invalid_index_options`, `invalid_target_recall`.
     pub fn checked(self) -> Result<Self, Invalid> {
         if self.dimension == 0 || self.dimension as usize > MAX_DIMENSION {
             let message = format!("a dimension is 1 to {MAX_DIMENSION}");
@@ -98,7 +151,36 @@ impl CollectionConfig {
         };
         range("m", self.index.m, 4, 64)?;
         range("ef_construction", self.index.ef_construction, 16, 2_000)?;
-        range("ef", self.index.ef, 1, 10_000)?;
-        Ok(self)
+        if let Some(ef) = self.index.ef {
+            range("ef", ef, 1, 10_000)?;
+        }
+        Breadth::of(self.index.ef.map(|ef| ef as usize), self.index.target_recall)
+            .map_err(|problem| problem.within("index"))?;
+        Ok(Self { index: self.index.with_default_breadth(), ..self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> IndexOptions {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn options_written_by_earlier_versions_are_read() {
+        let former = |ef| read(&format!(r#"{{"engine":"native","m":16,"ef_construction":200,"ef":{ef}}}"#));
+        assert_eq!(former(96), IndexOptions::default(), "the default of then is the default of now");
+        assert_eq!(former(64).breadth(), Breadth::Ef(64));
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let target = TargetRecall::new(0.95).unwrap();
+        for (ef, target_recall) in [(Some(96), None), (Some(7), None), (None, Some(target))] {
+            let options = IndexOptions { ef, target_recall, ..IndexOptions::default() };
+            assert_eq!(read(&serde_json::to_string(&options).unwrap()), options);
+        }
     }
 }

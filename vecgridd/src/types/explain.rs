@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::TargetRecall;
+
 /// What was done for one search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Explain {
@@ -9,6 +11,8 @@ pub struct Explain {
     pub plan: SearchPlan,
     /// Breadth of the walk; zero without one.
     pub ef: usize,
+    /// The recall that this breadth was chosen for; `None` when a breadth was asked for, or none walked.
+    pub target_recall: Option<TargetRecall>,
     /// Rows that may be hits, whatever their distance.
     pub eligible: u64,
     /// Rows that the filter was held against one by one, since no index was sure of them.

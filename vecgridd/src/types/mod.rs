@@ -14,6 +14,7 @@ mod invalid;
 mod metadata;
 mod mutation;
 mod query;
+mod recall;
 mod vector;
 mod version;
 
@@ -30,5 +31,6 @@ pub use invalid::Invalid;
 pub use metadata::Metadata;
 pub use mutation::{Mutation, MutationOutcome, Operation};
 pub use query::{Coverage, Hit, Query, SearchAnswer};
+pub use recall::{Breadth, TargetRecall};
 pub use vector::Vector;
 pub use version::Version;

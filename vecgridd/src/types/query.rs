@@ -1,6 +1,6 @@
 //! A search, and what it finds.
 
-use super::{EntryId, Explain, Filter, Invalid, Metadata, Vector};
+use super::{Breadth, EntryId, Explain, Filter, Invalid, Metadata, TargetRecall, Vector};
 
 /// Most hits of one search.
 pub const MAX_K: usize = 10_000;
@@ -14,8 +14,10 @@ pub struct Query {
     pub vector: Vector,
     /// How many hits, 1 to 10,000.
     pub k: usize,
-    /// Breadth of the walk; `None` = the collection's default.
+    /// Breadth of the walk; `None` = by `target_recall`.
     pub ef: Option<usize>,
+    /// Recall that the breadth is chosen for, instead of `ef`; without both, the collection says.
+    pub target_recall: Option<TargetRecall>,
     /// Which entries may be hits; `None` = all.
     pub filter: Option<Filter>,
     /// Scan instead of walking the graph.
@@ -36,7 +38,7 @@ impl Query {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// `invalid_k`, `invalid_ef`, `invalid_max_distance`.
+    /// `invalid_k`, `invalid_ef`, `invalid_target_recall`, `invalid_max_distance`.
     pub fn checked(self) -> Result<Self, Invalid> {
         if self.k == 0 || self.k > MAX_K {
             return Err(Invalid::new("invalid_k", "k", format!("k is 1 to {MAX_K}, not {}", self.k)));
@@ -46,6 +48,7 @@ impl Query {
         {
             return Err(Invalid::new("invalid_ef", "ef", format!("ef is 1 to {MAX_EF}, not {ef}")));
         }
+        Breadth::of(self.ef, self.target_recall)?;
         if self.max_distance.is_some_and(f32::is_nan) {
             return Err(Invalid::new(
                 "invalid_max_distance",
@@ -54,6 +57,12 @@ impl Query {
             ));
         }
         Ok(self)
+    }
+
+    /// How wide it walks; `None` = as the collection says.
+    pub fn breadth(&self) -> Option<Breadth> {
+        // A checked query has one of both at most.
+        Breadth::of(self.ef, self.target_recall).unwrap_or(None)
     }
 }
 

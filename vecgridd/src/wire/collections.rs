@@ -4,13 +4,14 @@ use vecgrid_proto::v1;
 
 use crate::{
     service::{CollectionDraft, CollectionInfo},
-    types::{CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric},
+    types::{CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric, TargetRecall},
 };
 
 /// A collection to create, with protobuf's zeros replaced by the defaults.
 ///
 /// # Errors
-/// `invalid_metric`, `invalid_durability`, `invalid_index_options` for what this version does not know.
+/// `invalid_metric`, `invalid_durability`, `invalid_index_options` for what this version does not know;
+/// `invalid_target_recall`.
 pub fn draft(request: v1::CreateCollectionRequest) -> Result<CollectionDraft, Invalid> {
     let config = request.config.unwrap_or_default();
     Ok(CollectionDraft {
@@ -34,6 +35,8 @@ pub fn info(info: &CollectionInfo) -> v1::CollectionInfo {
         count: info.count,
         indexed: info.indexed,
         index_bytes: info.index_bytes,
+        search_ef: info.search_ef,
+        calibrated_rows: info.calibrated_rows,
     }
 }
 
@@ -81,7 +84,11 @@ fn index(options: v1::IndexOptions) -> Result<IndexOptions, Invalid> {
         },
         m: or(options.m, default.m),
         ef_construction: or(options.ef_construction, default.ef_construction),
-        ef: or(options.ef, default.ef),
+        ef: (options.ef > 0).then_some(options.ef),
+        target_recall: (options.target_recall != 0.0)
+            .then(|| TargetRecall::new(options.target_recall))
+            .transpose()
+            .map_err(|problem| problem.within("index"))?,
     })
 }
 
@@ -109,7 +116,8 @@ fn encode(config: &CollectionConfig) -> v1::CollectionConfig {
             engine: engine.to_owned(),
             m: config.index.m,
             ef_construction: config.index.ef_construction,
-            ef: config.index.ef,
+            ef: config.index.ef.unwrap_or(0),
+            target_recall: config.index.target_recall.map_or(0.0, TargetRecall::share),
         }),
         durability: durability.into(),
     }

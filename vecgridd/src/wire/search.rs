@@ -6,7 +6,7 @@ use vecgrid_proto::v1;
 
 use crate::{
     service::QueryDraft,
-    types::{Explain, Invalid, SearchAnswer},
+    types::{Explain, Invalid, SearchAnswer, TargetRecall},
 };
 
 /// Decodes the vector; gives the collection's name beside the query.
@@ -18,6 +18,7 @@ pub fn draft(request: v1::SearchRequest) -> Result<(String, QueryDraft), Invalid
         vector: super::vector::decode(request.vector.unwrap_or_default())?,
         k: request.k as usize,
         ef: request.ef.map(|ef| ef as usize),
+        target_recall: request.target_recall,
         filter: super::filter::decode(request.filter_json),
         exact: request.exact,
         max_distance: request.max_distance,
@@ -68,6 +69,7 @@ fn explain(explain: &Explain) -> v1::Explain {
     v1::Explain {
         plan: explain.plan.name().to_owned(),
         ef: u32::try_from(explain.ef).unwrap_or(u32::MAX),
+        target_recall: explain.target_recall.map(TargetRecall::share),
         eligible: explain.eligible,
         filtered: explain.filtered,
         visited: explain.visited,

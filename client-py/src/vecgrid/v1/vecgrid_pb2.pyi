@@ -37,16 +37,18 @@ class Vector(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class IndexOptions(_message.Message):
-    __slots__ = ("engine", "m", "ef_construction", "ef")
+    __slots__ = ("engine", "m", "ef_construction", "ef", "target_recall")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     M_FIELD_NUMBER: _ClassVar[int]
     EF_CONSTRUCTION_FIELD_NUMBER: _ClassVar[int]
     EF_FIELD_NUMBER: _ClassVar[int]
+    TARGET_RECALL_FIELD_NUMBER: _ClassVar[int]
     engine: str
     m: int
     ef_construction: int
     ef: int
-    def __init__(self, engine: _Optional[str] = ..., m: _Optional[int] = ..., ef_construction: _Optional[int] = ..., ef: _Optional[int] = ...) -> None: ...
+    target_recall: float
+    def __init__(self, engine: _Optional[str] = ..., m: _Optional[int] = ..., ef_construction: _Optional[int] = ..., ef: _Optional[int] = ..., target_recall: _Optional[float] = ...) -> None: ...
 
 class CollectionConfig(_message.Message):
     __slots__ = ("name", "dimension", "metric", "index", "durability")
@@ -63,16 +65,20 @@ class CollectionConfig(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dimension: _Optional[int] = ..., metric: _Optional[_Union[Metric, str]] = ..., index: _Optional[_Union[IndexOptions, _Mapping]] = ..., durability: _Optional[_Union[Durability, str]] = ...) -> None: ...
 
 class CollectionInfo(_message.Message):
-    __slots__ = ("config", "count", "indexed", "index_bytes")
+    __slots__ = ("config", "count", "indexed", "index_bytes", "search_ef", "calibrated_rows")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     INDEXED_FIELD_NUMBER: _ClassVar[int]
     INDEX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_EF_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATED_ROWS_FIELD_NUMBER: _ClassVar[int]
     config: CollectionConfig
     count: int
     indexed: int
     index_bytes: int
-    def __init__(self, config: _Optional[_Union[CollectionConfig, _Mapping]] = ..., count: _Optional[int] = ..., indexed: _Optional[int] = ..., index_bytes: _Optional[int] = ...) -> None: ...
+    search_ef: int
+    calibrated_rows: int
+    def __init__(self, config: _Optional[_Union[CollectionConfig, _Mapping]] = ..., count: _Optional[int] = ..., indexed: _Optional[int] = ..., index_bytes: _Optional[int] = ..., search_ef: _Optional[int] = ..., calibrated_rows: _Optional[int] = ...) -> None: ...
 
 class CreateCollectionRequest(_message.Message):
     __slots__ = ("config",)
@@ -221,7 +227,7 @@ class DeleteResponse(_message.Message):
     def __init__(self, deleted: _Optional[int] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "vector", "k", "ef", "filter_json", "exact", "max_distance", "include_metadata", "include_vector", "allow_partial", "explain")
+    __slots__ = ("collection", "vector", "k", "ef", "filter_json", "exact", "max_distance", "include_metadata", "include_vector", "allow_partial", "explain", "target_recall")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -233,6 +239,7 @@ class SearchRequest(_message.Message):
     INCLUDE_VECTOR_FIELD_NUMBER: _ClassVar[int]
     ALLOW_PARTIAL_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    TARGET_RECALL_FIELD_NUMBER: _ClassVar[int]
     collection: str
     vector: Vector
     k: int
@@ -244,7 +251,8 @@ class SearchRequest(_message.Message):
     include_vector: bool
     allow_partial: bool
     explain: bool
-    def __init__(self, collection: _Optional[str] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., k: _Optional[int] = ..., ef: _Optional[int] = ..., filter_json: _Optional[str] = ..., exact: bool = ..., max_distance: _Optional[float] = ..., include_metadata: bool = ..., include_vector: bool = ..., allow_partial: bool = ..., explain: bool = ...) -> None: ...
+    target_recall: float
+    def __init__(self, collection: _Optional[str] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., k: _Optional[int] = ..., ef: _Optional[int] = ..., filter_json: _Optional[str] = ..., exact: bool = ..., max_distance: _Optional[float] = ..., include_metadata: bool = ..., include_vector: bool = ..., allow_partial: bool = ..., explain: bool = ..., target_recall: _Optional[float] = ...) -> None: ...
 
 class Hit(_message.Message):
     __slots__ = ("id", "distance", "metadata_json", "vector")
@@ -279,7 +287,7 @@ class SearchResponse(_message.Message):
     def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., took_us: _Optional[int] = ..., explain: _Optional[_Union[Explain, _Mapping]] = ...) -> None: ...
 
 class Explain(_message.Message):
-    __slots__ = ("plan", "ef", "eligible", "filtered", "visited", "estimated", "reranked", "tail", "distances", "steps")
+    __slots__ = ("plan", "ef", "target_recall", "eligible", "filtered", "visited", "estimated", "reranked", "tail", "distances", "steps")
     class Step(_message.Message):
         __slots__ = ("name", "took_ns")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -289,6 +297,7 @@ class Explain(_message.Message):
         def __init__(self, name: _Optional[str] = ..., took_ns: _Optional[int] = ...) -> None: ...
     PLAN_FIELD_NUMBER: _ClassVar[int]
     EF_FIELD_NUMBER: _ClassVar[int]
+    TARGET_RECALL_FIELD_NUMBER: _ClassVar[int]
     ELIGIBLE_FIELD_NUMBER: _ClassVar[int]
     FILTERED_FIELD_NUMBER: _ClassVar[int]
     VISITED_FIELD_NUMBER: _ClassVar[int]
@@ -299,6 +308,7 @@ class Explain(_message.Message):
     STEPS_FIELD_NUMBER: _ClassVar[int]
     plan: str
     ef: int
+    target_recall: float
     eligible: int
     filtered: int
     visited: int
@@ -307,7 +317,7 @@ class Explain(_message.Message):
     tail: int
     distances: int
     steps: _containers.RepeatedCompositeFieldContainer[Explain.Step]
-    def __init__(self, plan: _Optional[str] = ..., ef: _Optional[int] = ..., eligible: _Optional[int] = ..., filtered: _Optional[int] = ..., visited: _Optional[int] = ..., estimated: _Optional[int] = ..., reranked: _Optional[int] = ..., tail: _Optional[int] = ..., distances: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[Explain.Step, _Mapping]]] = ...) -> None: ...
+    def __init__(self, plan: _Optional[str] = ..., ef: _Optional[int] = ..., target_recall: _Optional[float] = ..., eligible: _Optional[int] = ..., filtered: _Optional[int] = ..., visited: _Optional[int] = ..., estimated: _Optional[int] = ..., reranked: _Optional[int] = ..., tail: _Optional[int] = ..., distances: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[Explain.Step, _Mapping]]] = ...) -> None: ...
 
 class SearchBatchRequest(_message.Message):
     __slots__ = ("searches",)

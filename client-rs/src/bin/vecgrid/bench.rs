@@ -43,6 +43,9 @@ pub struct Bench {
     /// Breadth of the walk [default: the collection's]
     #[arg(long)]
     ef: Option<u32>,
+    /// Recall to reach on average, 0.5 to 0.999, instead of --ef [default: the collection's]
+    #[arg(long, value_name = "SHARE", conflicts_with = "ef")]
+    target_recall: Option<f64>,
     /// Only entries that match
     #[arg(long, short, value_name = "JSON", value_parser = inputs::object)]
     filter: Option<Value>,
@@ -83,6 +86,7 @@ impl Bench {
         if context.json() {
             output::json(&json!({
                 "endpoint": client.endpoint().to_string(), "collection": self.collection, "k": self.k, "ef": self.ef,
+                "target_recall": self.target_recall,
                 "exact": self.exact, "filter": self.filter, "runs": runs,
             }))?;
             return Ok(exit::OK);
@@ -105,7 +109,8 @@ impl Bench {
         while let Some(vector) = reader.next_row()? {
             let mut search =
                 Search::new(&self.collection, vector).k(self.k).exact(self.exact).include_metadata(false);
-            (search.ef, search.filter) = (self.ef, self.filter.clone());
+            (search.ef, search.target_recall, search.filter) =
+                (self.ef, self.target_recall, self.filter.clone());
             searches.push(search);
             if searches.len() >= MAX_QUERIES {
                 break;

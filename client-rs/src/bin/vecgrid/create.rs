@@ -11,6 +11,7 @@ use crate::{context::Context, exit, output};
 Examples:
   vecgrid create films --dimension 384
   vecgrid create films --dimension 384 --metric euclidean --engine flat
+  vecgrid create films --dimension 384 --target-recall 0.95      faster searches that find less
   vecgrid create events --dimension 768 --durability interval     faster writes, up to a second at risk
 
 Making an equal collection again is no error.")]
@@ -42,13 +43,20 @@ pub struct Shape {
     /// Breadth of the build, 16 to 2000 [default: the daemon's]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub ef_construction: u32,
+    /// Recall that searches reach on average, 0.5 to 0.999 [default: the daemon's]
+    #[arg(long, value_name = "SHARE", conflicts_with = "ef")]
+    pub target_recall: Option<f64>,
+    /// Breadth of every search, 1 to 10000, instead of --target-recall
+    #[arg(long, value_name = "N")]
+    pub ef: Option<u32>,
 }
 
 impl Shape {
-    pub fn config(&self, name: &str, dimension: u32, ef: u32) -> CollectionConfig {
+    pub fn config(&self, name: &str, dimension: u32) -> CollectionConfig {
         let mut index = IndexOptions::default();
         index.engine.clone_from(&self.engine);
-        (index.m, index.ef_construction, index.ef) = (self.m, self.ef_construction, ef);
+        (index.m, index.ef_construction) = (self.m, self.ef_construction);
+        (index.ef, index.target_recall) = (self.ef.unwrap_or(0), self.target_recall.unwrap_or(0.0));
         CollectionConfig::new(name, dimension).metric(self.metric).durability(self.durability).index(index)
     }
 }
@@ -56,7 +64,7 @@ impl Shape {
 impl Create {
     pub async fn run(self, context: &Context) -> anyhow::Result<u8> {
         let client = context.client().await?;
-        let created = client.create_collection(self.shape.config(&self.name, self.dimension, 0)).await?;
+        let created = client.create_collection(self.shape.config(&self.name, self.dimension)).await?;
         if context.json() {
             output::json(&created)?;
         } else {

@@ -165,7 +165,7 @@ impl Import {
     async fn collection(&self, client: &Client, source: &mut Source) -> Result<CollectionInfo> {
         if self.create {
             let dimension = source.dimension()?.context("no row has a vector: the dimension is not known")?;
-            let config = self.shape.config(&self.collection, u32::try_from(dimension)?, 0);
+            let config = self.shape.config(&self.collection, u32::try_from(dimension)?);
             if client.create_collection(config).await?.created {
                 eprintln!("created {} with dimension {dimension}", self.collection);
             }
@@ -187,7 +187,7 @@ impl Import {
             "note: `{}` is not there; checked against the first vector's dimension, {dimension}",
             self.collection
         );
-        Ok(Check::new(&self.shape.config(&self.collection, u32::try_from(dimension)?, 0)))
+        Ok(Check::new(&self.shape.config(&self.collection, u32::try_from(dimension)?)))
     }
 
     /// Reads on a thread of its own: files and pipes block.

@@ -1,6 +1,7 @@
 //! `vecgrid info`
 
 use clap::Args;
+use vecgrid_client::CollectionInfo;
 
 use crate::{context::Context, exit, output};
 
@@ -25,7 +26,7 @@ impl Info {
         let (config, index) = (&info.config, &info.config.index);
         output::text(&format!(
             "{}\n  entries     {}, {} of them in the graph\n  dimension   {}\n  metric      {}\n  \
-             index       {}, m {}, ef_construction {}, ef {}\n  memory      {}\n  durability  {}",
+             index       {}, m {}, ef_construction {}\n  search      {}\n  memory      {}\n  durability  {}",
             config.name,
             output::grouped(info.count),
             output::grouped(info.indexed),
@@ -34,10 +35,24 @@ impl Info {
             index.engine,
             index.m,
             index.ef_construction,
-            index.ef,
+            breadth(&info),
             output::bytes(info.index_bytes),
             config.durability,
         ))?;
         Ok(exit::OK)
     }
+}
+
+/// How wide searches walk that do not say.
+fn breadth(info: &CollectionInfo) -> String {
+    let index = &info.config.index;
+    if index.ef > 0 {
+        return format!("ef {}", index.ef);
+    }
+    let ef = match (info.search_ef, info.calibrated_rows) {
+        (0, _) => "every entry is read".to_owned(),
+        (ef, 0) => format!("ef {ef}, not measured yet"),
+        (ef, rows) => format!("ef {ef}, measured with {} entries in the graph", output::grouped(rows)),
+    };
+    format!("recall {}: {ef}", index.target_recall)
 }

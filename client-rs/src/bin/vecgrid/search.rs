@@ -38,6 +38,9 @@ pub struct Search {
     /// Breadth of the walk: more is slower and finds more [default: the collection's]
     #[arg(long)]
     ef: Option<u32>,
+    /// Recall to reach on average, 0.5 to 0.999, instead of --ef [default: the collection's]
+    #[arg(long, value_name = "SHARE", conflicts_with = "ef")]
+    target_recall: Option<f64>,
     /// Only entries that match
     #[arg(long, short, value_name = "JSON", value_parser = inputs::object)]
     filter: Option<Value>,
@@ -70,7 +73,8 @@ impl Search {
             .exact(self.exact)
             .include_vector(self.include_vector)
             .explain(self.explain);
-        (search.ef, search.filter, search.max_distance) = (self.ef, self.filter, self.max_distance);
+        (search.ef, search.target_recall) = (self.ef, self.target_recall);
+        (search.filter, search.max_distance) = (self.filter, self.max_distance);
         let mut answer = client.search(search).await?;
         if let Some(id) = &self.like {
             answer.hits.retain(|hit| hit.id != *id);
@@ -152,7 +156,10 @@ fn print_table(answer: &SearchAnswer, with_vector: bool) -> std::io::Result<()> 
 
 fn print_explain(explain: &Explain) {
     let Explain { plan, ef, eligible, filtered, visited, estimated, reranked, tail, distances, .. } = explain;
-    eprintln!("plan {plan}, ef {ef}, {eligible} eligible entries ({filtered} of them looked at one by one)");
+    let target = explain.target_recall.map(|target| format!(" for recall {target}")).unwrap_or_default();
+    eprintln!(
+        "plan {plan}, ef {ef}{target}, {eligible} eligible entries ({filtered} of them looked at one by one)"
+    );
     eprintln!("{visited} visited, {estimated} distances estimated, {reranked} reranked");
     eprintln!("{tail} in the tail, {distances} exact distances");
     let step = |step: &Step| format!("{} {:.1} us", step.name, step.took_ns as f64 / 1e3);

@@ -3,5 +3,6 @@
 mod builds;
 mod crash;
 mod memory_and_start;
+mod recall;
 mod sample_search;
 mod wordnet;

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     api::{door::Door, error::ApiError},
-    service::{CollectionDraft, CollectionInfo},
-    types::{CollectionConfig, Durability, EngineKind, IndexOptions, Metric},
+    service::{CollectionDraft, CollectionInfo, ServiceError},
+    types::{CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric, TargetRecall},
 };
 
 /// How distances are measured; smaller is nearer.
@@ -70,13 +70,20 @@ struct IndexBody {
     m: u32,
     /// Breadth of the build, 16 to 2,000.
     ef_construction: u32,
-    /// Breadth of a search that names none, 1 to 10,000.
-    ef: u32,
+    /// Breadth of a search that names none, 1 to 10,000; absent = by `target_recall`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ef: Option<u32>,
+    /// Recall that a search which names none reaches on average, 0.5 to 0.999; instead of `ef`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_recall: Option<f64>,
 }
 
 impl Default for IndexBody {
     fn default() -> Self {
-        (&IndexOptions::default()).into()
+        let mut body = Self::from(&IndexOptions::default());
+        // What is filled in later depends on what is given.
+        (body.ef, body.target_recall) = (None, None);
+        body
     }
 }
 
@@ -87,7 +94,13 @@ impl From<&IndexOptions> for IndexBody {
             EngineKind::Native => EngineName::Native,
             EngineKind::HnswRs => EngineName::HnswRs,
         };
-        Self { engine, m: options.m, ef_construction: options.ef_construction, ef: options.ef }
+        Self {
+            engine,
+            m: options.m,
+            ef_construction: options.ef_construction,
+            ef: options.ef,
+            target_recall: options.target_recall.map(TargetRecall::share),
+        }
     }
 }
 
@@ -106,8 +119,9 @@ pub(super) struct CollectionInput {
 }
 
 impl CollectionInput {
-    fn draft(self, name: String) -> CollectionDraft {
-        CollectionDraft {
+    fn draft(self, name: String) -> Result<CollectionDraft, Invalid> {
+        let target_recall = self.index.target_recall.map(TargetRecall::new).transpose();
+        Ok(CollectionDraft {
             name,
             dimension: self.dimension,
             metric: match self.metric {
@@ -124,13 +138,14 @@ impl CollectionInput {
                 m: self.index.m,
                 ef_construction: self.index.ef_construction,
                 ef: self.index.ef,
+                target_recall: target_recall.map_err(|problem| problem.within("index"))?,
             },
             durability: match self.durability {
                 DurabilityName::Sync => Durability::Sync,
                 DurabilityName::Interval => Durability::Interval,
                 DurabilityName::None => Durability::None,
             },
-        }
+        })
     }
 }
 
@@ -175,6 +190,10 @@ struct CollectionInfoBody {
     indexed: u64,
     /// Memory of the index.
     index_bytes: u64,
+    /// Breadth of a walk for ten hits that names none; 0 without a graph.
+    search_ef: u32,
+    /// Entries in the graph when it was last measured which breadth reaches which recall; 0 = not yet.
+    calibrated_rows: u64,
 }
 
 impl From<&CollectionInfo> for CollectionInfoBody {
@@ -184,6 +203,8 @@ impl From<&CollectionInfo> for CollectionInfoBody {
             count: info.count,
             indexed: info.indexed,
             index_bytes: info.index_bytes,
+            search_ef: info.search_ef,
+            calibrated_rows: info.calibrated_rows,
         }
     }
 }
@@ -218,7 +239,8 @@ pub(super) async fn create(
     CollectionPath(name): CollectionPath,
     JsonBody(input): JsonBody<CollectionInput>,
 ) -> Result<Response, ApiError> {
-    let (config, created) = door.service()?.create_collection(&ctx, input.draft(name)).await?;
+    let (config, created) =
+        door.service()?.create_collection(&ctx, input.draft(name).map_err(ServiceError::from)?).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     answer::json(&door, status, &CollectionBody::from(&config))
 }
@@ -280,11 +302,11 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_types() {
         let input: CollectionInput = serde_json::from_str(r#"{"dimension":3,"index":{"m":32}}"#).unwrap();
-        let config = input.draft("docs".to_owned()).check().unwrap();
+        let config = input.draft("docs".to_owned()).unwrap().check().unwrap();
         assert_eq!(config.index, IndexOptions { m: 32, ..IndexOptions::default() });
         assert_eq!((config.metric, config.durability), (Metric::default(), Durability::default()));
         let text = serde_json::to_string(&CollectionBody::from(&config)).unwrap();
-        let want = r#"{"name":"docs","dimension":3,"metric":"cosine","index":{"engine":"native","m":32,"ef_construction":200,"ef":96},"durability":"sync"}"#;
+        let want = r#"{"name":"docs","dimension":3,"metric":"cosine","index":{"engine":"native","m":32,"ef_construction":200,"target_recall":0.99},"durability":"sync"}"#;
         assert_eq!(text, want);
     }
 

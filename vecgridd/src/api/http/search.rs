@@ -18,7 +18,7 @@ use super::{
 use crate::{
     api::{door::Door, error::ApiError},
     service::{FilterDraft, QueryDraft},
-    types::{Explain, Hit, SearchAnswer},
+    types::{Explain, Hit, SearchAnswer, TargetRecall},
 };
 
 fn default_k() -> usize {
@@ -38,6 +38,9 @@ pub(super) struct SearchInput {
     /// Breadth of the walk, 1 to 10,000; default from the collection.
     #[serde(default)]
     ef: Option<usize>,
+    /// Recall that the breadth is chosen for, 0.5 to 0.999; instead of `ef`.
+    #[serde(default)]
+    target_recall: Option<f64>,
     /// Which entries may be hits.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -65,6 +68,7 @@ impl SearchInput {
             vector: self.vector,
             k: self.k,
             ef: self.ef,
+            target_recall: self.target_recall,
             filter: self.filter.map(FilterDraft::Value),
             exact: self.exact,
             max_distance: self.max_distance,
@@ -134,6 +138,9 @@ struct ExplainBody {
     plan: &'static str,
     /// Breadth of the walk; 0 without one.
     ef: usize,
+    /// The recall that `ef` was chosen for; absent when a breadth was asked for, or there was no walk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_recall: Option<f64>,
     /// Entries that may be hits, whatever their distance.
     eligible: u64,
     /// Entries that the filter was held against one by one: no field index was sure.
@@ -169,6 +176,7 @@ impl From<&Explain> for ExplainBody {
         Self {
             plan: explain.plan.name(),
             ef: explain.ef,
+            target_recall: explain.target_recall.map(TargetRecall::share),
             eligible: explain.eligible,
             filtered: explain.filtered,
             visited: explain.visited,

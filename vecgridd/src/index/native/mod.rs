@@ -35,7 +35,7 @@ mod walk;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -70,6 +70,7 @@ pub(super) struct Native {
     threads: usize,
     scratch: Mutex<Vec<Scratch>>,
     broken: AtomicBool,
+    stop: Arc<AtomicBool>,
     /// Points when unreachable ones were last looked for.
     repaired: AtomicU32,
 }
@@ -86,6 +87,7 @@ impl Native {
             threads: options.threads.max(1),
             scratch: Mutex::default(),
             broken: AtomicBool::new(false),
+            stop: Arc::clone(&options.stop),
             repaired: AtomicU32::new(0),
         }
     }
@@ -116,7 +118,45 @@ impl Native {
             let turn = next.fetch_add(1, Relaxed);
             let at = if turn < whole { turn % stride * (whole / stride) + turn / stride } else { turn };
             let Some((slot, vector)) = rows.get(at) else { return Ok(()) };
+            if self.stop.load(Relaxed) {
+                return Err(EngineError::Stopped);
+            }
             self.insert_one(*slot, vector, &mut bench)?;
+        }
+    }
+
+    /// `without`: a point that is not seen.
+    fn walk_from_entry(
+        &self,
+        query: &[f32],
+        ef: usize,
+        eligible: Option<&[u64]>,
+        without: Option<u32>,
+    ) -> Result<Walked, EngineError> {
+        if self.broken.load(Relaxed) {
+            return Err(EngineError::Broken);
+        }
+        let Some((entry, top)) = self.graph.entry() else { return Ok(Walked::default()) };
+        let mut scratch = self.take_scratch();
+        let walked = catch_unwind(AssertUnwindSafe(|| {
+            scratch.work = Work::default();
+            scratch.without = without;
+            let query = self.frame.query(query);
+            let walker = self.walker();
+            let start = walker.descend(&query, (entry, walker.rank(&query, entry)), top, 0, &mut scratch);
+            walker.spread(&query, start, 0, ef, eligible.map(Eligible), &mut scratch);
+            let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
+            let slack = near
+                .first()
+                .map_or(0.0, |(slot, _)| query.slack(self.graph.coded(*slot), !self.frame.is_halved()));
+            Walked { near, slack, query, work: scratch.work }
+        }));
+        match walked {
+            Ok(walked) => {
+                self.give_back(scratch);
+                Ok(walked)
+            }
+            Err(panic) => Err(EngineError::panicked(&*panic)),
         }
     }
 
@@ -161,37 +201,18 @@ impl Engine for Native {
                 joined.fold(own, Result::and)
             });
         }
-        if result.is_err() {
+        if result.as_ref().is_err_and(|error| !matches!(error, EngineError::Stopped)) {
             self.broken.store(true, Relaxed);
         }
         result
     }
 
     fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
-        if self.broken.load(Relaxed) {
-            return Err(EngineError::Broken);
-        }
-        let Some((entry, top)) = self.graph.entry() else { return Ok(Walked::default()) };
-        let mut scratch = self.take_scratch();
-        let walked = catch_unwind(AssertUnwindSafe(|| {
-            scratch.work = Work::default();
-            let query = self.frame.query(query);
-            let walker = self.walker();
-            let start = walker.descend(&query, (entry, walker.rank(&query, entry)), top, 0, &mut scratch);
-            walker.spread(&query, start, 0, ef, eligible.map(Eligible), &mut scratch);
-            let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
-            let slack = near
-                .first()
-                .map_or(0.0, |(slot, _)| query.slack(self.graph.coded(*slot), !self.frame.is_halved()));
-            Walked { near, slack, query, work: scratch.work }
-        }));
-        match walked {
-            Ok(walked) => {
-                self.give_back(scratch);
-                Ok(walked)
-            }
-            Err(panic) => Err(EngineError::panicked(&*panic)),
-        }
+        self.walk_from_entry(query, ef, eligible, None)
+    }
+
+    fn walk_without(&self, query: &[f32], ef: usize, slot: u32) -> Result<Option<Walked>, EngineError> {
+        self.walk_from_entry(query, ef, None, Some(slot)).map(Some)
     }
 
     fn refine(&self, walked: &Walked, near: &mut [(u32, f32)]) -> f32 {

@@ -1,11 +1,11 @@
 //! The engine as a whole: what its parts cannot show alone.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use super::{
     super::{
         distance::Measure,
-        engine::{Engine, EngineError, EngineOptions},
+        engine::{Engine, EngineError, EngineOptions, Walked},
     },
     Native,
     rotation::random,
@@ -29,7 +29,16 @@ fn rows(count: usize, seed: u64) -> Vec<Vec<f32>> {
 fn engine(threads: usize) -> Native {
     let measure = Measure::new(Metric::Euclidean);
     let centre = vec![0.1; DIMENSION];
-    Native::new(&EngineOptions { measure, centre, m: 12, ef_construction: 100, threads, expected: ROWS })
+    let stop = Arc::default();
+    Native::new(&EngineOptions {
+        measure,
+        centre,
+        m: 12,
+        ef_construction: 100,
+        threads,
+        expected: ROWS,
+        stop,
+    })
 }
 
 fn numbered(rows: &[Vec<f32>], from: u32) -> Vec<(u32, Vec<f32>)> {
@@ -113,6 +122,26 @@ fn equal_rows_do_not_become_islands() {
     }
     assert!(found >= ROWS * 99 / 100, "{found} of {ROWS}");
     assert!(recall(&engine, &rows, 128, None) >= 0.95);
+}
+
+/// The nearest of a row is itself, unless the walk must not see it; then it finds the next.
+#[test]
+fn a_hidden_point_is_not_seen() {
+    let rows = rows(ROWS, 8);
+    let engine = built(&rows, 1);
+    let mut found = 0;
+    for (slot, row) in (0..).zip(&rows).take(200) {
+        let nearest = |slots: Walked| slots.near.first().map(|(slot, _)| *slot);
+        assert_eq!(nearest(engine.walk(row, 64, None).unwrap()), Some(slot));
+        let walked = engine.walk_without(row, 64, slot).unwrap().unwrap();
+        assert!(walked.near.len() == 64 && walked.near.iter().all(|(near, _)| *near != slot));
+        let others = (0..).zip(&rows).filter(|(other, _)| *other != slot);
+        let next = others.min_by(|a, b| distance(row, a.1).total_cmp(&distance(row, b.1)));
+        found += usize::from(nearest(walked) == next.map(|(slot, _)| slot));
+    }
+    assert!(found >= 190, "{found} of 200");
+    // Nor is what was hidden from an earlier walk, whose memory is used again.
+    assert_eq!(engine.walk(&rows[199], 64, None).unwrap().near[0].0, 199);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(super) struct Scratch {
     /// Of the round before: to be ranked.
     waiting: Vec<u32>,
     detours: Vec<u32>,
+    /// A point that the walk must not see.
+    pub without: Option<u32>,
     pub work: Work,
 }
 
@@ -85,7 +87,9 @@ impl Walker<'_> {
         for level in (to + 1..=from).rev() {
             loop {
                 scratch.found.clear();
-                scratch.found.extend(self.graph.neighbours(nearest, level));
+                let without = scratch.without;
+                let seen = self.graph.neighbours(nearest, level).filter(|slot| Some(*slot) != without);
+                scratch.found.extend(seen);
                 if coded {
                     scratch.found.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
                     self.rule_out(query, rank, scratch);
@@ -119,6 +123,9 @@ impl Walker<'_> {
         scratch.visited.start(self.graph.end());
         scratch.beam.start(breadth);
         scratch.visited.insert(start.0);
+        if let Some(without) = scratch.without {
+            scratch.visited.insert(without);
+        }
         scratch.beam.offer(start.1, start.0);
         scratch.waiting.clear();
         let coded = self.frame.is_coded();

@@ -18,7 +18,7 @@ use super::{
     },
     world::{Numbers, PARTITIONS, World, config, limits},
 };
-use crate::types::{EngineKind, Metric};
+use crate::types::{CollectionConfig, EngineKind, IndexOptions, Metric};
 
 fn all() -> PartitionSet {
     PartitionSet::all(PARTITIONS)
@@ -201,6 +201,30 @@ fn dropping_an_index_stops_its_builder() {
     drop(world);
     assert!(started.elapsed() < Duration::from_secs(20));
     assert_eq!(view.count(None, &all()), 20_000, "a view outlives its index");
+}
+
+/// Each row takes long; the batch at hand would take half a minute.
+#[test]
+fn a_builder_stops_inside_a_batch() {
+    let config = CollectionConfig {
+        index: IndexOptions { ef_construction: 2_000, ..config(EngineKind::Native, Metric::Cosine, 8).index },
+        ..config(EngineKind::Native, Metric::Cosine, 1_024)
+    };
+    let mut world = World::with_limits(config, limits());
+    let mut numbers = Numbers(42);
+    world.put((0..4_000).map(|n| (n, json!({}), Some(numbers.vector(1_024)))).collect());
+    let begun = Instant::now();
+    while world.index.stats().indexed < 1_000 {
+        assert!(begun.elapsed() < Duration::from_secs(120));
+        std::thread::yield_now();
+    }
+    let view = world.index.view();
+    let query = world.query(numbers.vector(1_024), 10);
+    let started = Instant::now();
+    drop(world);
+    let took = started.elapsed();
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert_eq!(view.search(&query, &all()).unwrap().len(), 10, "what a view has is still found");
 }
 
 #[test]

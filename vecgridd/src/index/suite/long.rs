@@ -181,6 +181,7 @@ fn look(index: &CollectionIndex, told: &Told, seed: u64, done: &AtomicBool) -> S
             vector: Vector::new(target.clone(), DIMENSION as usize, Metric::Euclidean).unwrap(),
             k: 1 + numbers.below(12) as usize,
             ef: Some(BREADTH),
+            target_recall: None,
             filter: None,
             exact: numbers.below(4) == 0,
             max_distance: None,

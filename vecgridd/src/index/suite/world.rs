@@ -19,7 +19,7 @@ pub fn limits() -> IndexLimits {
 }
 
 pub fn config(engine: EngineKind, metric: Metric, dimension: u32) -> CollectionConfig {
-    let index = IndexOptions { engine, m: 16, ef_construction: 80, ef: 20 };
+    let index = IndexOptions { engine, m: 16, ef_construction: 80, ef: Some(20), target_recall: None };
     let name = CollectionName::new("c").unwrap();
     CollectionConfig { name, dimension, metric, index, durability: Durability::Sync }.checked().unwrap()
 }
@@ -138,6 +138,7 @@ impl World {
             vector,
             k,
             ef: None,
+            target_recall: None,
             filter: None,
             exact: false,
             max_distance: None,
