@@ -48,10 +48,11 @@ const PURE: &[&str] =
 const IMPURE: &[&str] =
     &["Instant::now", "SystemTime::now", "tokio::spawn", "thread::spawn", "std::net", "std::fs", "rand::"];
 
-/// Where `unsafe` may be: kernels, and the memory of the graph.
+/// Where `unsafe` may be: kernels, the memory of the graph, and mapped files.
 const UNSAFE_PLACES: &[&str] = &[
     "vecgridd/src/index/distance/",
     "vecgridd/src/index/native/kernels/",
+    "vecgridd/src/index/checkpoint/map.rs",
     "vecgridd/src/index/native/arena.rs",
     "vecgridd/src/index/native/graph.rs",
 ];

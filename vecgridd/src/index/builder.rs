@@ -4,7 +4,8 @@
 //! the tail, inserts it with no lock held, and reports how far it has come; the next view scans
 //! that much less. When too many rows are dead it compacts: it copies the live rows and builds a
 //! new graph over them beside the old one, while the applier goes on and searches use the old. If
-//! the old tail grows long meanwhile, it works on both in turn.
+//! the old tail grows long meanwhile, it works on both in turn. When it has nothing else to do, and
+//! enough has changed, it writes a checkpoint.
 //!
 //! Whatever goes wrong in a build, a panic included, throws that graph away: searches scan, the
 //! failure is counted, and after a pause that doubles up to a minute the builder starts again.
@@ -15,6 +16,7 @@ use std::{
 };
 
 use super::{
+    checkpoint::Store,
     collection_index::Core,
     compaction::Compaction,
     engine::{Engine, EngineError, EngineOptions, MakeEngine},
@@ -33,12 +35,16 @@ const CENTRE_ROWS: u32 = 1_024;
 const ROUNDS: usize = 8;
 
 /// Works until the index is dropped.
-pub(super) fn run(core: &Core, make: MakeEngine) {
+pub(super) fn run(core: &Core, make: MakeEngine, mut store: Option<Store>) {
     let builder = Builder { core, make };
     while let Some(work) = core.next_work() {
         let done = catch_unwind(AssertUnwindSafe(|| match work {
             Work::Link => builder.link(),
             Work::Compact => builder.compact(),
+            Work::Save => {
+                builder.save(store.as_mut());
+                Ok(())
+            }
         }));
         let error = match done {
             Ok(Ok(())) => continue,
@@ -117,9 +123,27 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// A checkpoint of this moment. When it fails, the one before stays, and there will be another try.
+    fn save(&self, store: Option<&mut Store>) {
+        let Some(store) = store else { return };
+        let (view, stamps, changes) = self.core.with_owner(|owner| owner.moment());
+        let collection = self.core.collection();
+        let saved = match store.save(&view, &stamps) {
+            Ok(saved) => {
+                tracing::info!(collection, rows = view.live, bytes = saved.bytes, took = ?saved.took, "checkpoint");
+                Some(saved)
+            }
+            Err(error) => {
+                tracing::warn!(collection, %error, "no checkpoint could be written: the next start takes longer");
+                None
+            }
+        };
+        self.core.with_owner(|owner| owner.saved(changes, saved));
+    }
+
     fn is_large(&self, rows: &Rows) -> bool {
         // Dead rows are not counted out here: a graph for a few rows too many does no harm.
-        rows.vectors() > self.core.shape().small_rows as u64
+        rows.points() > self.core.shape().small_rows as u64
     }
 
     fn engine(&self, rows: &Rows) -> Result<Arc<dyn Engine>, EngineError> {

@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -14,9 +14,10 @@ use tokio::sync::watch;
 
 use super::{
     builder,
+    checkpoint::{Refusal, Stamps, Store},
     digest::Digest,
     distance::Measure,
-    engine::{MakeEngine, engine_of},
+    engine::{EngineOptions, MakeEngine, engine_of, restore_of},
     error::IndexError,
     owner::{Owner, Work},
     stats::IndexStats,
@@ -38,12 +39,20 @@ pub struct IndexLimits {
     /// one to four bytes per row, numbers and names that differ in every row two to fourteen: the
     /// default is enough for a dozen of these and small beside a vector.
     pub field_bytes: usize,
+    /// Least time between two checkpoints of an index that has a folder; `None` = there are none.
+    pub checkpoint_pause: Option<Duration>,
 }
 
 impl Default for IndexLimits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { tail_rows: 262_144, build_threads: (cores / 2).max(1), small_rows: 4_096, field_bytes: 64 }
+        Self {
+            tail_rows: 262_144,
+            build_threads: (cores / 2).max(1),
+            small_rows: 4_096,
+            field_bytes: 64,
+            checkpoint_pause: Some(Duration::from_secs(30)),
+        }
     }
 }
 
@@ -65,7 +74,25 @@ pub enum Change {
         partition: PartitionId,
         /// The row.
         id: EntryId,
+        /// The write it comes from.
+        version: Version,
     },
+}
+
+impl Change {
+    /// Where the row is.
+    pub fn partition(&self) -> PartitionId {
+        match self {
+            Self::Put { partition, .. } | Self::Delete { partition, .. } => *partition,
+        }
+    }
+
+    /// The write it comes from.
+    pub fn version(&self) -> Version {
+        match self {
+            Self::Put { version, .. } | Self::Delete { version, .. } => *version,
+        }
+    }
 }
 
 /// The index of one collection over all partitions that this member hosts.
@@ -86,24 +113,62 @@ impl CollectionIndex {
         Self::with_engine(config, limits, engine_of(config))
     }
 
+    /// As [`new`](Self::new), with an engine of its own.
     pub(super) fn with_engine(
         config: &CollectionConfig,
         limits: IndexLimits,
         make: Option<MakeEngine>,
     ) -> Result<Self, IndexError> {
-        let shape = Shape {
-            measure: Measure::new(config.metric),
-            dimension: config.dimension as usize,
-            m: config.index.m as usize,
-            ef: config.index.ef as usize,
-            small_rows: limits.small_rows,
-            field_bytes: limits.field_bytes,
+        let owner = Owner::new(shape(config, &limits), limits.clone(), make.is_some());
+        Self::start(config, &limits, owner, make, None)
+    }
+
+    /// An empty index that is saved now and then, unless its engine cannot be.
+    pub(super) fn saved_in(
+        config: &CollectionConfig,
+        limits: IndexLimits,
+        store: Store,
+    ) -> Result<Self, IndexError> {
+        let make = engine_of(config);
+        let owner = Owner::new(shape(config, &limits), limits.clone(), make.is_some());
+        Self::start(config, &limits, owner, make, Some(store))
+    }
+
+    /// The index that was saved last; `None` when none was, or when none can be.
+    pub(super) fn restore(
+        config: &CollectionConfig,
+        limits: IndexLimits,
+        mut store: Store,
+    ) -> Result<Option<Self>, RestoreError> {
+        let Some(restore) = restore_of(config) else { return Ok(None) };
+        let shape = shape(config, &limits);
+        let options = EngineOptions {
+            measure: shape.measure,
+            // The stored one counts.
+            centre: vec![0.0; shape.dimension],
+            m: shape.m,
+            ef_construction: config.index.ef_construction as usize,
+            threads: limits.build_threads.max(1),
+            expected: 0,
         };
-        let threads = limits.build_threads.max(1);
-        let owner = Owner::new(shape, limits, make.is_some());
+        let Some(loaded) = store.load(&shape, &options, restore)? else { return Ok(None) };
+        let owner = Owner::restored(shape, limits.clone(), loaded)?;
+        Ok(Some(Self::start(config, &limits, owner, engine_of(config), Some(store))?))
+    }
+
+    fn start(
+        config: &CollectionConfig,
+        limits: &IndexLimits,
+        mut owner: Owner,
+        make: Option<MakeEngine>,
+        store: Option<Store>,
+    ) -> Result<Self, IndexError> {
+        if let (Some(_), Some(_), Some(pause)) = (&store, restore_of(config), limits.checkpoint_pause) {
+            owner.save_every(pause);
+        }
         let core = Arc::new(Core {
-            shape,
-            threads,
+            shape: shape(config, limits),
+            threads: limits.build_threads.max(1),
             ef_construction: config.index.ef_construction as usize,
             collection: config.name.as_str().to_owned(),
             view: ArcSwap::from_pointee(owner.view()),
@@ -117,7 +182,7 @@ impl CollectionIndex {
             Some(make) => {
                 let core = Arc::clone(&core);
                 let thread = std::thread::Builder::new().name("index-builder".into());
-                Some(thread.spawn(move || builder::run(&core, make)).map_err(IndexError::Thread)?)
+                Some(thread.spawn(move || builder::run(&core, make, store)).map_err(IndexError::Thread)?)
             }
             None => None,
         };
@@ -153,6 +218,35 @@ impl CollectionIndex {
         self.core.owner().digest(partition)
     }
 
+    /// The last write to each partition that the index shows, as far as it knows.
+    pub fn stamps(&self) -> Stamps {
+        self.core.owner().stamps()
+    }
+
+    /// Whoever compared index and rows found that all writes to a partition up to this one are in.
+    pub fn level(&self, partition: PartitionId, version: Version) {
+        self.core.owner().level(partition, version);
+    }
+
+    /// Saves the index now; blocks until it is.
+    #[cfg(test)]
+    pub(crate) fn save(&self) {
+        let saves = |stats: IndexStats| (stats.checkpoint.saves, stats.checkpoint.failures);
+        let before = saves(self.stats());
+        self.core.with_owner(Owner::save_at_once);
+        self.core.work.notify_all();
+        let mut owner = self.core.owner();
+        while saves(owner.stats()) == before {
+            owner = self.core.idle.wait(owner).unwrap_or_else(PoisonError::into_inner);
+        }
+        assert_eq!(saves(owner.stats()), (before.0 + 1, before.1));
+    }
+
+    /// When the index is dropped, what changed since the last checkpoint is saved first.
+    pub fn save_at_end(&self) {
+        self.core.owner().save_at_end();
+    }
+
     /// Returns when the tail is below its bound: at once for `flat`, and while the builder keeps
     /// failing.
     pub async fn tail_room(&self) {
@@ -183,6 +277,26 @@ impl CollectionIndex {
             result
         })
     }
+}
+
+fn shape(config: &CollectionConfig, limits: &IndexLimits) -> Shape {
+    Shape {
+        measure: Measure::new(config.metric),
+        dimension: config.dimension as usize,
+        m: config.index.m as usize,
+        ef: config.index.ef as usize,
+        small_rows: limits.small_rows,
+        field_bytes: limits.field_bytes,
+    }
+}
+
+/// Why a saved index is none.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RestoreError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Index(#[from] IndexError),
 }
 
 impl Drop for CollectionIndex {
@@ -231,6 +345,10 @@ impl Core {
         self.ef_construction
     }
 
+    pub fn collection(&self) -> &str {
+        &self.collection
+    }
+
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
     }
@@ -256,7 +374,7 @@ impl Core {
         let old = self.view.swap(Arc::new(owner.view()));
         let room = owner.has_room();
         self.room.send_if_modified(|known| std::mem::replace(known, room) != room);
-        if owner.work().is_some() {
+        if owner.work().is_some() || owner.save_time_is_news() {
             self.work.notify_one();
         }
         drop(owner);
@@ -282,27 +400,34 @@ impl Core {
         let mut owner = self.owner();
         loop {
             if owner.stopping {
+                if owner.take_last_save() {
+                    return Some(Work::Save);
+                }
                 owner.building = false;
                 self.idle.notify_all();
                 return None;
             }
-            match (owner.work(), owner.paused_until()) {
-                (Some(work), None) => {
-                    owner.building = true;
-                    return Some(work);
-                }
-                (Some(_), Some(until)) => {
-                    owner.building = false;
-                    self.idle.notify_all();
-                    let pause = until.saturating_duration_since(Instant::now());
-                    owner = self.work.wait_timeout(owner, pause).unwrap_or_else(PoisonError::into_inner).0;
-                }
-                (None, _) => {
-                    owner.building = false;
-                    self.idle.notify_all();
-                    owner = self.work.wait(owner).unwrap_or_else(PoisonError::into_inner);
-                }
+            let paused = owner.paused_until();
+            if let (Some(work), None) = (owner.work(), paused) {
+                owner.building = true;
+                return Some(work);
             }
+            owner.building = false;
+            self.idle.notify_all();
+            let now = Instant::now();
+            let save_at = owner.save_at();
+            // A graph that is not whole is not worth it yet, and one that was thrown away is none.
+            let save_at = save_at.filter(|_| paused.is_none());
+            if save_at.is_some_and(|at| at <= now) {
+                return Some(Work::Save);
+            }
+            owner = match paused.or(save_at) {
+                Some(until) => {
+                    let pause = until.saturating_duration_since(now);
+                    self.work.wait_timeout(owner, pause).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.work.wait(owner).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 }

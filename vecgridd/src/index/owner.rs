@@ -13,7 +13,8 @@ use std::{
 
 use super::{
     IndexLimits,
-    chunk::Row,
+    checkpoint::{Loaded, Refusal, Saved, Stamps},
+    chunk::{CHUNK, Row},
     collection_index::Change,
     compaction::Compaction,
     digest::Digest,
@@ -22,10 +23,10 @@ use super::{
     partition_set::PartitionSet,
     rows::Rows,
     slots::Slots,
-    stats::{IndexBytes, IndexStats},
+    stats::{CheckpointStats, IndexBytes, IndexStats},
     view::{Linked, Shape, View},
 };
-use crate::types::{EntryId, PartitionId, Vector};
+use crate::types::{EntryId, PartitionId, Vector, Version};
 
 /// Fewer dead slots are not worth a compaction.
 const MIN_DEAD: u64 = 1_024;
@@ -37,6 +38,14 @@ const PATIENCE: u32 = 3;
 /// Pauses after failed builds: from, to.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// A checkpoint is due after the shortest pause when there were one change per so many rows: a new row is one,
+/// its way into the graph another …
+const CHANGED_SHARE: u64 = 4;
+/// … and after so many pauses when any has.
+const LONG_PAUSE: u32 = 20;
+/// A checkpoint takes at most one part in this many of the time.
+const SAVE_SHARE: u32 = 20;
+
 pub(super) struct Owner {
     shape: Shape,
     limits: IndexLimits,
@@ -45,6 +54,7 @@ pub(super) struct Owner {
     slots: Slots,
     shapes: Shapes,
     digests: HashMap<PartitionId, Digest>,
+    stamps: Stamps,
     hosted: Arc<PartitionSet>,
     rows: Rows,
     at: u64,
@@ -59,6 +69,39 @@ pub(super) struct Owner {
     /// Failed builds since the last good one.
     failures: u32,
     retry_at: Option<Instant>,
+    saving: Saving,
+}
+
+/// When the index was saved, and why it should be again.
+#[derive(Default)]
+struct Saving {
+    /// Least time between two checkpoints; `None`: there are none.
+    pause: Option<Duration>,
+    /// Changes since the last one.
+    changes: u64,
+    /// When the last one ended, or the index began.
+    last: Option<Instant>,
+    saved: Option<Saved>,
+    saves: u64,
+    failures: u64,
+    /// One more before the end.
+    at_end: bool,
+    /// One more at once.
+    at_once: bool,
+    /// The builder knows this time.
+    told: Option<Instant>,
+}
+
+impl Saving {
+    fn due(&self, live: u64) -> Option<Instant> {
+        if self.at_once {
+            return self.last;
+        }
+        let took = self.saved.map_or(Duration::ZERO, |saved| saved.took);
+        let pause = self.pause?.max(took * SAVE_SHARE);
+        let much = self.changes.saturating_mul(CHANGED_SHARE) >= live;
+        (self.changes > 0).then_some(self.last? + if much { pause } else { pause * LONG_PAUSE })
+    }
 }
 
 /// What the builder should do next.
@@ -68,6 +111,8 @@ pub(super) enum Work {
     Link,
     /// Give the memory of dead rows back.
     Compact,
+    /// Write a checkpoint.
+    Save,
 }
 
 impl Owner {
@@ -79,6 +124,7 @@ impl Owner {
             slots: Slots::new(),
             shapes: Shapes::new(),
             digests: HashMap::new(),
+            stamps: Stamps::new(),
             hosted: Arc::default(),
             rows: shape.no_rows(),
             at: 0,
@@ -90,6 +136,108 @@ impl Owner {
             build_failures: 0,
             failures: 0,
             retry_at: None,
+            saving: Saving::default(),
+        }
+    }
+
+    /// An index as it was saved.
+    pub fn restored(shape: Shape, limits: IndexLimits, loaded: Loaded) -> Result<Self, Refusal> {
+        let Loaded { rows, shapes, dead, stamps, linked, saved } = loaded;
+        let mut this = Self { rows, shapes, stamps, at: 1, ..Self::new(shape, limits, true) };
+        let rows = this.rows.clone();
+        let count = (0..).zip(&dead).map(|(chunk, dead)| {
+            let alive = u64::MAX >> (64 - rows.chunk(chunk).len()) & !dead;
+            alive.count_ones() as usize
+        });
+        this.slots.reserve(count.sum());
+        for slot in 0..rows.len() {
+            if dead[slot as usize / CHUNK] >> (slot as usize % CHUNK) & 1 == 1 {
+                rows.kill(slot, this.at);
+                continue;
+            }
+            if this.slots.put(&rows, slot).is_some() {
+                return Err(Refusal::Damaged(format!("`{}` is there twice", rows.id(slot))));
+            }
+            this.appear(slot);
+        }
+        this.linked =
+            linked.map(|(engine, until)| Linked { engine, until, live: live_vectors(&rows, 0, until) });
+        this.saving.saved = Some(saved);
+        Ok(this)
+    }
+
+    /// From now on the index is saved, at most once in this time.
+    pub fn save_every(&mut self, pause: Duration) {
+        self.saving.pause = Some(pause);
+        self.saving.last = Some(Instant::now());
+    }
+
+    /// What there is to save.
+    pub fn moment(&self) -> (View, Stamps, u64) {
+        (self.view(), self.stamps.clone(), self.saving.changes)
+    }
+
+    /// The index is to be saved as soon as the builder has time.
+    #[cfg(test)]
+    pub fn save_at_once(&mut self) {
+        self.saving.at_once = true;
+    }
+
+    /// An attempt to save a moment with so many changes has ended.
+    pub fn saved(&mut self, changes: u64, saved: Option<Saved>) {
+        self.saving.at_once = false;
+        self.saving.last = Some(Instant::now());
+        match saved {
+            Some(saved) => {
+                self.saving.changes -= changes;
+                self.saving.saves += 1;
+                self.saving.saved = Some(saved);
+            }
+            None => self.saving.failures += 1,
+        }
+    }
+
+    /// When the next checkpoint is due.
+    pub fn save_at(&self) -> Option<Instant> {
+        self.saving.due(self.live)
+    }
+
+    /// Whether the builder has to be told when the next checkpoint is due.
+    pub fn save_time_is_news(&mut self) -> bool {
+        let due = self.save_at();
+        std::mem::replace(&mut self.saving.told, due) != due && due.is_some()
+    }
+
+    /// The builder is to save the index before it ends.
+    pub fn save_at_end(&mut self) {
+        self.saving.at_end = true;
+    }
+
+    /// Whether the index is to be saved now, before the end; asked once.
+    pub fn take_last_save(&mut self) -> bool {
+        let wanted = std::mem::take(&mut self.saving.at_end);
+        wanted && self.saving.pause.is_some() && self.saving.changes > 0
+    }
+
+    /// All writes to a partition up to this one are in.
+    pub fn level(&mut self, partition: PartitionId, version: Version) {
+        let stamp = self.stamps.entry(partition).or_default();
+        *stamp = version.max(*stamp);
+    }
+
+    /// The last write to each partition that is in.
+    pub fn stamps(&self) -> Stamps {
+        self.stamps.clone()
+    }
+
+    /// A row is there from now on.
+    fn appear(&mut self, slot: u32) {
+        let row = self.rows.row(slot);
+        self.live += 1;
+        self.with_vector += u64::from(self.rows.vector(slot).is_some());
+        self.digests.entry(row.partition).or_default().add(row.id, row.version);
+        if !self.hosted.contains(row.partition) {
+            Arc::make_mut(&mut self.hosted).insert(row.partition);
         }
     }
 
@@ -124,15 +272,11 @@ impl Owner {
             existed.push(old.is_some());
             replaced.extend(old);
         }
-        for slot in first..next {
-            let row = self.rows.row(slot);
-            self.live += 1;
-            self.with_vector += u64::from(self.rows.vector(slot).is_some());
-            self.digests.entry(row.partition).or_default().add(row.id, row.version);
-            if !self.hosted.contains(row.partition) {
-                Arc::make_mut(&mut self.hosted).insert(row.partition);
-            }
+        (first..next).for_each(|slot| self.appear(slot));
+        for change in &changes {
+            self.level(change.partition(), change.version());
         }
+        self.saving.changes += changes.len() as u64;
         replaced.into_iter().for_each(|slot| self.retire(slot));
         existed
     }
@@ -201,8 +345,10 @@ impl Owner {
             }
             stays
         });
+        self.saving.changes += gone.len() as u64;
         gone.into_iter().for_each(|slot| self.retire(slot));
         self.digests.remove(&partition);
+        self.stamps.remove(&partition);
         Arc::make_mut(&mut self.hosted).remove(partition);
     }
 
@@ -276,6 +422,7 @@ impl Owner {
     pub fn advance(&mut self, until: u32) {
         if let Some(linked) = &mut self.linked {
             linked.live += live_vectors(&self.rows, linked.until, until);
+            self.saving.changes += u64::from(until - linked.until);
             linked.until = until;
         }
         self.succeeded();
@@ -305,6 +452,8 @@ impl Owner {
         self.linked =
             graph.map(|(engine, until)| Linked { engine, until, live: live_vectors(&rows, 0, until) });
         self.rows = rows;
+        // All files are of the old slots.
+        self.saving.changes += self.live;
         self.succeeded();
     }
 
@@ -324,6 +473,14 @@ impl Owner {
             dead: self.dead(),
             building: self.building,
             build_failures: self.build_failures,
+            checkpoint: CheckpointStats {
+                saves: self.saving.saves,
+                failures: self.saving.failures,
+                changes: self.saving.changes,
+                bytes: self.saving.saved.map_or(0, |saved| saved.bytes),
+                took: self.saving.saved.map_or(Duration::ZERO, |saved| saved.took),
+                at: self.saving.saved.map(|saved| saved.at),
+            },
             bytes: IndexBytes {
                 vectors: bytes.vectors,
                 links: self.linked.as_ref().map_or(0, |linked| linked.engine.bytes()),

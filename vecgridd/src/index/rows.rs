@@ -14,11 +14,15 @@
 //!
 //! Beside the rows are the indexes of their metadata, a segment per block; see `fields`.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use super::{
+    checkpoint::Block,
     chunk::{CHUNK, Chunk, Row, RowBytes},
-    fields::{Fields, Found, PLACES, Texts},
+    fields::{Fields, Found, PLACES, SealedFields, Texts},
     packed::Parsed,
 };
 use crate::types::Filter;
@@ -30,6 +34,8 @@ pub(super) const BLOCK: usize = PLACES / CHUNK;
 #[derive(Clone)]
 pub(super) struct Rows {
     dimension: usize,
+    /// These slots, and no others, got their numbers together.
+    lineage: u64,
     full: Arc<Vec<Arc<Vec<Arc<Chunk>>>>>,
     filling: Arc<Vec<Arc<Chunk>>>,
     open: Option<Arc<Chunk>>,
@@ -44,6 +50,7 @@ impl Rows {
     pub fn new(dimension: usize, field_bytes: usize) -> Self {
         Self {
             dimension,
+            lineage: RandomState::new().hash_one(0),
             full: Arc::default(),
             filling: Arc::default(),
             open: None,
@@ -59,8 +66,8 @@ impl Rows {
     }
 
     /// Rows with a vector, dead ones included.
-    pub fn vectors(&self) -> u64 {
-        self.bytes().vectors / (self.dimension * size_of::<f32>()) as u64
+    pub fn points(&self) -> u64 {
+        self.bytes().points
     }
 
     pub fn bytes(&self) -> RowBytes {
@@ -87,6 +94,61 @@ impl Rows {
             (None, Some(open)) => open,
             (None, None) => unreachable!("chunk {index} of {}", self.chunks()),
         }
+    }
+
+    /// What tells these slots from those before and after a compaction.
+    pub fn lineage(&self) -> u64 {
+        self.lineage
+    }
+
+    /// Blocks, the one that is being filled included.
+    pub fn blocks(&self) -> usize {
+        (self.len as usize).div_ceil(PLACES)
+    }
+
+    /// Whether a block is full where there are so many rows.
+    pub fn is_full(rows: u32, block: usize) -> bool {
+        (block + 1) * PLACES <= rows as usize
+    }
+
+    /// The chunks of a block.
+    pub fn block(&self, block: usize) -> impl Iterator<Item = &Chunk> + Clone {
+        let end = self.chunks().min((block + 1) * BLOCK);
+        (block * BLOCK..end).map(|index| self.chunk(index))
+    }
+
+    /// The indexes of metadata of a full block.
+    pub fn sealed_fields(&self, block: usize) -> Option<&SealedFields> {
+        Self::is_full(self.len, block).then(|| self.fields.sealed(block)).flatten()
+    }
+
+    /// The rows of these blocks, all full but for the last, instead of none.
+    pub fn restored(self, lineage: u64, blocks: Vec<Block>) -> Self {
+        let mut this = Self { lineage, ..self };
+        let (mut full, mut fields, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for block in blocks {
+            match block.fields {
+                Some(sealed) => {
+                    this.len += block.chunks.iter().map(|chunk| chunk.len() as u32).sum::<u32>();
+                    let bytes = block.chunks.iter().map(Chunk::bytes);
+                    this.bytes = bytes.fold(this.bytes, RowBytes::plus);
+                    full.push(Arc::new(block.chunks.into_iter().map(Arc::new).collect()));
+                    fields.push(sealed);
+                }
+                None => rest.extend(block.chunks),
+            }
+        }
+        this.full = Arc::new(full);
+        this.fields = this.fields.restored(fields);
+        let dimension = this.dimension;
+        let rest = rest.iter().flat_map(|chunk| {
+            (0..chunk.len()).map(move |at| {
+                let vector = chunk.with_vector() >> at & 1 == 1;
+                (chunk.row(at), vector.then(|| chunk.vector(at, dimension)))
+            })
+        });
+        this.append(rest);
+        this
     }
 
     /// The chunk of a slot, and the place in it.

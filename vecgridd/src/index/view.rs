@@ -19,7 +19,7 @@ use super::{
     scan::{Eligible, Wanted},
     top_k::{Ranked, TopK},
 };
-use crate::types::{EntryId, Explain, Filter, Hit, PartitionId, Query, SearchPlan};
+use crate::types::{EntryId, Explain, Filter, Hit, PartitionId, Query, SearchPlan, Version};
 
 /// What never changes in a collection's index.
 #[derive(Clone, Copy)]
@@ -125,6 +125,16 @@ impl View {
             (row.partition, EntryId::of_valid(row.id))
         };
         eligible.slots().map(id).collect()
+    }
+
+    /// The live rows of some partitions, in no particular order.
+    pub fn versions(&self, partitions: &PartitionSet) -> Vec<(PartitionId, EntryId, Version)> {
+        let eligible = self.wanted(false, None, partitions).select();
+        let row = |slot| {
+            let row = self.rows.row(slot);
+            (row.partition, EntryId::of_valid(row.id), row.version)
+        };
+        eligible.slots().map(row).collect()
     }
 
     fn wanted<'a>(

@@ -122,7 +122,8 @@ impl World {
         for number in numbers {
             expected.push(self.rows.remove(&id(number)).is_some());
             let partition = PartitionId((number % u64::from(PARTITIONS)) as u16);
-            changes.push(Change::Delete { partition, id: id(number) });
+            let version = Version { epoch: 1, sequence: self.sequence };
+            changes.push(Change::Delete { partition, id: id(number), version });
         }
         assert_eq!(self.index.apply(changes), expected);
     }
