@@ -117,6 +117,7 @@ pub(crate) fn config_to_wire(config: &CollectionConfig) -> pb::CollectionConfig 
             m: config.index.m,
             ef_construction: config.index.ef_construction,
             ef: config.index.ef,
+            vectors: config.index.vectors.clone(),
         }),
         durability: durability.into(),
     }
@@ -146,6 +147,7 @@ pub(crate) fn config_from_wire(config: Option<pb::CollectionConfig>) -> Result<C
             m: index.m,
             ef_construction: index.ef_construction,
             ef: index.ef,
+            vectors: index.vectors,
         },
         durability,
     })
@@ -259,7 +261,8 @@ mod tests {
 
     #[test]
     fn a_config_survives_the_wire() {
-        let index = IndexOptions { engine: "flat".into(), m: 8, ef_construction: 100, ef: 50 };
+        let (engine, vectors) = ("flat".into(), "disk".into());
+        let index = IndexOptions { engine, m: 8, ef_construction: 100, ef: 50, vectors };
         let config =
             CollectionConfig::new("c", 7).metric(Metric::Dot).durability(Durability::None).index(index);
         assert_eq!(config_from_wire(Some(config_to_wire(&config))).unwrap(), config);

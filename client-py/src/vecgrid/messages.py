@@ -290,7 +290,11 @@ def config_message(
             dimension=dimension,
             metric=_number_of(metric, "METRIC", get_args(Metric)),  # type: ignore[arg-type]
             index=pb.IndexOptions(
-                engine=options.engine, m=options.m, ef_construction=options.ef_construction, ef=options.ef
+                engine=options.engine,
+                m=options.m,
+                ef_construction=options.ef_construction,
+                ef=options.ef,
+                vectors=options.vectors,
             ),
             durability=_number_of(durability, "DURABILITY", get_args(Durability)),  # type: ignore[arg-type]
         )
@@ -326,7 +330,7 @@ def parse_config(message: pb.CollectionConfig) -> CollectionConfig:
         name=message.name,
         dimension=message.dimension,
         metric=metrics.get(message.metric, "cosine"),
-        index=IndexOptions(index.engine, index.m, index.ef_construction, index.ef),
+        index=IndexOptions(index.engine, index.m, index.ef_construction, index.ef, index.vectors),
         durability=durabilities.get(message.durability, "sync"),
     )
 

@@ -160,6 +160,8 @@ class IndexOptions:
     """Breadth of the build, 16 to 2000."""
     ef: int = 0
     """Default breadth of a search, 1 to 10000."""
+    vectors: str = ""
+    """Where full vectors and metadata are: ``memory`` or ``disk`` (mapped files)."""
 
 
 @dataclass(frozen=True, slots=True)

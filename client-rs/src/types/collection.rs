@@ -76,6 +76,8 @@ pub struct IndexOptions {
     pub ef_construction: u32,
     /// Breadth of a search that names none, 1 to 10,000.
     pub ef: u32,
+    /// Where full vectors and metadata are: `memory` or `disk` (mapped files).
+    pub vectors: String,
 }
 
 /// Everything that is decided when a collection is created.

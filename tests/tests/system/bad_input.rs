@@ -363,6 +363,11 @@ fn collections() -> Vec<Case> {
             &["invalid_index_options"],
         ),
         ("ef is 0", "{\"dimension\":2,\"index\":{\"ef\":0}}", &["invalid_index_options"]),
+        (
+            "vectors on disk without the engine for it",
+            "{\"dimension\":2,\"index\":{\"engine\":\"flat\",\"vectors\":\"disk\"}}",
+            &["invalid_index_options"],
+        ),
     ] {
         cases.push(case(name, "PUT", "/v1/collections/n", body, codes));
     }

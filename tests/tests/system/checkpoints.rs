@@ -19,9 +19,14 @@ const ROWS: u64 = 5_000;
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn start(seconds: u64) -> Daemon {
+    start_with(seconds, "memory")
+}
+
+fn start_with(seconds: u64, vectors: &str) -> Daemon {
     let args = vec!["--checkpoint-seconds".to_owned(), seconds.to_string()];
     let daemon = Daemon::start_with(Options { args, ..Options::default() });
-    let config = json!({"dimension": synthetic::DIMENSION, "metric": "euclidean"});
+    let index = json!({ "vectors": vectors });
+    let config = json!({"dimension": synthetic::DIMENSION, "metric": "euclidean", "index": index});
     daemon.rest().put(&format!("/v1/collections/{COLLECTION}"), &config).ok();
     daemon
 }
@@ -116,6 +121,26 @@ fn an_index_is_loaded_after_a_stop_and_after_a_kill() {
     assert_eq!(outcome(&daemon), ["ok"]);
     assert!(indexed(&daemon) as u64 >= ROWS, "the graph was not built anew");
     check(&daemon, &[(0, 1), (10, 2), (19, 2), (25, 1)], &[20, 24], ROWS + ROWS / 2 - 5);
+    daemon.assert_no_panic();
+}
+
+#[test]
+fn vectors_on_disk_are_found_there_and_again_after_a_kill() {
+    const FULL: u64 = 16_384;
+    let mut daemon = start_with(1, "disk");
+    let info = daemon.rest().get(&format!("/v1/collections/{COLLECTION}")).ok();
+    assert_eq!(info["index"]["vectors"], "disk", "{info}");
+    put(&daemon, 0..FULL + 600, 1);
+    wait_built(&daemon, FULL + 600);
+    wait::until("a full block is in its file", LIMIT, || {
+        let name = format!("vecgrid_index_bytes{{collection=\"{COLLECTION}\",kind=\"vectors\"}}");
+        (metric(&daemon, &name)? < 700.0 * 4.0 * synthetic::DIMENSION as f64).then_some(())
+    });
+    check(&daemon, &[(0, 1), (FULL - 1, 1), (FULL, 1), (FULL + 599, 1)], &[], FULL + 600);
+    put(&daemon, 5..10, 2);
+    daemon.kill9();
+    daemon.restart();
+    check(&daemon, &[(0, 1), (5, 2), (9, 2), (FULL - 1, 1), (FULL + 599, 1)], &[], FULL + 600);
     daemon.assert_no_panic();
 }
 

@@ -35,14 +35,18 @@ const CENTRE_ROWS: u32 = 1_024;
 const ROUNDS: usize = 8;
 
 /// Works until the index is dropped.
-pub(super) fn run(core: &Core, make: MakeEngine, mut store: Option<Store>) {
-    let builder = Builder { core, make };
+pub(super) fn run(core: &Core, make: MakeEngine, store: Option<Store>) {
+    let mut builder = Builder { core, make, store };
     while let Some(work) = core.next_work() {
         let done = catch_unwind(AssertUnwindSafe(|| match work {
             Work::Link => builder.link(),
             Work::Compact => builder.compact(),
             Work::Save => {
-                builder.save(store.as_mut());
+                builder.save();
+                Ok(())
+            }
+            Work::Move => {
+                builder.move_block();
                 Ok(())
             }
         }));
@@ -58,6 +62,7 @@ pub(super) fn run(core: &Core, make: MakeEngine, mut store: Option<Store>) {
 struct Builder<'a> {
     core: &'a Core,
     make: MakeEngine,
+    store: Option<Store>,
 }
 
 impl Builder<'_> {
@@ -84,9 +89,9 @@ impl Builder<'_> {
     }
 
     /// Live rows into new memory, with a new graph.
-    fn compact(&self) -> Result<(), EngineError> {
+    fn compact(&mut self) -> Result<(), EngineError> {
         let mut compaction = Compaction::new(self.core.shape().no_rows());
-        compaction.copy(&self.core.view().rows);
+        self.copy(&mut compaction);
         let mut engine: Option<Arc<dyn Engine>> = None;
         let mut until = 0;
         for _ in 0..ROUNDS {
@@ -109,7 +114,7 @@ impl Builder<'_> {
                     self.link()?;
                 }
             }
-            compaction.copy(&self.core.view().rows);
+            self.copy(&mut compaction);
             let behind = (compaction.rows().len() - until) as usize;
             if engine.is_none() || behind <= BATCH * self.core.threads() {
                 break;
@@ -124,8 +129,8 @@ impl Builder<'_> {
     }
 
     /// A checkpoint of this moment. When it fails, the one before stays, and there will be another try.
-    fn save(&self, store: Option<&mut Store>) {
-        let Some(store) = store else { return };
+    fn save(&mut self) {
+        let Some(store) = &mut self.store else { return };
         let (view, stamps, changes) = self.core.with_owner(|owner| owner.moment());
         let collection = self.core.collection();
         let saved = match store.save(&view, &stamps) {
@@ -139,6 +144,35 @@ impl Builder<'_> {
             }
         };
         self.core.with_owner(|owner| owner.saved(changes, saved));
+    }
+
+    /// A full block from memory into a file. When that fails it stays in memory for now.
+    fn move_block(&mut self) {
+        let rows = self.core.view().rows.clone();
+        let (Some(store), Some(block)) = (&mut self.store, rows.first_unmapped()) else { return };
+        match store.move_block(&rows, block) {
+            Ok(chunks) => self.core.publish(|owner| owner.moved(chunks)),
+            Err(error) => {
+                let collection = self.core.collection();
+                tracing::error!(collection, %error, "vectors cannot be written to disk: they stay in memory");
+                self.core.with_owner(|owner| owner.move_failed());
+            }
+        }
+    }
+
+    /// Copies all rows that are new, block by block, so that those that belong on disk get there.
+    fn copy(&mut self, compaction: &mut Compaction) {
+        let rows = self.core.view().rows.clone();
+        let mut store = self.store.as_mut().filter(|_| self.core.shape().mapped);
+        while compaction.copy(&rows, BATCH_SLOTS) {
+            while let (Some(to), Some(block)) = (&mut store, compaction.rows().first_unmapped()) {
+                match to.move_block(compaction.rows(), block) {
+                    Ok(chunks) => compaction.map(chunks),
+                    // They are moved when the compaction is done, or the error is told then.
+                    Err(_) => store = None,
+                }
+            }
+        }
     }
 
     fn is_large(&self, rows: &Rows) -> bool {

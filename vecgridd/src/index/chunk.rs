@@ -3,12 +3,13 @@
 //! While a chunk is being filled each batch may copy it, so its rows' texts are pieces that copies
 //! share. A full chunk never changes: its texts become one. Apart from that rows are laid out by
 //! what is read together: a scan reads vectors, a selection reads heads, an answer reads texts.
-//! Vectors and texts of a full chunk may lie in a mapped file instead; see `checkpoint/block`.
+//! Vectors are in the region of their block; see `region`. Vectors and texts of a full chunk may lie in a
+//! mapped file instead; see `checkpoint/block`.
 
 use std::{
     borrow::Cow,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -16,6 +17,7 @@ use std::{
 use super::{
     checkpoint::Span,
     packed::{HEAP, Packed, Shape},
+    region::Region,
 };
 use crate::types::{PartitionId, Version};
 
@@ -55,6 +57,16 @@ impl RowBytes {
             metadata: self.metadata + other.metadata,
             mapped: self.mapped + other.mapped,
             points: self.points + other.points,
+        }
+    }
+
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            vectors: self.vectors - other.vectors,
+            ids: self.ids - other.ids,
+            metadata: self.metadata - other.metadata,
+            mapped: self.mapped - other.mapped,
+            points: self.points - other.points,
         }
     }
 }
@@ -118,15 +130,40 @@ pub(super) enum Texts {
 /// Vectors one after the other.
 #[derive(Clone)]
 pub(super) enum Vectors {
+    /// From this number on in a region.
+    Region(Arc<Region>, usize),
+    /// Where there is no region.
     Own(Vec<f32>),
     Mapped(Span),
 }
 
 impl Vectors {
-    fn as_slice(&self) -> &[f32] {
+    /// At the end of a region.
+    pub fn behind(region: &Arc<Region>) -> Self {
+        Self::Region(Arc::clone(region), region.len())
+    }
+
+    /// All of them; there are so many.
+    #[inline]
+    fn all(&self, count: usize) -> &[f32] {
         match self {
+            Self::Region(region, first) => region.get(*first, count),
             Self::Own(own) => own,
             Self::Mapped(span) => span.floats(),
+        }
+    }
+
+    /// Adds one behind `count` others.
+    pub fn push(&mut self, count: usize, vector: &[f32]) {
+        match self {
+            Self::Region(region, first) if region.push(*first + count, vector) => {}
+            Self::Own(own) => own.extend_from_slice(vector),
+            // Someone else continued the region, from the same rows; or it never happens: a full chunk.
+            other => {
+                let mut own = other.all(count).to_vec();
+                own.extend_from_slice(vector);
+                *other = Self::Own(own);
+            }
         }
     }
 }
@@ -135,8 +172,8 @@ impl Vectors {
 struct Died {
     /// The first death of any, so that a chunk without deaths costs one look.
     first: AtomicU64,
-    /// Per row: the operation that killed it.
-    each: [AtomicU64; CHUNK],
+    /// Per row: the operation that killed it. Most chunks have no deaths, and no memory for them.
+    each: OnceLock<Box<[AtomicU64; CHUNK]>>,
 }
 
 /// Up to 64 rows.
@@ -153,13 +190,14 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    pub fn new() -> Self {
-        let died = Died { first: AtomicU64::new(NEVER), each: [const { AtomicU64::new(NEVER) }; CHUNK] };
+    /// No rows yet; their vectors go there.
+    pub fn new(vectors: Vectors) -> Self {
+        let died = Died { first: AtomicU64::new(NEVER), each: OnceLock::new() };
         Self {
             heads: Vec::new(),
             texts: Texts::Pieces(Vec::new()),
             shapes: Vec::new(),
-            vectors: Vectors::Own(Vec::new()),
+            vectors,
             with_vector: 0,
             died: Arc::new(died),
         }
@@ -173,7 +211,7 @@ impl Chunk {
         vectors: Vectors,
         with_vector: u64,
     ) -> Option<Self> {
-        let chunk = Self { heads, texts, shapes, vectors, with_vector, ..Self::new() };
+        let chunk = Self { heads, texts, shapes, with_vector, ..Self::new(vectors) };
         let whole = match &chunk.texts {
             Texts::Pieces(_) => return None,
             Texts::Whole(whole) => &**whole,
@@ -186,6 +224,11 @@ impl Chunk {
             chunk.shapes.get(head.shape())?;
         }
         (start == whole.len() && chunk.len() <= CHUNK).then_some(chunk)
+    }
+
+    /// The same rows, dying together with these, with vectors and texts elsewhere.
+    pub fn moved(&self, texts: Texts, vectors: Vectors) -> Self {
+        Self { texts, vectors, ..self.copy() }
     }
 
     pub fn copy(&self) -> Self {
@@ -206,11 +249,8 @@ impl Chunk {
     /// Adds a row to a chunk that is not full.
     pub fn push(&mut self, row: Row<'_>, vector: Option<&[f32]>) {
         if let Some(vector) = vector {
+            self.vectors.push(self.with_vector.count_ones() as usize, vector);
             self.with_vector |= 1 << self.len();
-            // Only full chunks are mapped.
-            if let Vectors::Own(own) = &mut self.vectors {
-                own.extend_from_slice(vector);
-            }
         }
         let known = self.shapes.iter().position(|shape| Arc::ptr_eq(shape, row.metadata.shape));
         let shape = known.unwrap_or_else(|| {
@@ -277,7 +317,7 @@ impl Chunk {
 
     /// The vectors of all rows that have one, one after the other.
     pub fn vectors(&self) -> &[f32] {
-        self.vectors.as_slice()
+        self.vectors.all(self.with_vector.count_ones() as usize)
     }
 
     pub fn is_mapped(&self) -> bool {
@@ -308,7 +348,10 @@ impl Chunk {
     /// The vector of a row that has one.
     pub fn vector(&self, at: usize, dimension: usize) -> &[f32] {
         let before = (self.with_vector & !(u64::MAX << at)).count_ones() as usize;
-        &self.vectors()[before * dimension..(before + 1) * dimension]
+        match &self.vectors {
+            Vectors::Region(region, first) => region.get(first + before, 1),
+            others => &others.all(0)[before * dimension..(before + 1) * dimension],
+        }
     }
 
     /// Bits of the rows that live in a view of operation `now`.
@@ -318,17 +361,19 @@ impl Chunk {
         if self.died.first.load(Relaxed) > now {
             return all;
         }
+        let Some(each) = self.died.each.get() else { return all };
         let bit = |(at, died): (usize, &AtomicU64)| u64::from(died.load(Relaxed) > now) << at;
-        self.died.each.iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit) & all
+        each.iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit) & all
     }
 
     pub fn is_alive(&self, at: usize, now: u64) -> bool {
-        self.died.each[at].load(Relaxed) > now
+        self.died.each.get().is_none_or(|each| each[at].load(Relaxed) > now)
     }
 
     /// A row dies for every view from operation `now` on.
     pub fn kill(&self, at: usize, now: u64) {
-        self.died.each[at].store(now, Relaxed);
+        let each = self.died.each.get_or_init(|| Box::new([const { AtomicU64::new(NEVER) }; CHUNK]));
+        each[at].store(now, Relaxed);
         self.died.first.fetch_min(now, Relaxed);
     }
 
@@ -346,11 +391,12 @@ impl Chunk {
         let vectors = size_of_val(self.vectors());
         let own_vectors = if self.is_mapped() { 0 } else { vectors };
         let shapes: usize = self.shapes.iter().map(|shape| shape.own_bytes()).sum();
-        let rows = size_of::<Self>() + size_of::<Died>() + self.heads.capacity() * size_of::<Head>();
+        let died = self.died.each.get().map_or(0, |each| size_of_val(&**each) + HEAP);
+        let rows = size_of::<Self>() + size_of::<Died>() + died + self.heads.capacity() * size_of::<Head>();
         RowBytes {
             vectors: own_vectors as u64,
-            // Five pieces of memory: the chunk, the deaths, heads, shapes and vectors.
-            ids: (rows + own_ids + pieces + 5 * HEAP) as u64,
+            // Four pieces of memory: the chunk, the deaths, heads and shapes.
+            ids: (rows + own_ids + pieces + 4 * HEAP) as u64,
             metadata: (own_texts - own_ids + shapes + self.shapes.capacity() * size_of::<Arc<Shape>>())
                 as u64,
             mapped: (texts - own_texts + vectors - own_vectors) as u64,

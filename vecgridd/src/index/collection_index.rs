@@ -23,7 +23,7 @@ use super::{
     stats::IndexStats,
     view::{Shape, View},
 };
-use crate::types::{CollectionConfig, Entry, EntryId, PartitionId, Version};
+use crate::types::{CollectionConfig, Entry, EntryId, PartitionId, VectorPlace, Version};
 
 /// How much an index may lag, and how hard its builder works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,6 +166,9 @@ impl CollectionIndex {
         if let (Some(_), Some(_), Some(pause)) = (&store, restore_of(config), limits.checkpoint_pause) {
             owner.save_every(pause);
         }
+        if store.is_some() {
+            owner.move_blocks();
+        }
         let core = Arc::new(Core {
             shape: shape(config, limits),
             threads: limits.build_threads.max(1),
@@ -287,6 +290,7 @@ fn shape(config: &CollectionConfig, limits: &IndexLimits) -> Shape {
         ef: config.index.ef as usize,
         small_rows: limits.small_rows,
         field_bytes: limits.field_bytes,
+        mapped: config.index.vectors == VectorPlace::Disk,
     }
 }
 
@@ -415,13 +419,13 @@ impl Core {
             owner.building = false;
             self.idle.notify_all();
             let now = Instant::now();
-            let save_at = owner.save_at();
             // A graph that is not whole is not worth it yet, and one that was thrown away is none.
-            let save_at = save_at.filter(|_| paused.is_none());
+            let save_at = owner.save_at().filter(|_| paused.is_none());
             if save_at.is_some_and(|at| at <= now) {
                 return Some(Work::Save);
             }
-            owner = match paused.or(save_at) {
+            let next = [paused, save_at, owner.move_at()].into_iter().flatten().min();
+            owner = match next {
                 Some(until) => {
                     let pause = until.saturating_duration_since(now);
                     self.work.wait_timeout(owner, pause).unwrap_or_else(PoisonError::into_inner).0

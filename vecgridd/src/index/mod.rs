@@ -53,6 +53,7 @@ mod owner;
 mod packed;
 mod partition_set;
 mod plan;
+mod region;
 mod registry;
 mod rows;
 mod scan;

@@ -14,7 +14,7 @@ use std::{
 use super::{
     IndexLimits,
     checkpoint::{Loaded, Refusal, Saved, Stamps},
-    chunk::{CHUNK, Row},
+    chunk::{CHUNK, Chunk, Row},
     collection_index::Change,
     compaction::Compaction,
     digest::Digest,
@@ -70,6 +70,8 @@ pub(super) struct Owner {
     failures: u32,
     retry_at: Option<Instant>,
     saving: Saving,
+    /// When full blocks may be moved into files; `None`: they stay in memory.
+    move_after: Option<Instant>,
 }
 
 /// When the index was saved, and why it should be again.
@@ -113,6 +115,8 @@ pub(super) enum Work {
     Compact,
     /// Write a checkpoint.
     Save,
+    /// Move a full block into a file.
+    Move,
 }
 
 impl Owner {
@@ -137,7 +141,28 @@ impl Owner {
             failures: 0,
             retry_at: None,
             saving: Saving::default(),
+            move_after: None,
         }
+    }
+
+    /// Full blocks are moved into files from now on, if the collection wants that.
+    pub fn move_blocks(&mut self) {
+        self.move_after = self.shape.mapped.then(Instant::now);
+    }
+
+    /// When there will be a block to move.
+    pub fn move_at(&self) -> Option<Instant> {
+        self.rows.first_unmapped().and(self.move_after)
+    }
+
+    /// The first block in memory is in a file now.
+    pub fn moved(&mut self, chunks: Vec<Chunk>) {
+        self.rows.map(chunks);
+    }
+
+    /// No block can be moved; the next try comes later.
+    pub fn move_failed(&mut self) {
+        self.move_after = self.move_after.map(|_| Instant::now() + BACKOFF.1);
     }
 
     /// An index as it was saved.
@@ -382,7 +407,9 @@ impl Owner {
 
     /// What the builder should do, pauses after failures aside.
     pub fn work(&self) -> Option<Work> {
-        if self.wants_compaction() {
+        if self.move_at().is_some_and(|at| at <= Instant::now()) {
+            Some(Work::Move)
+        } else if self.wants_compaction() {
             Some(Work::Compact)
         } else if self.wants_graph() && self.tail_slots() > 0 {
             Some(Work::Link)
@@ -445,7 +472,7 @@ impl Owner {
 
     /// Swaps compacted rows in. Only here do slots get new numbers.
     pub fn adopt(&mut self, mut compaction: Compaction, graph: Option<(Arc<dyn Engine>, u32)>) {
-        compaction.copy(&self.rows);
+        compaction.copy(&self.rows, u32::MAX);
         self.at += 1;
         let (rows, numbers) = compaction.finish(&self.rows, self.at);
         self.slots.renumber(&rows, |slot| numbers[slot as usize]);

@@ -12,7 +12,7 @@ use super::{
     checkpoint::{Store, discard},
     collection_index::RestoreError,
 };
-use crate::types::{CollectionConfig, CollectionId};
+use crate::types::{CollectionConfig, CollectionId, VectorPlace};
 
 /// Where indexes are saved.
 #[derive(Debug, Clone)]
@@ -87,7 +87,8 @@ impl Registry {
         config: &CollectionConfig,
         usable: impl FnOnce(&CollectionIndex) -> Result<(), Refusal>,
     ) -> Result<Option<Arc<CollectionIndex>>, IndexError> {
-        let Some(store) = self.store(id, config) else { return Ok(None) };
+        let store = self.limits.checkpoint_pause.and_then(|_| self.store(id, config));
+        let Some(store) = store else { return Ok(None) };
         let restored = match CollectionIndex::restore(config, self.limits.clone(), store) {
             Ok(None) => return Ok(None),
             Ok(Some(index)) => usable(&index).map(|()| index),
@@ -153,7 +154,9 @@ impl Registry {
     }
 
     fn store(&self, id: CollectionId, config: &CollectionConfig) -> Option<Store> {
-        self.limits.checkpoint_pause?;
+        if self.limits.checkpoint_pause.is_none() && config.index.vectors == VectorPlace::Memory {
+            return None;
+        }
         let (path, folder) = self.place(id)?;
         Some(Store::new(path, format!("{}/{}", folder.store, id.0), config.clone()))
     }

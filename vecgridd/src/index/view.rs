@@ -32,6 +32,8 @@ pub(super) struct Shape {
     pub small_rows: usize,
     /// Memory for indexes of metadata, per row.
     pub field_bytes: usize,
+    /// Vectors and texts are in mapped files, where there is a folder for them.
+    pub mapped: bool,
 }
 
 impl Shape {

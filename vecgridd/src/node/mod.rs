@@ -6,8 +6,8 @@
 //! are saved, log and rows are synced, the directory is free.
 
 mod data_dir;
-mod flush;
 mod observe;
+mod quiet;
 mod ready;
 
 use std::{
@@ -193,7 +193,7 @@ async fn start(
     let own =
         |state| partition::spawn(tasks, OwnerParts { state, log: log.clone(), applier: applier.clone() });
     let partitions: Vec<Handle> = recovered.into_iter().map(own).collect();
-    flush::spawn(tasks, Arc::clone(&engine));
+    quiet::spawn(tasks, Arc::clone(&engine));
     // One I/O thread is always with the connections.
     let workers = tokio::runtime::Handle::current().metrics().num_workers();
     let seats = workers.saturating_sub(1).clamp(1, config.search_threads);

@@ -45,6 +45,17 @@ pub enum EngineKind {
     HnswRs,
 }
 
+/// Where full vectors and metadata are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum VectorPlace {
+    /// In memory.
+    #[default]
+    Memory,
+    /// In mapped files: the operating system keeps in memory what is used, and room allows.
+    Disk,
+}
+
 /// How the collection is indexed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexOptions {
@@ -56,11 +67,20 @@ pub struct IndexOptions {
     pub ef_construction: u32,
     /// Breadth of a search that names none, 1 to 10,000.
     pub ef: u32,
+    /// Where full vectors and metadata are; only `native` can have them on disk.
+    #[serde(default)]
+    pub vectors: VectorPlace,
 }
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        Self { engine: EngineKind::default(), m: 16, ef_construction: 200, ef: 96 }
+        Self {
+            engine: EngineKind::default(),
+            m: 16,
+            ef_construction: 200,
+            ef: 96,
+            vectors: VectorPlace::default(),
+        }
     }
 }
 
@@ -99,6 +119,10 @@ impl CollectionConfig {
         range("m", self.index.m, 4, 64)?;
         range("ef_construction", self.index.ef_construction, 16, 2_000)?;
         range("ef", self.index.ef, 1, 10_000)?;
+        if self.index.vectors == VectorPlace::Disk && self.index.engine != EngineKind::Native {
+            let message = "only the engine `native` can have its vectors on disk";
+            return Err(Invalid::new("invalid_index_options", "index/vectors", message));
+        }
         Ok(self)
     }
 }

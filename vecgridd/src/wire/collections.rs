@@ -4,7 +4,7 @@ use vecgrid_proto::v1;
 
 use crate::{
     service::{CollectionDraft, CollectionInfo},
-    types::{CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric},
+    types::{CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric, VectorPlace},
 };
 
 /// A collection to create, with protobuf's zeros replaced by the defaults.
@@ -82,6 +82,15 @@ fn index(options: v1::IndexOptions) -> Result<IndexOptions, Invalid> {
         m: or(options.m, default.m),
         ef_construction: or(options.ef_construction, default.ef_construction),
         ef: or(options.ef, default.ef),
+        vectors: match options.vectors.as_str() {
+            "" => default.vectors,
+            "memory" => VectorPlace::Memory,
+            "disk" => VectorPlace::Disk,
+            other => {
+                let message = format!("vectors are in `memory` or on `disk`, not in `{other}`");
+                return Err(Invalid::new("invalid_index_options", "index/vectors", message));
+            }
+        },
     })
 }
 
@@ -90,6 +99,10 @@ fn encode(config: &CollectionConfig) -> v1::CollectionConfig {
         EngineKind::Flat => "flat",
         EngineKind::Native => "native",
         EngineKind::HnswRs => "hnsw_rs",
+    };
+    let vectors = match config.index.vectors {
+        VectorPlace::Memory => "memory",
+        VectorPlace::Disk => "disk",
     };
     let metric = match config.metric {
         Metric::Cosine => v1::Metric::Cosine,
@@ -110,6 +123,7 @@ fn encode(config: &CollectionConfig) -> v1::CollectionConfig {
             m: config.index.m,
             ef_construction: config.index.ef_construction,
             ef: config.index.ef,
+            vectors: vectors.to_owned(),
         }),
         durability: durability.into(),
     }

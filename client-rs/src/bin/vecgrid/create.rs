@@ -42,12 +42,16 @@ pub struct Shape {
     /// Breadth of the build, 16 to 2000 [default: the daemon's]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub ef_construction: u32,
+    /// Where full vectors and metadata are: memory, or disk (mapped files) [default: the daemon's]
+    #[arg(long, value_name = "WHERE", default_value = "", hide_default_value = true)]
+    pub vectors: String,
 }
 
 impl Shape {
     pub fn config(&self, name: &str, dimension: u32, ef: u32) -> CollectionConfig {
         let mut index = IndexOptions::default();
         index.engine.clone_from(&self.engine);
+        index.vectors.clone_from(&self.vectors);
         (index.m, index.ef_construction, index.ef) = (self.m, self.ef_construction, ef);
         CollectionConfig::new(name, dimension).metric(self.metric).durability(self.durability).index(index)
     }

@@ -25,7 +25,7 @@ impl Info {
         let (config, index) = (&info.config, &info.config.index);
         output::text(&format!(
             "{}\n  entries     {}, {} of them in the graph\n  dimension   {}\n  metric      {}\n  \
-             index       {}, m {}, ef_construction {}, ef {}\n  memory      {}\n  durability  {}",
+             index       {}, m {}, ef_construction {}, ef {}, vectors in {}\n  memory      {}\n  durability  {}",
             config.name,
             output::grouped(info.count),
             output::grouped(info.indexed),
@@ -35,6 +35,7 @@ impl Info {
             index.m,
             index.ef_construction,
             index.ef,
+            index.vectors,
             output::bytes(info.index_bytes),
             config.durability,
         ))?;

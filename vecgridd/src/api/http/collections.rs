@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::{door::Door, error::ApiError},
     service::{CollectionDraft, CollectionInfo},
-    types::{CollectionConfig, Durability, EngineKind, IndexOptions, Metric},
+    types::{CollectionConfig, Durability, EngineKind, IndexOptions, Metric, VectorPlace},
 };
 
 /// How distances are measured; smaller is nearer.
@@ -60,6 +60,17 @@ enum EngineName {
     Flat,
 }
 
+/// Where full vectors and metadata are.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = VectorPlace)]
+enum VectorPlaceName {
+    /// In memory.
+    Memory,
+    /// In mapped files.
+    Disk,
+}
+
 /// How a collection is indexed.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -72,6 +83,8 @@ struct IndexBody {
     ef_construction: u32,
     /// Breadth of a search that names none, 1 to 10,000.
     ef: u32,
+    /// Where full vectors and metadata are; `disk` only with the engine `native`.
+    vectors: VectorPlaceName,
 }
 
 impl Default for IndexBody {
@@ -87,7 +100,11 @@ impl From<&IndexOptions> for IndexBody {
             EngineKind::Native => EngineName::Native,
             EngineKind::HnswRs => EngineName::HnswRs,
         };
-        Self { engine, m: options.m, ef_construction: options.ef_construction, ef: options.ef }
+        let vectors = match options.vectors {
+            VectorPlace::Memory => VectorPlaceName::Memory,
+            VectorPlace::Disk => VectorPlaceName::Disk,
+        };
+        Self { engine, m: options.m, ef_construction: options.ef_construction, ef: options.ef, vectors }
     }
 }
 
@@ -124,6 +141,10 @@ impl CollectionInput {
                 m: self.index.m,
                 ef_construction: self.index.ef_construction,
                 ef: self.index.ef,
+                vectors: match self.index.vectors {
+                    VectorPlaceName::Memory => VectorPlace::Memory,
+                    VectorPlaceName::Disk => VectorPlace::Disk,
+                },
             },
             durability: match self.durability {
                 DurabilityName::Sync => Durability::Sync,
@@ -284,7 +305,7 @@ mod tests {
         assert_eq!(config.index, IndexOptions { m: 32, ..IndexOptions::default() });
         assert_eq!((config.metric, config.durability), (Metric::default(), Durability::default()));
         let text = serde_json::to_string(&CollectionBody::from(&config)).unwrap();
-        let want = r#"{"name":"docs","dimension":3,"metric":"cosine","index":{"engine":"native","m":32,"ef_construction":200,"ef":96},"durability":"sync"}"#;
+        let want = r#"{"name":"docs","dimension":3,"metric":"cosine","index":{"engine":"native","m":32,"ef_construction":200,"ef":96,"vectors":"memory"},"durability":"sync"}"#;
         assert_eq!(text, want);
     }
 

@@ -21,6 +21,7 @@ use super::{
         chunk::{CHUNK, Chunk, Head, Texts, Vectors},
         fields::SealedFields,
         packed::{Shape, Shapes},
+        region::Region,
         rows::BLOCK,
     },
     Refusal,
@@ -102,6 +103,7 @@ pub(super) fn read(
     let mut heads = Rest(file.section("heads")?, 0);
     let mut texts = Rest(file.section("texts")?, 0);
     let mut vectors = Rest(file.section("vectors")?, 0);
+    let region = if mapped { None } else { Region::new(dimension).ok().map(Arc::new) };
     let mut chunks = Vec::with_capacity(layout.chunks.len());
     for chunk in &layout.chunks {
         let unfit = || Refusal::Damaged("the parts of a chunk do not fit each other".to_owned());
@@ -118,7 +120,10 @@ pub(super) fn read(
             (Texts::Mapped(text), Vectors::Mapped(vector))
         } else {
             let text = String::from_utf8(text.bytes().to_vec()).map_err(|_| unfit())?;
-            (Texts::Whole(text.into()), Vectors::Own(vector.floats().to_vec()))
+            let mut own = region.as_ref().map_or_else(|| Vectors::Own(Vec::new()), Vectors::behind);
+            let each = vector.floats().chunks_exact(dimension);
+            each.enumerate().for_each(|(count, vector)| own.push(count, vector));
+            (Texts::Whole(text.into()), own)
         };
         let shape = |at: &u32| shapes.get(*at as usize).cloned();
         let shapes = chunk.shapes.iter().map(shape).collect::<Option<_>>().ok_or_else(unfit)?;
@@ -129,6 +134,21 @@ pub(super) fn read(
     }
     let fields = if full { Some(file.packed("fields")?) } else { None };
     Ok(Block { chunks, fields })
+}
+
+/// The same chunks as were [written](write), with vectors and texts in the file.
+pub(super) fn map<'a>(
+    file: &Sections,
+    chunks: impl Iterator<Item = &'a Chunk>,
+) -> Result<Vec<Chunk>, Refusal> {
+    let (mut texts, mut vectors) = (Rest(file.section("texts")?, 0), Rest(file.section("vectors")?, 0));
+    let moved = chunks.map(|chunk| {
+        let text = texts.take(chunk.texts().len())?;
+        let vector = vectors.take(size_of_val(chunk.vectors()))?;
+        Some(chunk.moved(Texts::Mapped(text), Vectors::Mapped(vector)))
+    });
+    let moved: Option<_> = moved.collect();
+    moved.ok_or_else(|| Refusal::Damaged("the file is shorter than what was written".to_owned()))
 }
 
 /// What is left of a section.

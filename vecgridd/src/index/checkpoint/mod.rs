@@ -18,6 +18,9 @@
 //!
 //! Whether what was loaded is level with the rows is not decided here: see `partition/level.rs`.
 //!
+//! A collection with its vectors on disk has each block in a file as soon as it is full, and reads vectors
+//! and texts there from then on ([`Store::move_block`]); checkpoints name the same files.
+//!
 //! What it leaves out: graphs of other engines than `native`, whose collections are read from the rows.
 
 mod block;
@@ -41,6 +44,7 @@ pub(super) use self::{
     map::Span,
 };
 use super::{
+    chunk::Chunk,
     engine::{Engine, EngineOptions, RestoreEngine},
     packed::Shapes,
     rows::Rows,
@@ -188,6 +192,14 @@ impl Store {
         Ok(Saved { bytes, took: started.elapsed(), at })
     }
 
+    /// Writes the first block that is not in a file yet; gives it with vectors and texts in that file.
+    pub fn move_block(&mut self, rows: &Rows, block: usize) -> io::Result<Vec<Chunk>> {
+        fs::create_dir_all(&self.folder)?;
+        let name = self.save_block(rows, block)?.name;
+        let mapped = Sections::open(&self.folder.join(name));
+        mapped.and_then(|file| block::map(&file, rows.block(block))).map_err(io::Error::other)
+    }
+
     fn save_block(&mut self, rows: &Rows, block: usize) -> io::Result<BlockName> {
         let chunks = rows.block(block);
         let count: usize = chunks.clone().map(|chunk| chunk.len()).sum();
@@ -247,7 +259,9 @@ impl Store {
                 return Err(Refusal::Damaged(format!("{} is not the one that was saved", block.name)));
             }
             let full = Rows::is_full(manifest.rows, at);
-            blocks.push(block::read(&sections, shape.dimension, &mut shapes, full, false)?);
+            // Rows of the last block are copied anyway.
+            let mapped = shape.mapped || !full;
+            blocks.push(block::read(&sections, shape.dimension, &mut shapes, full, mapped)?);
             self.written
                 .insert(block.name.clone(), Written { bytes: sections.bytes(), hash: sections.hash() });
         }

@@ -14,7 +14,7 @@ use super::{
     super::{CollectionIndex, PartitionSet, Refusal, checkpoint::Store, collection_index::RestoreError},
     world::{Numbers, PARTITIONS, World, config, filter, limits},
 };
-use crate::types::{CollectionConfig, EngineKind, Metric, PartitionId};
+use crate::types::{CollectionConfig, EngineKind, Metric, PartitionId, VectorPlace};
 
 fn all() -> PartitionSet {
     PartitionSet::all(PARTITIONS)
@@ -22,6 +22,12 @@ fn all() -> PartitionSet {
 
 fn native(metric: Metric, dimension: u32) -> CollectionConfig {
     config(EngineKind::Native, metric, dimension)
+}
+
+fn on_disk(metric: Metric, dimension: u32) -> CollectionConfig {
+    let mut config = native(metric, dimension);
+    config.index.vectors = VectorPlace::Disk;
+    config
 }
 
 fn store(folder: &Path, config: &CollectionConfig) -> Store {
@@ -69,8 +75,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn an_index_comes_back_as_it_was() {
-    for (metric, rows) in [(Metric::Cosine, 100), (Metric::Euclidean, 3_000), (Metric::Dot, 17_500)] {
-        let (folder, config) = (TempDir::new().unwrap(), native(metric, 8));
+    for (config, rows) in [
+        (native(Metric::Cosine, 8), 100),
+        (native(Metric::Euclidean, 8), 3_000),
+        (native(Metric::Dot, 8), 17_500),
+        (on_disk(Metric::Dot, 8), 17_500),
+    ] {
+        let folder = TempDir::new().unwrap();
         let mut world = saved_world(folder.path(), &config);
         fill(&mut world, rows, 8);
         assert!(world.index.wait_built());
@@ -134,7 +145,13 @@ fn blocks_are_written_once_and_old_ones_are_removed() {
 
 #[test]
 fn a_damaged_checkpoint_is_refused_whatever_is_damaged() {
-    let (folder, config) = (TempDir::new().unwrap(), native(Metric::Cosine, 8));
+    for config in [native(Metric::Cosine, 8), on_disk(Metric::Cosine, 8)] {
+        refuses_damage(config);
+    }
+}
+
+fn refuses_damage(config: CollectionConfig) {
+    let folder = TempDir::new().unwrap();
     let mut world = saved_world(folder.path(), &config);
     fill(&mut world, 16_500, 8);
     assert!(world.index.wait_built());
@@ -225,6 +242,40 @@ fn the_last_changes_are_saved_at_the_end_if_one_asks() {
     world.delete(0..10);
     reopen(&mut world, folder.path(), &config);
     assert_eq!(world.index.stats().live, live, "nobody asked");
+}
+
+#[test]
+fn vectors_on_disk_are_found_while_they_move_there() {
+    const BLOCK: u64 = 16_384;
+    let (folder, config) = (TempDir::new().unwrap(), on_disk(Metric::Euclidean, 4));
+    let mut world = saved_world(folder.path(), &config);
+    let mut numbers = Numbers(71);
+    let old = world.index.view();
+    for batch in 0..50 {
+        world.put((0..800).map(|n| (batch * 800 + n, json!({ "n": n }), Some(numbers.vector(4)))).collect());
+        let mut query = world.query(numbers.vector(4), 10);
+        query.exact = batch % 2 == 0;
+        world.search(&world.index.view(), &query, &all());
+    }
+    let kept = world.index.view();
+    assert!(world.index.wait_built());
+    let vectors = |world: &World| world.index.stats().bytes.vectors / 16;
+    assert_eq!(vectors(&world), 40_000 % BLOCK, "only those of the block that is being filled are in memory");
+    assert_eq!(files(folder.path()).len(), 2);
+    assert_eq!((old.count(None, &all()), kept.count(None, &all())), (0, 40_000));
+    world.search(&kept, &world.query(numbers.vector(4), 10), &all());
+    // Compaction moves them again.
+    world.delete(0..10_000);
+    assert!(world.index.wait_built());
+    world.check(None, &all());
+    assert_eq!((vectors(&world), world.index.stats().dead), (30_000 % BLOCK, 0));
+    assert!(world.recall(20, 10) > 0.9);
+    world.index.save();
+    assert_eq!(files(folder.path()).len(), 3);
+    reopen(&mut world, folder.path(), &config);
+    world.check(None, &all());
+    assert_eq!(vectors(&world), 30_000 % BLOCK);
+    assert!(world.recall(20, 10) > 0.9);
 }
 
 #[derive(Debug, Clone)]
