@@ -24,7 +24,7 @@ fn arena() -> Arc<Arena<u8>> {
     Arc::new(Arena::new(2, 0))
 }
 
-fn add(arena: &Arena<u8>, slot: u32, record: [i8; 2]) {
+fn add(arena: &Arena<u8>, slot: u32, record: [u8; 2]) {
     arena.reserve(slot).expect("memory for a few records");
     // SAFETY: each model gives each slot to one thread, and its number away afterwards.
     unsafe { arena.fill(slot, &record) };
