@@ -118,6 +118,7 @@ pub(crate) fn config_to_wire(config: &CollectionConfig) -> pb::CollectionConfig 
             ef_construction: config.index.ef_construction,
             ef: config.index.ef,
             target_recall: config.index.target_recall,
+            vectors: config.index.vectors.clone(),
         }),
         durability: durability.into(),
     }
@@ -148,6 +149,7 @@ pub(crate) fn config_from_wire(config: Option<pb::CollectionConfig>) -> Result<C
             ef_construction: index.ef_construction,
             ef: index.ef,
             target_recall: index.target_recall,
+            vectors: index.vectors,
         },
         durability,
     })
@@ -270,6 +272,7 @@ mod tests {
             m: 8,
             ef_construction: 100,
             target_recall: 0.95,
+            vectors: "disk".into(),
             ..IndexOptions::default()
         };
         let config =

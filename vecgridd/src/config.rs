@@ -111,6 +111,9 @@ pub struct Options {
     /// Bytes kept in the logs of all partitions together [default: 268435456]
     #[arg(long, env = "VECGRID_LOG_BYTES", value_name = "BYTES")]
     pub log_bytes: Option<u64>,
+    /// Least seconds between two checkpoints of a collection's index, which make restarts quick; 0 = none are written [default: 30]
+    #[arg(long, env = "VECGRID_CHECKPOINT_SECONDS", value_name = "S")]
+    pub checkpoint_seconds: Option<u64>,
     /// What to log, as `info` or `info,vecgridd::index=debug` [default: info,hnsw_rs=warn]
     #[arg(long, env = "VECGRID_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -203,6 +206,8 @@ pub struct Config {
     pub log_records: usize,
     /// Bytes kept in all logs.
     pub log_bytes: u64,
+    /// Least time between two checkpoints of an index; `None` = there are none.
+    pub checkpoint_pause: Option<Duration>,
     /// Keeps the temporary folder of `--dev` until the daemon has ended.
     pub temporary: Option<TemporaryDir>,
 }
@@ -272,6 +277,7 @@ impl Options {
             block_cache_bytes: self.block_cache_bytes.or(file.block_cache_bytes),
             log_records: self.log_records.or(file.log_records),
             log_bytes: self.log_bytes.or(file.log_bytes),
+            checkpoint_seconds: self.checkpoint_seconds.or(file.checkpoint_seconds),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }
@@ -363,6 +369,9 @@ impl Options {
             block_cache_bytes: self.block_cache_bytes.unwrap_or(128 << 20),
             log_records,
             log_bytes: self.log_bytes.unwrap_or(256 << 20),
+            checkpoint_pause: Some(self.checkpoint_seconds.unwrap_or(30))
+                .filter(|seconds| *seconds > 0)
+                .map(Duration::from_secs),
             temporary,
             data_dir,
         })

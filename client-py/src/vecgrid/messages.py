@@ -298,6 +298,7 @@ def config_message(
                 ef_construction=options.ef_construction,
                 ef=options.ef,
                 target_recall=options.target_recall,
+                vectors=options.vectors,
             ),
             durability=_number_of(durability, "DURABILITY", get_args(Durability)),  # type: ignore[arg-type]
         )
@@ -334,7 +335,12 @@ def parse_config(message: pb.CollectionConfig) -> CollectionConfig:
         dimension=message.dimension,
         metric=metrics.get(message.metric, "cosine"),
         index=IndexOptions(
-            index.engine, index.m, index.ef_construction, index.ef, index.target_recall
+            index.engine,
+            index.m,
+            index.ef_construction,
+            index.ef,
+            index.target_recall,
+            index.vectors,
         ),
         durability=durabilities.get(message.durability, "sync"),
     )

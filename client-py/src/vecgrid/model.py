@@ -164,6 +164,8 @@ class IndexOptions:
     """Breadth of a search that names none, 1 to 10000; 0 = by ``target_recall``."""
     target_recall: float = 0.0
     """Recall that a search which names none reaches on average, 0.5 to 0.999; instead of ``ef``."""
+    vectors: str = ""
+    """Where full vectors and metadata are: ``memory`` or ``disk`` (mapped files)."""
 
 
 @dataclass(frozen=True, slots=True)

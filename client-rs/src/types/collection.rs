@@ -78,6 +78,8 @@ pub struct IndexOptions {
     pub ef: u32,
     /// Recall that a search which names none reaches on average, 0.5 to 0.999; instead of `ef`.
     pub target_recall: f64,
+    /// Where full vectors and metadata are: `memory` or `disk` (mapped files).
+    pub vectors: String,
 }
 
 /// Everything that is decided when a collection is created.

@@ -127,8 +127,8 @@ async fn measure(options: &Options, set: &Set, client: &mut Client, report: &mut
     let mut config = grpc::config(COLLECTION, u32::try_from(set.base.columns)?, metric);
     config.durability = pb::Durability::Sync.into();
     let (m, ef_construction) = (data.m, data.ef_construction);
-    config.index =
-        Some(pb::IndexOptions { engine: options.engine.clone(), m, ef_construction, ..Default::default() });
+    let engine = options.engine.clone();
+    config.index = Some(pb::IndexOptions { engine, m, ef_construction, ..Default::default() });
     client.create_collection(pb::CreateCollectionRequest { config: Some(config) }).await.context("create")?;
 
     let begun = Instant::now();

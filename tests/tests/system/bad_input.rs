@@ -377,6 +377,11 @@ fn collections() -> Vec<Case> {
             "{\"dimension\":2,\"index\":{\"ef\":50,\"target_recall\":0.9}}",
             &["invalid_target_recall"],
         ),
+        (
+            "vectors on disk without the engine for it",
+            "{\"dimension\":2,\"index\":{\"engine\":\"flat\",\"vectors\":\"disk\"}}",
+            &["invalid_index_options"],
+        ),
     ] {
         cases.push(case(name, "PUT", "/v1/collections/n", body, codes));
     }

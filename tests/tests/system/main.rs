@@ -8,6 +8,7 @@
 mod alone;
 mod bad_input;
 mod bad_input_grpc;
+mod checkpoints;
 mod cli;
 mod curl;
 mod grpc_contract;

@@ -4,7 +4,8 @@
 //! the tail, inserts it with no lock held, and reports how far it has come; the next view scans
 //! that much less. When too many rows are dead it compacts: it copies the live rows and builds a
 //! new graph over them beside the old one, while the applier goes on and searches use the old. If
-//! the old tail grows long meanwhile, it works on both in turn.
+//! the old tail grows long meanwhile, it works on both in turn. When it has nothing else to do, and
+//! enough has changed, it writes a checkpoint.
 //!
 //! It, and the threads that help it, step behind searches that want the same core, by a share that is a
 //! setting. It stops between two rows.
@@ -19,6 +20,7 @@ use std::{
 
 use super::{
     calibrator::Calibrator,
+    checkpoint::Store,
     collection_index::Core,
     compaction::Compaction,
     engine::{Engine, EngineError, EngineOptions, MakeEngine},
@@ -38,9 +40,9 @@ const CENTRE_ROWS: u32 = 1_024;
 const ROUNDS: usize = 8;
 
 /// Works until the index is dropped.
-pub(super) fn run(core: &Core, make: MakeEngine) {
+pub(super) fn run(core: &Core, make: MakeEngine, store: Option<Store>) {
     take_share(core.build_share());
-    let builder = Builder { core, make };
+    let mut builder = Builder { core, make, store };
     let mut calibrator = Calibrator::default();
     while let Some(work) = core.next_work() {
         let done = catch_unwind(AssertUnwindSafe(|| match work {
@@ -51,6 +53,14 @@ pub(super) fn run(core: &Core, make: MakeEngine) {
                 builder.compact()
             }
             Work::Calibrate => calibrator.advance(core),
+            Work::Save => {
+                builder.save();
+                Ok(())
+            }
+            Work::Move => {
+                builder.move_block();
+                Ok(())
+            }
         }));
         let error = match done {
             Ok(Ok(())) => continue,
@@ -66,6 +76,7 @@ pub(super) fn run(core: &Core, make: MakeEngine) {
 struct Builder<'a> {
     core: &'a Core,
     make: MakeEngine,
+    store: Option<Store>,
 }
 
 impl Builder<'_> {
@@ -92,9 +103,9 @@ impl Builder<'_> {
     }
 
     /// Live rows into new memory, with a new graph.
-    fn compact(&self) -> Result<(), EngineError> {
+    fn compact(&mut self) -> Result<(), EngineError> {
         let mut compaction = Compaction::new(self.core.shape().no_rows());
-        compaction.copy(&self.core.view().rows);
+        self.copy(&mut compaction);
         let mut engine: Option<Arc<dyn Engine>> = None;
         let mut until = 0;
         for _ in 0..ROUNDS {
@@ -117,7 +128,7 @@ impl Builder<'_> {
                     self.link()?;
                 }
             }
-            compaction.copy(&self.core.view().rows);
+            self.copy(&mut compaction);
             let behind = (compaction.rows().len() - until) as usize;
             if engine.is_none() || behind <= BATCH * self.core.threads() {
                 break;
@@ -131,9 +142,56 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// A checkpoint of this moment. When it fails, the one before stays, and there will be another try.
+    fn save(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        let (view, stamps, changes) = self.core.with_owner(|owner| owner.moment());
+        let collection = self.core.collection();
+        let saved = match store.save(&view, &stamps) {
+            Ok(saved) => {
+                tracing::info!(collection, rows = view.live, bytes = saved.bytes, took = ?saved.took, "checkpoint");
+                Some(saved)
+            }
+            Err(error) => {
+                tracing::warn!(collection, %error, "no checkpoint could be written: the next start takes longer");
+                None
+            }
+        };
+        self.core.with_owner(|owner| owner.saved(changes, saved));
+    }
+
+    /// A full block from memory into a file. When that fails it stays in memory for now.
+    fn move_block(&mut self) {
+        let rows = self.core.view().rows.clone();
+        let (Some(store), Some(block)) = (&mut self.store, rows.first_unmapped()) else { return };
+        match store.move_block(&rows, block) {
+            Ok(chunks) => self.core.publish(|owner| owner.moved(chunks)),
+            Err(error) => {
+                let collection = self.core.collection();
+                tracing::error!(collection, %error, "vectors cannot be written to disk: they stay in memory");
+                self.core.with_owner(|owner| owner.move_failed());
+            }
+        }
+    }
+
+    /// Copies all rows that are new, block by block, so that those that belong on disk get there.
+    fn copy(&mut self, compaction: &mut Compaction) {
+        let rows = self.core.view().rows.clone();
+        let mut store = self.store.as_mut().filter(|_| self.core.shape().mapped);
+        while compaction.copy(&rows, BATCH_SLOTS) {
+            while let (Some(to), Some(block)) = (&mut store, compaction.rows().first_unmapped()) {
+                match to.move_block(compaction.rows(), block) {
+                    Ok(chunks) => compaction.map(chunks),
+                    // They are moved when the compaction is done, or the error is told then.
+                    Err(_) => store = None,
+                }
+            }
+        }
+    }
+
     fn is_large(&self, rows: &Rows) -> bool {
         // Dead rows are not counted out here: a graph for a few rows too many does no harm.
-        rows.vectors() > self.core.shape().small_rows as u64
+        rows.points() > self.core.shape().small_rows as u64
     }
 
     fn engine(&self, rows: &Rows) -> Result<Arc<dyn Engine>, EngineError> {

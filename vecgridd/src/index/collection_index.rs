@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -14,15 +14,16 @@ use tokio::sync::watch;
 
 use super::{
     builder,
+    checkpoint::{Refusal, Stamps, Store},
     digest::Digest,
     distance::Measure,
-    engine::{MakeEngine, engine_of},
+    engine::{EngineOptions, MakeEngine, engine_of, restore_of},
     error::IndexError,
     owner::{Owner, Work},
     stats::IndexStats,
     view::{Shape, View},
 };
-use crate::types::{CollectionConfig, Entry, EntryId, PartitionId, Vector, Version};
+use crate::types::{CollectionConfig, Entry, EntryId, PartitionId, Vector, VectorPlace, Version};
 
 /// How much an index may lag, and how hard its builder works.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +42,8 @@ pub struct IndexLimits {
     /// one to four bytes per row, numbers and names that differ in every row two to fourteen: the
     /// default is enough for a dozen of these and small beside a vector.
     pub field_bytes: usize,
+    /// Least time between two checkpoints of an index that has a folder; `None` = there are none.
+    pub checkpoint_pause: Option<Duration>,
 }
 
 impl Default for IndexLimits {
@@ -52,6 +55,7 @@ impl Default for IndexLimits {
             build_share: 0.25,
             small_rows: 4_096,
             field_bytes: 64,
+            checkpoint_pause: Some(Duration::from_secs(30)),
         }
     }
 }
@@ -74,7 +78,25 @@ pub enum Change {
         partition: PartitionId,
         /// The row.
         id: EntryId,
+        /// The write it comes from.
+        version: Version,
     },
+}
+
+impl Change {
+    /// Where the row is.
+    pub fn partition(&self) -> PartitionId {
+        match self {
+            Self::Put { partition, .. } | Self::Delete { partition, .. } => *partition,
+        }
+    }
+
+    /// The write it comes from.
+    pub fn version(&self) -> Version {
+        match self {
+            Self::Put { version, .. } | Self::Delete { version, .. } => *version,
+        }
+    }
 }
 
 /// The index of one collection over all partitions that this member hosts.
@@ -95,25 +117,69 @@ impl CollectionIndex {
         Self::with_engine(config, limits, engine_of(config))
     }
 
+    /// As [`new`](Self::new), with an engine of its own.
     pub(super) fn with_engine(
         config: &CollectionConfig,
         limits: IndexLimits,
         make: Option<MakeEngine>,
     ) -> Result<Self, IndexError> {
-        let shape = Shape {
-            measure: Measure::new(config.metric),
-            dimension: config.dimension as usize,
-            m: config.index.m as usize,
-            breadth: config.index.breadth(),
-            small_rows: limits.small_rows,
-            field_bytes: limits.field_bytes,
+        let owner = Owner::new(shape(config, &limits), limits.clone(), make.is_some());
+        Self::start(config, &limits, owner, make, None, Arc::default())
+    }
+
+    /// An empty index that is saved now and then, unless its engine cannot be.
+    pub(super) fn saved_in(
+        config: &CollectionConfig,
+        limits: IndexLimits,
+        store: Store,
+    ) -> Result<Self, IndexError> {
+        let make = engine_of(config);
+        let owner = Owner::new(shape(config, &limits), limits.clone(), make.is_some());
+        Self::start(config, &limits, owner, make, Some(store), Arc::default())
+    }
+
+    /// The index that was saved last; `None` when none was, or when none can be.
+    pub(super) fn restore(
+        config: &CollectionConfig,
+        limits: IndexLimits,
+        mut store: Store,
+    ) -> Result<Option<Self>, RestoreError> {
+        let Some(restore) = restore_of(config) else { return Ok(None) };
+        let shape = shape(config, &limits);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let options = EngineOptions {
+            measure: shape.measure,
+            // The stored one counts.
+            centre: vec![0.0; shape.dimension],
+            m: shape.m,
+            ef_construction: config.index.ef_construction as usize,
+            threads: limits.build_threads.max(1),
+            expected: 0,
+            stop: Arc::clone(&stopping),
         };
-        let (threads, build_share) = (limits.build_threads.max(1), limits.build_share);
-        let owner = Owner::new(shape, limits, make.is_some());
+        let Some(loaded) = store.load(&shape, &options, restore)? else { return Ok(None) };
+        let owner = Owner::restored(shape, limits.clone(), loaded)?;
+        Ok(Some(Self::start(config, &limits, owner, engine_of(config), Some(store), stopping)?))
+    }
+
+    fn start(
+        config: &CollectionConfig,
+        limits: &IndexLimits,
+        mut owner: Owner,
+        make: Option<MakeEngine>,
+        store: Option<Store>,
+        stopping: Arc<AtomicBool>,
+    ) -> Result<Self, IndexError> {
+        if let (Some(_), Some(_), Some(pause)) = (&store, restore_of(config), limits.checkpoint_pause) {
+            owner.save_every(pause);
+        }
+        if store.is_some() {
+            owner.move_blocks();
+        }
         let core = Arc::new(Core {
-            shape,
-            threads,
-            build_share,
+            shape: shape(config, limits),
+            threads: limits.build_threads.max(1),
+            build_share: limits.build_share,
             ef_construction: config.index.ef_construction as usize,
             collection: config.name.as_str().to_owned(),
             view: ArcSwap::from_pointee(owner.view()),
@@ -121,13 +187,13 @@ impl CollectionIndex {
             work: Condvar::new(),
             idle: Condvar::new(),
             room: watch::Sender::new(true),
-            stopping: Arc::default(),
+            stopping,
         });
         let builder = match make {
             Some(make) => {
                 let core = Arc::clone(&core);
                 let thread = std::thread::Builder::new().name("index-builder".into());
-                Some(thread.spawn(move || builder::run(&core, make)).map_err(IndexError::Thread)?)
+                Some(thread.spawn(move || builder::run(&core, make, store)).map_err(IndexError::Thread)?)
             }
             None => None,
         };
@@ -177,6 +243,35 @@ impl CollectionIndex {
         self.core.owner().digest(partition)
     }
 
+    /// The last write to each partition that the index shows, as far as it knows.
+    pub fn stamps(&self) -> Stamps {
+        self.core.owner().stamps()
+    }
+
+    /// Whoever compared index and rows found that all writes to a partition up to this one are in.
+    pub fn level(&self, partition: PartitionId, version: Version) {
+        self.core.owner().level(partition, version);
+    }
+
+    /// Saves the index now; blocks until it is.
+    #[cfg(test)]
+    pub(crate) fn save(&self) {
+        let saves = |stats: IndexStats| (stats.checkpoint.saves, stats.checkpoint.failures);
+        let before = saves(self.stats());
+        self.core.with_owner(Owner::save_at_once);
+        self.core.work.notify_all();
+        let mut owner = self.core.owner();
+        while saves(owner.stats()) == before {
+            owner = self.core.idle.wait(owner).unwrap_or_else(PoisonError::into_inner);
+        }
+        assert_eq!(saves(owner.stats()), (before.0 + 1, before.1));
+    }
+
+    /// When the index is dropped, what changed since the last checkpoint is saved first.
+    pub fn save_at_end(&self) {
+        self.core.owner().save_at_end();
+    }
+
     /// Returns when the tail is below its bound: at once for `flat`, and while the builder keeps
     /// failing.
     pub async fn tail_room(&self) {
@@ -219,6 +314,27 @@ impl CollectionIndex {
             result
         })
     }
+}
+
+fn shape(config: &CollectionConfig, limits: &IndexLimits) -> Shape {
+    Shape {
+        measure: Measure::new(config.metric),
+        dimension: config.dimension as usize,
+        m: config.index.m as usize,
+        breadth: config.index.breadth(),
+        small_rows: limits.small_rows,
+        field_bytes: limits.field_bytes,
+        mapped: config.index.vectors == VectorPlace::Disk,
+    }
+}
+
+/// Why a saved index is none.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RestoreError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Index(#[from] IndexError),
 }
 
 impl Drop for CollectionIndex {
@@ -277,6 +393,10 @@ impl Core {
         Arc::clone(&self.stopping)
     }
 
+    pub fn collection(&self) -> &str {
+        &self.collection
+    }
+
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
     }
@@ -302,7 +422,7 @@ impl Core {
         let old = self.view.swap(Arc::new(owner.view()));
         let room = owner.has_room();
         self.room.send_if_modified(|known| std::mem::replace(known, room) != room);
-        if owner.work().is_some() || owner.wants_calibration() {
+        if owner.work().is_some() || owner.wants_calibration() || owner.save_time_is_news() {
             self.work.notify_one();
         }
         drop(owner);
@@ -328,36 +448,38 @@ impl Core {
         let mut owner = self.owner();
         loop {
             if owner.stopping {
+                if owner.take_last_save() {
+                    return Some(Work::Save);
+                }
                 owner.building = false;
                 self.idle.notify_all();
                 return None;
             }
-            match (owner.work(), owner.paused_until()) {
-                (Some(work), None) => {
-                    owner.building = true;
-                    return Some(work);
-                }
-                (Some(_), Some(until)) => {
-                    owner.building = false;
-                    self.idle.notify_all();
-                    let pause = until.saturating_duration_since(Instant::now());
-                    owner = self.work.wait_timeout(owner, pause).unwrap_or_else(PoisonError::into_inner).0;
-                }
-                (None, _) => {
-                    owner.building = false;
-                    self.idle.notify_all();
-                    if owner.wants_calibration() {
-                        let pause = owner.calibrate_at.saturating_duration_since(Instant::now());
-                        if pause.is_zero() {
-                            return Some(Work::Calibrate);
-                        }
-                        owner =
-                            self.work.wait_timeout(owner, pause).unwrap_or_else(PoisonError::into_inner).0;
-                        continue;
-                    }
-                    owner = self.work.wait(owner).unwrap_or_else(PoisonError::into_inner);
-                }
+            let paused = owner.paused_until();
+            if let (Some(work), None) = (owner.work(), paused) {
+                owner.building = true;
+                return Some(work);
             }
+            owner.building = false;
+            self.idle.notify_all();
+            let now = Instant::now();
+            // A graph that is not whole is not worth it yet, and one that was thrown away is none.
+            let save_at = owner.save_at().filter(|_| paused.is_none());
+            if save_at.is_some_and(|at| at <= now) {
+                return Some(Work::Save);
+            }
+            let calibrate_at = (paused.is_none() && owner.wants_calibration()).then_some(owner.calibrate_at);
+            if calibrate_at.is_some_and(|at| at <= now) {
+                return Some(Work::Calibrate);
+            }
+            let next = [paused, save_at, owner.move_at(), calibrate_at].into_iter().flatten().min();
+            owner = match next {
+                Some(until) => {
+                    let pause = until.saturating_duration_since(now);
+                    self.work.wait_timeout(owner, pause).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.work.wait(owner).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 }

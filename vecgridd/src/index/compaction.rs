@@ -4,7 +4,7 @@
 //! was appended since the last. Only the end runs under the owner's mutex: the last few rows, and
 //! the deaths of rows that were copied alive.
 
-use super::rows::Rows;
+use super::{chunk::Chunk, rows::Rows};
 
 /// Of a slot that was dead when its turn came.
 const NOWHERE: u32 = u32::MAX;
@@ -26,13 +26,19 @@ impl Compaction {
         &self.rows
     }
 
-    /// Copies the live ones of the rows that were not looked at before. `rows` must be the same rows
-    /// as before, or later ones.
-    pub fn copy(&mut self, rows: &Rows) {
+    /// These rows of the first full block in memory are elsewhere now.
+    pub fn map(&mut self, chunks: Vec<Chunk>) {
+        self.rows.map(chunks);
+    }
+
+    /// Copies the live ones of the next slots, at most so many, that were not looked at before; says
+    /// whether there were any. `rows` must be the same rows as before, or later ones.
+    pub fn copy(&mut self, rows: &Rows, slots: u32) -> bool {
         let mut next = self.rows.len();
         let from = self.numbers.len() as u32;
         let mut alive = Vec::new();
-        for slot in from..rows.len() {
+        let end = rows.len().min(from.saturating_add(slots));
+        for slot in from..end {
             if rows.is_untouched(slot) {
                 self.numbers.push(next);
                 alive.push(slot);
@@ -42,6 +48,7 @@ impl Compaction {
             }
         }
         self.rows.append(alive.into_iter().map(|slot| (rows.row(slot), rows.vector(slot))));
+        from < end
     }
 
     /// Lets die, as of operation `now`, what died since it was copied. `rows` must be copied to the

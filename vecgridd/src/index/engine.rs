@@ -14,10 +14,12 @@
 
 use std::{
     any::Any,
+    io,
     sync::{Arc, atomic::AtomicBool},
 };
 
 use super::{
+    checkpoint::{Refusal, Sections, Writer},
     distance::Measure,
     hnsw_rs::HnswRs,
     native::{Native, Query},
@@ -57,6 +59,12 @@ pub(super) trait Engine: Send + Sync {
     /// All rows so far are in: time for what is better done once than per row.
     fn settle(&self) -> Result<(), EngineError> {
         Ok(())
+    }
+
+    /// Writes the graph, for [`restore_of`] to read; `false` when it cannot be stored. Called by the thread
+    /// that inserts, so that the graph stands still.
+    fn save(&self, _file: &mut Writer) -> io::Result<bool> {
+        Ok(false)
     }
 
     /// Slots in the graph, dead ones included.
@@ -142,5 +150,16 @@ pub(super) fn engine_of(config: &CollectionConfig) -> Option<MakeEngine> {
         EngineKind::Flat => None,
         EngineKind::Native => Some(|options| Ok(Arc::new(Native::new(options)))),
         EngineKind::HnswRs => Some(|options| Ok(Arc::new(HnswRs::new(options)?))),
+    }
+}
+
+/// Reads a stored graph.
+pub(super) type RestoreEngine = fn(&EngineOptions, &Sections) -> Result<Arc<dyn Engine>, Refusal>;
+
+/// How stored graphs of a collection are read; `None` when they cannot be stored.
+pub(super) fn restore_of(config: &CollectionConfig) -> Option<RestoreEngine> {
+    match config.index.engine {
+        EngineKind::Flat | EngineKind::HnswRs => None,
+        EngineKind::Native => Some(|options, file| Ok(Arc::new(Native::restore(options, file)?))),
     }
 }

@@ -34,8 +34,10 @@
 //! Engines: `native` is ours, and the default; `hnsw_rs` is the crate of that name; `flat` has no graph,
 //! every search scans.
 //!
-//! What it leaves out, for now: the index lives in memory only and is filled from the row store at
-//! the start; one search uses one thread.
+//! An index is saved now and then, by its builder, so that a start neither reads all rows nor builds a
+//! graph (`checkpoint`); what came after is read from the row store.
+//!
+//! What it leaves out, for now: one search uses one thread.
 
 mod asked;
 mod builder;
@@ -43,6 +45,7 @@ mod calibration;
 mod calibrator;
 mod check;
 mod checker;
+mod checkpoint;
 mod chunk;
 mod collection_index;
 mod compaction;
@@ -61,6 +64,7 @@ mod packed;
 mod partition_set;
 mod plan;
 mod recall_window;
+mod region;
 mod registry;
 mod rows;
 mod scan;
@@ -74,12 +78,13 @@ mod view;
 
 pub use check::Answered;
 pub use checker::{CheckOptions, Checker, Searched};
+pub use checkpoint::Refusal;
 pub use collection_index::{Change, CollectionIndex, IndexLimits};
 pub use digest::Digest;
 pub use distance::{Component, Kernels, Precision, Sums};
 pub use error::IndexError;
 pub use partition_set::PartitionSet;
 pub use recall_window::RecallStats;
-pub use registry::Registry;
-pub use stats::{IndexBytes, IndexStats};
+pub use registry::{IndexFolder, Loads, Registry};
+pub use stats::{CheckpointStats, IndexBytes, IndexStats};
 pub use view::View;

@@ -15,7 +15,8 @@ use super::{
     IndexLimits,
     asked::Asked,
     calibration::Calibration,
-    chunk::Row,
+    checkpoint::{Loaded, Refusal, Saved, Stamps},
+    chunk::{CHUNK, Chunk, Row},
     collection_index::Change,
     compaction::Compaction,
     digest::Digest,
@@ -24,10 +25,10 @@ use super::{
     partition_set::PartitionSet,
     rows::Rows,
     slots::Slots,
-    stats::{IndexBytes, IndexStats},
+    stats::{CheckpointStats, IndexBytes, IndexStats},
     view::{Linked, Shape, View},
 };
-use crate::types::{Breadth, EntryId, PartitionId, Vector};
+use crate::types::{Breadth, EntryId, PartitionId, Vector, Version};
 
 /// Hits of the search whose breadth is told to people.
 const STATED_K: usize = 10;
@@ -43,6 +44,14 @@ const CALIBRATED_SHARE: u64 = 4;
 /// Pauses after failed builds: from, to.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// A checkpoint is due after the shortest pause when there were one change per so many rows: a new row is one,
+/// its way into the graph another …
+const CHANGED_SHARE: u64 = 4;
+/// … and after so many pauses when any has.
+const LONG_PAUSE: u32 = 20;
+/// A checkpoint takes at most one part in this many of the time.
+const SAVE_SHARE: u32 = 20;
+
 pub(super) struct Owner {
     shape: Shape,
     limits: IndexLimits,
@@ -51,6 +60,7 @@ pub(super) struct Owner {
     slots: Slots,
     shapes: Shapes,
     digests: HashMap<PartitionId, Digest>,
+    stamps: Stamps,
     hosted: Arc<PartitionSet>,
     rows: Rows,
     at: u64,
@@ -72,6 +82,41 @@ pub(super) struct Owner {
     /// Failed builds since the last good one.
     failures: u32,
     retry_at: Option<Instant>,
+    saving: Saving,
+    /// When full blocks may be moved into files; `None`: they stay in memory.
+    move_after: Option<Instant>,
+}
+
+/// When the index was saved, and why it should be again.
+#[derive(Default)]
+struct Saving {
+    /// Least time between two checkpoints; `None`: there are none.
+    pause: Option<Duration>,
+    /// Changes since the last one.
+    changes: u64,
+    /// When the last one ended, or the index began.
+    last: Option<Instant>,
+    saved: Option<Saved>,
+    saves: u64,
+    failures: u64,
+    /// One more before the end.
+    at_end: bool,
+    /// One more at once.
+    at_once: bool,
+    /// The builder knows this time.
+    told: Option<Instant>,
+}
+
+impl Saving {
+    fn due(&self, live: u64) -> Option<Instant> {
+        if self.at_once {
+            return self.last;
+        }
+        let took = self.saved.map_or(Duration::ZERO, |saved| saved.took);
+        let pause = self.pause?.max(took * SAVE_SHARE);
+        let much = self.changes.saturating_mul(CHANGED_SHARE) >= live;
+        (self.changes > 0).then_some(self.last? + if much { pause } else { pause * LONG_PAUSE })
+    }
 }
 
 /// What the builder should do next.
@@ -83,6 +128,10 @@ pub(super) enum Work {
     Compact,
     /// Measure which breadth of a walk reaches which recall.
     Calibrate,
+    /// Write a checkpoint.
+    Save,
+    /// Move a full block into a file.
+    Move,
 }
 
 impl Owner {
@@ -94,6 +143,7 @@ impl Owner {
             slots: Slots::new(),
             shapes: Shapes::new(),
             digests: HashMap::new(),
+            stamps: Stamps::new(),
             hosted: Arc::default(),
             rows: shape.no_rows(),
             at: 0,
@@ -109,6 +159,129 @@ impl Owner {
             build_failures: 0,
             failures: 0,
             retry_at: None,
+            saving: Saving::default(),
+            move_after: None,
+        }
+    }
+
+    /// Full blocks are moved into files from now on, if the collection wants that.
+    pub fn move_blocks(&mut self) {
+        self.move_after = self.shape.mapped.then(Instant::now);
+    }
+
+    /// When there will be a block to move.
+    pub fn move_at(&self) -> Option<Instant> {
+        self.rows.first_unmapped().and(self.move_after)
+    }
+
+    /// The first block in memory is in a file now.
+    pub fn moved(&mut self, chunks: Vec<Chunk>) {
+        self.rows.map(chunks);
+    }
+
+    /// No block can be moved; the next try comes later.
+    pub fn move_failed(&mut self) {
+        self.move_after = self.move_after.map(|_| Instant::now() + BACKOFF.1);
+    }
+
+    /// An index as it was saved.
+    pub fn restored(shape: Shape, limits: IndexLimits, loaded: Loaded) -> Result<Self, Refusal> {
+        let Loaded { rows, shapes, dead, stamps, linked, saved } = loaded;
+        let mut this = Self { rows, shapes, stamps, at: 1, ..Self::new(shape, limits, true) };
+        let rows = this.rows.clone();
+        let count = (0..).zip(&dead).map(|(chunk, dead)| {
+            let alive = u64::MAX >> (64 - rows.chunk(chunk).len()) & !dead;
+            alive.count_ones() as usize
+        });
+        this.slots.reserve(count.sum());
+        for slot in 0..rows.len() {
+            if dead[slot as usize / CHUNK] >> (slot as usize % CHUNK) & 1 == 1 {
+                rows.kill(slot, this.at);
+                continue;
+            }
+            if this.slots.put(&rows, slot).is_some() {
+                return Err(Refusal::Damaged(format!("`{}` is there twice", rows.id(slot))));
+            }
+            this.appear(slot);
+        }
+        this.linked =
+            linked.map(|(engine, until)| Linked { engine, until, live: live_vectors(&rows, 0, until) });
+        this.saving.saved = Some(saved);
+        Ok(this)
+    }
+
+    /// From now on the index is saved, at most once in this time.
+    pub fn save_every(&mut self, pause: Duration) {
+        self.saving.pause = Some(pause);
+        self.saving.last = Some(Instant::now());
+    }
+
+    /// What there is to save.
+    pub fn moment(&self) -> (View, Stamps, u64) {
+        (self.view(), self.stamps.clone(), self.saving.changes)
+    }
+
+    /// The index is to be saved as soon as the builder has time.
+    #[cfg(test)]
+    pub fn save_at_once(&mut self) {
+        self.saving.at_once = true;
+    }
+
+    /// An attempt to save a moment with so many changes has ended.
+    pub fn saved(&mut self, changes: u64, saved: Option<Saved>) {
+        self.saving.at_once = false;
+        self.saving.last = Some(Instant::now());
+        match saved {
+            Some(saved) => {
+                self.saving.changes -= changes;
+                self.saving.saves += 1;
+                self.saving.saved = Some(saved);
+            }
+            None => self.saving.failures += 1,
+        }
+    }
+
+    /// When the next checkpoint is due.
+    pub fn save_at(&self) -> Option<Instant> {
+        self.saving.due(self.live)
+    }
+
+    /// Whether the builder has to be told when the next checkpoint is due.
+    pub fn save_time_is_news(&mut self) -> bool {
+        let due = self.save_at();
+        std::mem::replace(&mut self.saving.told, due) != due && due.is_some()
+    }
+
+    /// The builder is to save the index before it ends.
+    pub fn save_at_end(&mut self) {
+        self.saving.at_end = true;
+    }
+
+    /// Whether the index is to be saved now, before the end; asked once.
+    pub fn take_last_save(&mut self) -> bool {
+        let wanted = std::mem::take(&mut self.saving.at_end);
+        wanted && self.saving.pause.is_some() && self.saving.changes > 0
+    }
+
+    /// All writes to a partition up to this one are in.
+    pub fn level(&mut self, partition: PartitionId, version: Version) {
+        let stamp = self.stamps.entry(partition).or_default();
+        *stamp = version.max(*stamp);
+    }
+
+    /// The last write to each partition that is in.
+    pub fn stamps(&self) -> Stamps {
+        self.stamps.clone()
+    }
+
+    /// A row is there from now on.
+    fn appear(&mut self, slot: u32) {
+        let row = self.rows.row(slot);
+        self.live += 1;
+        self.with_vector += u64::from(self.rows.vector(slot).is_some());
+        self.digests.entry(row.partition).or_default().add(row.id, row.version);
+        if !self.hosted.contains(row.partition) {
+            Arc::make_mut(&mut self.hosted).insert(row.partition);
         }
     }
 
@@ -144,15 +317,11 @@ impl Owner {
             existed.push(old.is_some());
             replaced.extend(old);
         }
-        for slot in first..next {
-            let row = self.rows.row(slot);
-            self.live += 1;
-            self.with_vector += u64::from(self.rows.vector(slot).is_some());
-            self.digests.entry(row.partition).or_default().add(row.id, row.version);
-            if !self.hosted.contains(row.partition) {
-                Arc::make_mut(&mut self.hosted).insert(row.partition);
-            }
+        (first..next).for_each(|slot| self.appear(slot));
+        for change in &changes {
+            self.level(change.partition(), change.version());
         }
+        self.saving.changes += changes.len() as u64;
         replaced.into_iter().for_each(|slot| self.retire(slot));
         existed
     }
@@ -221,8 +390,10 @@ impl Owner {
             }
             stays
         });
+        self.saving.changes += gone.len() as u64;
         gone.into_iter().for_each(|slot| self.retire(slot));
         self.digests.remove(&partition);
+        self.stamps.remove(&partition);
         Arc::make_mut(&mut self.hosted).remove(partition);
     }
 
@@ -256,7 +427,9 @@ impl Owner {
 
     /// What the builder should do, pauses after failures aside.
     pub fn work(&self) -> Option<Work> {
-        if self.wants_compaction() {
+        if self.move_at().is_some_and(|at| at <= Instant::now()) {
+            Some(Work::Move)
+        } else if self.wants_compaction() {
             Some(Work::Compact)
         } else if self.wants_graph() && self.tail_slots() > 0 {
             Some(Work::Link)
@@ -311,6 +484,7 @@ impl Owner {
     pub fn advance(&mut self, until: u32) {
         if let Some(linked) = &mut self.linked {
             linked.live += live_vectors(&self.rows, linked.until, until);
+            self.saving.changes += u64::from(until - linked.until);
             linked.until = until;
         }
         self.succeeded();
@@ -334,7 +508,7 @@ impl Owner {
 
     /// Swaps compacted rows in. Only here do slots get new numbers.
     pub fn adopt(&mut self, mut compaction: Compaction, graph: Option<(Arc<dyn Engine>, u32)>) {
-        compaction.copy(&self.rows);
+        compaction.copy(&self.rows, u32::MAX);
         self.at += 1;
         let (rows, numbers) = compaction.finish(&self.rows, self.at);
         self.slots.renumber(&rows, |slot| numbers[slot as usize]);
@@ -342,6 +516,8 @@ impl Owner {
             graph.map(|(engine, until)| Linked { engine, until, live: live_vectors(&rows, 0, until) });
         self.rows = rows;
         self.calibrated = false;
+        // All files are of the old slots.
+        self.saving.changes += self.live;
         self.succeeded();
     }
 
@@ -371,6 +547,14 @@ impl Owner {
             calibrated_rows: self.linked.as_ref().map_or(0, |_| self.calibration.measured_rows()),
             building: self.building,
             build_failures: self.build_failures,
+            checkpoint: CheckpointStats {
+                saves: self.saving.saves,
+                failures: self.saving.failures,
+                changes: self.saving.changes,
+                bytes: self.saving.saved.map_or(0, |saved| saved.bytes),
+                took: self.saving.saved.map_or(Duration::ZERO, |saved| saved.took),
+                at: self.saving.saved.map(|saved| saved.at),
+            },
             bytes: IndexBytes {
                 vectors: bytes.vectors,
                 links: self.linked.as_ref().map_or(0, |linked| linked.engine.bytes()),

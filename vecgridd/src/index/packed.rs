@@ -39,6 +39,10 @@ impl Shape {
         self.names.binary_search_by(|key| (**key).cmp(name)).ok()
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
+    }
+
     fn heap(&self) -> usize {
         let names: usize = self.names.iter().map(|name| name.len() + HEAP).sum();
         size_of::<Self>() + names + HEAP
@@ -80,30 +84,29 @@ impl Shapes {
             // Writing a value to memory does not fail.
             let _ = serde_json::to_writer(&mut values, value);
         }
-        (self.shape(&fields), String::from_utf8(values).unwrap_or_default())
+        let shape = self.shape(fields.iter().map(|(name, _)| *name));
+        (shape, String::from_utf8(values).unwrap_or_default())
     }
 
-    fn shape(&mut self, fields: &[(&str, &Value)]) -> Arc<Shape> {
+    /// The shape of these names, which are in order.
+    pub fn shape<'n>(&mut self, names: impl Iterator<Item = &'n str> + Clone) -> Arc<Shape> {
         let hasher = &self.hasher;
         // One by one: a slice would hash its length too.
         let hash_of = |names: &mut dyn Iterator<Item = &str>| {
             names.fold(0_u64, |hash, name| hash.rotate_left(5) ^ hasher.hash_one((hash, name)))
         };
-        let hash = hash_of(&mut fields.iter().map(|(name, _)| *name));
-        let same = |shape: &Arc<Shape>| {
-            shape.names.iter().map(|name| &**name).eq(fields.iter().map(|(name, _)| *name))
-        };
+        let hash = hash_of(&mut names.clone());
+        let same = |shape: &Arc<Shape>| shape.names().eq(names.clone());
         if let Some(shape) = self.table.find(hash, same) {
             return Arc::clone(shape);
         }
-        let mut shape =
-            Shape { names: fields.iter().map(|(name, _)| Box::from(*name)).collect(), shared: false };
+        let mut shape = Shape { names: names.map(Box::from).collect(), shared: false };
         let bytes = shape.heap();
         shape.shared = self.table.len() < MAX_SHARED && bytes <= MAX_SHARED_BYTES;
         let shape = Arc::new(shape);
         if shape.shared {
             self.bytes += bytes;
-            let rehash = |shape: &Arc<Shape>| hash_of(&mut shape.names.iter().map(|name| &**name));
+            let rehash = |shape: &Arc<Shape>| hash_of(&mut shape.names());
             self.table.insert_unique(hash, Arc::clone(&shape), rehash);
         }
         shape

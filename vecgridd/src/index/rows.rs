@@ -14,12 +14,17 @@
 //!
 //! Beside the rows are the indexes of their metadata, a segment per block; see `fields`.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use super::{
-    chunk::{CHUNK, Chunk, Row, RowBytes},
-    fields::{Fields, Found, PLACES, Texts},
+    checkpoint::Block,
+    chunk::{CHUNK, Chunk, Row, RowBytes, Vectors},
+    fields::{Fields, Found, PLACES, SealedFields, Texts},
     packed::Parsed,
+    region::Region,
 };
 use crate::types::Filter;
 
@@ -30,8 +35,14 @@ pub(super) const BLOCK: usize = PLACES / CHUNK;
 #[derive(Clone)]
 pub(super) struct Rows {
     dimension: usize,
+    /// These slots, and no others, got their numbers together.
+    lineage: u64,
     full: Arc<Vec<Arc<Vec<Arc<Chunk>>>>>,
+    /// So many full blocks are in mapped files.
+    mapped: usize,
     filling: Arc<Vec<Arc<Chunk>>>,
+    /// For the vectors of the block that is being filled.
+    region: Option<Arc<Region>>,
     open: Option<Arc<Chunk>>,
     len: u32,
     /// Of all chunks but the open one.
@@ -44,8 +55,11 @@ impl Rows {
     pub fn new(dimension: usize, field_bytes: usize) -> Self {
         Self {
             dimension,
+            lineage: RandomState::new().hash_one(0),
             full: Arc::default(),
+            mapped: 0,
             filling: Arc::default(),
+            region: None,
             open: None,
             len: 0,
             bytes: RowBytes::default(),
@@ -59,8 +73,8 @@ impl Rows {
     }
 
     /// Rows with a vector, dead ones included.
-    pub fn vectors(&self) -> u64 {
-        self.bytes().vectors / (self.dimension * size_of::<f32>()) as u64
+    pub fn points(&self) -> u64 {
+        self.bytes().points
     }
 
     pub fn bytes(&self) -> RowBytes {
@@ -87,6 +101,79 @@ impl Rows {
             (None, Some(open)) => open,
             (None, None) => unreachable!("chunk {index} of {}", self.chunks()),
         }
+    }
+
+    /// What tells these slots from those before and after a compaction.
+    pub fn lineage(&self) -> u64 {
+        self.lineage
+    }
+
+    /// Blocks, the one that is being filled included.
+    pub fn blocks(&self) -> usize {
+        (self.len as usize).div_ceil(PLACES)
+    }
+
+    /// Whether a block is full where there are so many rows.
+    pub fn is_full(rows: u32, block: usize) -> bool {
+        (block + 1) * PLACES <= rows as usize
+    }
+
+    /// The chunks of a block.
+    pub fn block(&self, block: usize) -> impl Iterator<Item = &Chunk> + Clone {
+        let end = self.chunks().min((block + 1) * BLOCK);
+        (block * BLOCK..end).map(|index| self.chunk(index))
+    }
+
+    /// The indexes of metadata of a full block.
+    pub fn sealed_fields(&self, block: usize) -> Option<&SealedFields> {
+        Self::is_full(self.len, block).then(|| self.fields.sealed(block)).flatten()
+    }
+
+    /// The first full block whose vectors are in memory.
+    pub fn first_unmapped(&self) -> Option<usize> {
+        (self.mapped < self.full.len()).then_some(self.mapped)
+    }
+
+    /// The first full block whose vectors are in memory has the same rows elsewhere from now on.
+    pub fn map(&mut self, chunks: Vec<Chunk>) {
+        let block = self.mapped;
+        let more = chunks.iter().map(Chunk::bytes).fold(self.bytes, RowBytes::plus);
+        let less = self.block(block).map(Chunk::bytes).fold(RowBytes::default(), RowBytes::plus);
+        self.bytes = more.minus(less);
+        if let Some(full) = Arc::make_mut(&mut self.full).get_mut(block) {
+            *full = Arc::new(chunks.into_iter().map(Arc::new).collect());
+            self.mapped += 1;
+        }
+    }
+
+    /// The rows of these blocks, all full but for the last, instead of none.
+    pub fn restored(self, lineage: u64, blocks: Vec<Block>) -> Self {
+        let mut this = Self { lineage, ..self };
+        let (mut full, mut fields, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for block in blocks {
+            match block.fields {
+                Some(sealed) => {
+                    this.len += block.chunks.iter().map(|chunk| chunk.len() as u32).sum::<u32>();
+                    let bytes = block.chunks.iter().map(Chunk::bytes);
+                    this.bytes = bytes.fold(this.bytes, RowBytes::plus);
+                    this.mapped += usize::from(block.chunks.iter().all(Chunk::is_mapped));
+                    full.push(Arc::new(block.chunks.into_iter().map(Arc::new).collect()));
+                    fields.push(sealed);
+                }
+                None => rest.extend(block.chunks),
+            }
+        }
+        this.full = Arc::new(full);
+        this.fields = this.fields.restored(fields);
+        let dimension = this.dimension;
+        let rest = rest.iter().flat_map(|chunk| {
+            (0..chunk.len()).map(move |at| {
+                let vector = chunk.with_vector() >> at & 1 == 1;
+                (chunk.row(at), vector.then(|| chunk.vector(at, dimension)))
+            })
+        });
+        this.append(rest);
+        this
     }
 
     /// The chunk of a slot, and the place in it.
@@ -140,25 +227,37 @@ impl Rows {
 
     /// Adds rows at the end.
     pub fn append<'a>(&mut self, rows: impl Iterator<Item = (Row<'a>, Option<&'a [f32]>)>) {
-        let mut chunk = match self.open.take() {
-            // A chunk that no view holds need not be copied.
-            Some(open) => Arc::try_unwrap(open).unwrap_or_else(|shared| shared.copy()),
-            None => Chunk::new(),
-        };
-        let mut indexed = chunk.len();
+        // A chunk that no view holds need not be copied.
+        let open = self.open.take();
+        let mut open = open.map(|open| Arc::try_unwrap(open).unwrap_or_else(|shared| shared.copy()));
+        let mut indexed = open.as_ref().map_or(0, Chunk::len);
         for (row, vector) in rows {
+            let mut chunk = match open.take() {
+                Some(chunk) => chunk,
+                None => self.new_chunk(),
+            };
             chunk.push(row, vector);
             self.len += 1;
             if chunk.len() == CHUNK {
                 self.index(&chunk, indexed);
                 indexed = 0;
-                self.seal(std::mem::replace(&mut chunk, Chunk::new()));
+                self.seal(chunk);
+            } else {
+                open = Some(chunk);
             }
         }
-        if chunk.len() > 0 {
+        if let Some(chunk) = open {
             self.index(&chunk, indexed);
             self.open = Some(Arc::new(chunk));
         }
+    }
+
+    fn new_chunk(&mut self) -> Chunk {
+        if self.filling.is_empty() {
+            self.region = Region::new(self.dimension).ok().map(Arc::new);
+        }
+        // Without address space for a region, one allocation after the other may still succeed.
+        Chunk::new(self.region.as_ref().map_or_else(|| Vectors::Own(Vec::new()), Vectors::behind))
     }
 
     /// Adds the rows of the open chunk, from a place on, to the indexes of metadata.

@@ -21,6 +21,11 @@ impl Slots {
         Self { table: HashTable::new(), seed: RandomState::new().hash_one(0) }
     }
 
+    /// Makes room for so many ids; none may be there yet.
+    pub fn reserve(&mut self, ids: usize) {
+        self.table = HashTable::with_capacity(ids);
+    }
+
     /// The id of a row is in this slot from now on; returns the slot it was in before.
     pub fn put(&mut self, rows: &Rows, slot: u32) -> Option<u32> {
         let (id, seed) = (rows.id(slot), self.seed);

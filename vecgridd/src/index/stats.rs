@@ -1,5 +1,7 @@
 //! What an index says about itself.
 
+use std::time::{Duration, SystemTime};
+
 /// A moment of one index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IndexStats {
@@ -22,8 +24,27 @@ pub struct IndexStats {
     pub building: bool,
     /// Builds that failed since the start; each was, or will be, tried again.
     pub build_failures: u64,
+    /// What is on disk.
+    pub checkpoint: CheckpointStats,
     /// Memory, estimated.
     pub bytes: IndexBytes,
+}
+
+/// The checkpoints of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CheckpointStats {
+    /// Written since the start.
+    pub saves: u64,
+    /// Attempts to write one that failed since the start; each is tried again.
+    pub failures: u64,
+    /// Changes since the last one.
+    pub changes: u64,
+    /// Bytes on disk of the last one.
+    pub bytes: u64,
+    /// How long it took to write or, after a start, to read.
+    pub took: Duration,
+    /// From when it is; `None` when there is none.
+    pub at: Option<SystemTime>,
 }
 
 /// Memory of an index by part, in bytes, dead rows included.

@@ -2,6 +2,7 @@
 //!
 //! The index is held against a [`World`]: a plain map of rows, searched in `f64`.
 
+mod checkpoint;
 mod checks;
 mod churn;
 mod effort;

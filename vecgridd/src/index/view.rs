@@ -20,7 +20,7 @@ use super::{
     scan::{Eligible, Wanted},
     top_k::{Ranked, TopK},
 };
-use crate::types::{Breadth, EntryId, Explain, Filter, Hit, PartitionId, Query, SearchPlan};
+use crate::types::{Breadth, EntryId, Explain, Filter, Hit, PartitionId, Query, SearchPlan, Version};
 
 /// What never changes in a collection's index.
 #[derive(Clone, Copy)]
@@ -34,6 +34,8 @@ pub(super) struct Shape {
     pub small_rows: usize,
     /// Memory for indexes of metadata, per row.
     pub field_bytes: usize,
+    /// Vectors and texts are in mapped files, where there is a folder for them.
+    pub mapped: bool,
 }
 
 impl Shape {
@@ -128,6 +130,16 @@ impl View {
             (row.partition, EntryId::of_valid(row.id))
         };
         eligible.slots().map(id).collect()
+    }
+
+    /// The live rows of some partitions, in no particular order.
+    pub fn versions(&self, partitions: &PartitionSet) -> Vec<(PartitionId, EntryId, Version)> {
+        let eligible = self.wanted(false, None, partitions).select();
+        let row = |slot| {
+            let row = self.rows.row(slot);
+            (row.partition, EntryId::of_valid(row.id), row.version)
+        };
+        eligible.slots().map(row).collect()
     }
 
     pub(super) fn wanted<'a>(

@@ -11,7 +11,7 @@ use crate::{
     storage::{
         Batch, Engine, Family,
         keys::{
-            FORMAT_VERSION,
+            FORMAT_VERSION, OLDEST_FORMAT,
             member::{Identity, format_key, identity_key},
         },
     },
@@ -44,14 +44,29 @@ impl DataDir {
     pub fn rows(&self) -> PathBuf {
         self.path.join("rows")
     }
+
+    /// Where indexes are saved.
+    pub fn index(&self) -> PathBuf {
+        self.path.join("index")
+    }
 }
 
 /// Who this directory says we are; a fresh one gets an identity if a grid may be created.
 pub fn identity(engine: &dyn Engine, bootstrap: bool) -> anyhow::Result<Identity> {
     if let Some(bytes) = engine.get(Family::Member, &format_key())? {
         let found = <[u8; 4]>::try_from(bytes.as_slice()).map(u32::from_be_bytes).unwrap_or(0);
-        if found != FORMAT_VERSION {
-            bail!("the data directory has format {found}, this vecgridd reads format {FORMAT_VERSION}");
+        if !(OLDEST_FORMAT..=FORMAT_VERSION).contains(&found) {
+            bail!(
+                "the data directory has format {found}, this vecgridd reads formats {OLDEST_FORMAT} to \
+                 {FORMAT_VERSION}"
+            );
+        }
+        if found < FORMAT_VERSION {
+            // Before anything of the new format is in it: an older daemon would not keep that up to date.
+            let mut batch = Batch::default();
+            batch.put(Family::Member, format_key(), FORMAT_VERSION.to_be_bytes().to_vec());
+            engine.commit(&batch, true)?;
+            tracing::info!(from = found, to = FORMAT_VERSION, "the data directory gets a new format");
         }
         let bytes =
             engine.get(Family::Member, &identity_key())?.context("the data directory has no identity")?;

@@ -1,12 +1,13 @@
 //! Assembly: the rooms, bottom up, and how they stop, top down.
 //!
 //! Start: take the data directory, bind the ports, answer `/livez`, open the store, recover
-//! partitions, fill and check the indexes, start the owners, open the doors, say ready.
-//! Stop: no new requests, finish those in progress, owners finish what they have, log and rows are
-//! synced, threads end, the directory is free.
+//! partitions, load the indexes and bring them level with the rows, start the owners, open the doors, say ready.
+//! Stop: no new requests, finish those in progress, owners finish what they have, threads end, indexes
+//! are saved, log and rows are synced, the directory is free.
 
 mod data_dir;
 mod observe;
+mod quiet;
 mod ready;
 
 use std::{
@@ -22,7 +23,7 @@ use crate::{
     api::{ApiConfig, ApiLimits, Bound},
     config::Config,
     control::Control,
-    index::{CheckOptions, Checker, IndexLimits, Registry},
+    index::{CheckOptions, Checker, IndexFolder, IndexLimits, Registry},
     partition::{self, Applier, Handle, OwnerParts, Retention},
     service::{Parts, Service},
     storage::{Engine, LogWriter, RocksEngine, RocksOptions, keys::member::Identity},
@@ -128,8 +129,11 @@ impl Running {
                     tracing::error!("a thread had panicked");
                 }
             }
-            drop(indexes);
-            engine.sync()
+            // First, so that no index is saved that is ahead of rows on disk.
+            let synced = engine.sync();
+            indexes.close();
+            // So that the next start need not read them again from the log of the store.
+            synced.and_then(|()| engine.flush())
         };
         tokio::task::spawn_blocking(end).await?.context("the last sync failed")?;
         tracing::info!("stopped");
@@ -169,9 +173,11 @@ async fn start(
         tail_rows: config.tail_rows.map_or(defaults.tail_rows, |rows| rows.max(defaults.small_rows)),
         build_threads: config.build_threads,
         build_share: config.build_share,
+        checkpoint_pause: config.checkpoint_pause,
         ..defaults
     };
-    let indexes = Arc::new(Registry::new(limits));
+    let folder = IndexFolder { path: data_dir.index(), store: identity.store.clone() };
+    let indexes = Arc::new(Registry::new(limits, Some(folder)));
     let recovered = {
         let (engine, indexes, identity) = (Arc::clone(&engine), Arc::clone(&indexes), identity.clone());
         let retention = Retention {
@@ -190,6 +196,7 @@ async fn start(
     let partitions: Vec<Handle> = recovered.into_iter().map(own).collect();
     let checks = CheckOptions { share: config.recall_checks, cpu: config.recall_cpu };
     let (recall, check_thread) = Checker::start(checks)?;
+    quiet::spawn(tasks, Arc::clone(&engine));
     // One I/O thread is always with the connections.
     let workers = tokio::runtime::Handle::current().metrics().num_workers();
     let seats = workers.saturating_sub(1).clamp(1, config.search_threads);
@@ -217,6 +224,7 @@ fn recover(
     identity: &Identity,
     retention: Retention,
 ) -> anyhow::Result<Vec<partition::state::State>> {
+    let started = std::time::Instant::now();
     let hosted: Vec<PartitionId> = (0..view.partitions()).map(PartitionId).collect();
     engine.create_partitions(&hosted)?;
     let mut states = Vec::with_capacity(hosted.len());
@@ -226,13 +234,20 @@ fn recover(
         replayed += recovered.replayed;
         states.push(recovered.state);
     }
-    let report = partition::load_indexes(engine, view, indexes)?;
+    let took_ms = started.elapsed().as_millis() as u64;
     tracing::info!(
         partitions = states.len(),
-        rows = report.rows,
         replayed,
+        took_ms,
+        "recovered: the rows are level with the log"
+    );
+    let report = partition::level_indexes(engine, view, indexes)?;
+    tracing::info!(
+        rows = report.rows,
+        loaded = report.loaded,
+        changes = report.changes,
         took_ms = report.took.as_millis() as u64,
-        "recovered: every index equals its rows"
+        "every index equals its rows"
     );
     Ok(states)
 }

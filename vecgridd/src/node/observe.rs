@@ -80,7 +80,7 @@ impl Snapshot for Observer {
         metrics.set_storage_bytes("block_cache", usage.block_cache);
         if let Some(indexes) = store.indexes.upgrade() {
             let view = Arc::clone(&store.view.borrow());
-            let mut failures = 0;
+            let (mut failures, mut unsaved) = (0, 0);
             for collection in view.collections() {
                 let Some(stats) = indexes.get(collection.id).map(|index| index.stats()) else { continue };
                 let name = collection.config.name.as_str();
@@ -89,8 +89,20 @@ impl Snapshot for Observer {
                     metrics.set_index_bytes(name, kind, bytes);
                 }
                 failures += stats.build_failures;
+                unsaved += stats.checkpoint.failures;
+                if let Some(at) = stats.checkpoint.at {
+                    // A clock that was set back makes no age.
+                    let age = at.elapsed().unwrap_or_default();
+                    metrics.set_checkpoint(name, age, stats.checkpoint.took, stats.checkpoint.bytes);
+                }
             }
             metrics.set_index_build_failures(failures);
+            metrics.set_checkpoint_failures(unsaved);
+            let loads = indexes.loads();
+            metrics.set_checkpoint_loads("ok", loads.good);
+            for (reason, count) in loads.refused {
+                metrics.set_checkpoint_loads(reason, count);
+            }
         }
         if let Some(cell) = self.service.upgrade()
             && let Some(service) = cell.get()

@@ -6,7 +6,7 @@
 //! Rows come before the index, so whatever a search finds can be read.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
@@ -14,12 +14,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::state::{Applied, Committed};
 use crate::{
-    index::{Change, Registry},
+    index::{Change, Digest, Registry},
     storage::{
         Batch, Engine, Family, StorageError,
-        keys::{self, applied, dedup, log, row, tombstone},
+        keys::{self, applied, dedup, digest, log, row, tombstone},
     },
-    types::{ClusterView, CollectionId, Mutation, MutationOutcome, PartitionId},
+    types::{ClusterView, CollectionId, Mutation, MutationOutcome, PartitionId, Version},
 };
 
 /// Records of one batch.
@@ -56,7 +56,7 @@ impl Applier {
         observer: impl ApplierObserver,
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
         let (jobs, inbox) = mpsc::channel(QUEUE);
-        let worker = Worker { engine, indexes, view };
+        let worker = Worker { engine, indexes, view, digests: Digests::default() };
         let thread = std::thread::Builder::new().name("applier".into()).spawn(move || {
             if let Err(error) = worker.run(inbox) {
                 tracing::error!(%error, "rows cannot be written: this member takes no more writes");
@@ -101,6 +101,7 @@ struct Worker {
     engine: Arc<dyn Engine>,
     indexes: Arc<Registry>,
     view: watch::Receiver<Arc<ClusterView>>,
+    digests: Digests,
 }
 
 impl Worker {
@@ -120,7 +121,7 @@ impl Worker {
 
     fn work(&mut self, jobs: impl Iterator<Item = Job>) -> Result<(), StorageError> {
         let view = Arc::clone(&self.view.borrow_and_update());
-        let mut effects = Effects::new(&*self.engine);
+        let mut effects = Effects::new(&*self.engine, &mut self.digests);
         let mut answers = Vec::new();
         let mut purges = Vec::new();
         for job in jobs {
@@ -137,7 +138,9 @@ impl Worker {
             for partition in self.engine.partitions() {
                 let (from, to) = row::all_of(*collection);
                 batch.delete_range(Family::Partition(partition), from, to);
+                batch.delete(Family::Partition(partition), digest::key(*collection));
             }
+            self.digests.forget(*collection);
         }
         self.engine.commit(&batch, false)?;
         for (collection, changes) in changes {
@@ -161,24 +164,69 @@ impl Worker {
     }
 }
 
+/// Which rows each collection has in each partition, as far as it was asked.
+#[derive(Default)]
+pub(super) struct Digests {
+    known: HashMap<(PartitionId, CollectionId), Digest>,
+}
+
+impl Digests {
+    fn of(
+        &mut self,
+        engine: &dyn Engine,
+        partition: PartitionId,
+        collection: CollectionId,
+    ) -> Result<&mut Digest, StorageError> {
+        let digest = match self.known.entry((partition, collection)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let stored = engine.get(Family::Partition(partition), &digest::key(collection))?;
+                let stored = stored.map(|bytes| open_digest(partition, &bytes)).transpose()?;
+                new.insert(stored.unwrap_or_default())
+            }
+        };
+        Ok(digest)
+    }
+
+    fn forget(&mut self, collection: CollectionId) {
+        self.known.retain(|(_, known), _| *known != collection);
+    }
+}
+
+/// Reads a stored digest.
+pub(super) fn open_digest(partition: PartitionId, bytes: &[u8]) -> Result<Digest, StorageError> {
+    let stored: digest::RowsDigest = keys::open(&format!("a digest of rows of {partition}"), bytes)?;
+    Ok(Digest { count: stored.count, hash: stored.hash })
+}
+
+/// The stored form of a digest.
+pub(super) fn seal_digest(digest: Digest) -> Vec<u8> {
+    keys::seal(&digest::RowsDigest { count: digest.count, hash: digest.hash })
+}
+
 /// Collects what committed records do: one batch of rows, one list of changes per collection.
 pub(super) struct Effects<'a> {
     engine: &'a dyn Engine,
     batch: Batch,
     changes: BTreeMap<CollectionId, Vec<Change>>,
     applied: HashMap<PartitionId, applied::Applied>,
-    /// Rows written by this batch and not yet in the store: do they exist?
-    exists: HashMap<Vec<u8>, bool>,
+    /// Rows written by this batch and not yet in the store: their versions, if they exist.
+    written: HashMap<Vec<u8>, Option<Version>>,
+    digests: &'a mut Digests,
+    /// Whose digests this batch changes.
+    changed: BTreeSet<(PartitionId, CollectionId)>,
 }
 
 impl<'a> Effects<'a> {
-    pub(super) fn new(engine: &'a dyn Engine) -> Self {
+    pub(super) fn new(engine: &'a dyn Engine, digests: &'a mut Digests) -> Self {
         Self {
             engine,
             batch: Batch::default(),
             changes: BTreeMap::new(),
             applied: HashMap::new(),
-            exists: HashMap::new(),
+            written: HashMap::new(),
+            digests,
+            changed: BTreeSet::new(),
         }
     }
 
@@ -189,37 +237,43 @@ impl<'a> Effects<'a> {
         committed: Committed,
         live: bool,
     ) -> Result<Applied, StorageError> {
-        let Committed { version, operation, fingerprint, forget_request, trim_below } = committed;
+        let Committed { version, operation, fingerprint, forget_request, trim_below, kept } = committed;
         let family = Family::Partition(partition);
         let outcome = if live {
             let mut existed = Vec::with_capacity(operation.mutations.len());
+            let collection = operation.collection;
             for (index, mutation) in (0..).zip(operation.mutations) {
-                let key = row::key(operation.collection, mutation.id());
-                let changes = self.changes.entry(operation.collection).or_default();
-                let exists = match mutation {
+                let key = row::key(collection, mutation.id());
+                let puts = matches!(mutation, Mutation::Put(_));
+                let old = match self.written.insert(key.clone(), puts.then_some(version)) {
+                    Some(written) => written,
+                    None => self.engine.get(family, &key)?.map(|row| row::version(&row)).transpose()?,
+                };
+                existed.push(old.is_some());
+                if puts || old.is_some() {
+                    let digest = self.digests.of(self.engine, partition, collection)?;
+                    let id = mutation.id().as_str();
+                    old.iter().for_each(|old| digest.remove(id, *old));
+                    puts.then(|| digest.add(id, version));
+                    self.changed.insert((partition, collection));
+                }
+                let changes = self.changes.entry(collection).or_default();
+                match mutation {
                     Mutation::Put(entry) => {
-                        let exists = self.exists.insert(key.clone(), true);
-                        self.batch.put(family, key.clone(), row::encode(&entry, version));
+                        self.batch.put(family, key, row::encode(&entry, version));
                         changes.push(Change::Put { partition, entry, version });
-                        exists
                     }
                     Mutation::Delete(id) => {
-                        let exists = self.exists.insert(key.clone(), false);
                         let stone = tombstone::Tombstone {
                             epoch: version.epoch,
-                            collection: operation.collection.0,
+                            collection: collection.0,
                             id: id.as_str().to_owned(),
                         };
-                        self.batch.delete(family, key.clone());
+                        self.batch.delete(family, key);
                         self.batch.put(family, tombstone::key(version.sequence, index), keys::seal(&stone));
-                        changes.push(Change::Delete { partition, id });
-                        exists
+                        changes.push(Change::Delete { partition, id, version });
                     }
-                };
-                existed.push(match exists {
-                    Some(exists) => exists,
-                    None => self.engine.get(family, &key)?.is_some(),
-                });
+                }
             }
             Some(MutationOutcome { version, existed })
         } else {
@@ -244,15 +298,26 @@ impl<'a> Effects<'a> {
             let (from, to) = tombstone::before(below);
             self.batch.delete_range(family, from, to);
         }
-        let point = applied::Applied { epoch: version.epoch, sequence: version.sequence };
+        let point = applied::Applied {
+            epoch: version.epoch,
+            sequence: version.sequence,
+            log_first: kept.first,
+            log_bytes: kept.bytes,
+            has_digests: true,
+        };
         self.applied.insert(partition, point);
         Ok(outcome)
     }
 
-    /// The batch, with how far each partition is applied, and the changes of each index.
+    /// The batch, with how far each partition is applied and which rows it has, and the changes of each index.
     pub(super) fn finish(mut self) -> (Batch, BTreeMap<CollectionId, Vec<Change>>) {
         for (partition, point) in self.applied {
             self.batch.put(Family::Partition(partition), applied::key(), keys::seal(&point));
+        }
+        for (partition, collection) in self.changed {
+            if let Some(digest) = self.digests.known.get(&(partition, collection)) {
+                self.batch.put(Family::Partition(partition), digest::key(collection), seal_digest(*digest));
+            }
         }
         (self.batch, self.changes)
     }

@@ -10,7 +10,7 @@
 //!
 //! `state` decides and is pure: events in, effects out. `actor` owns one state and carries out its
 //! effects. `applier` turns committed records into rows and index changes, for all partitions, in
-//! one thread. `recover` brings a partition back after a restart. A write is answered when it is
+//! one thread. `recover` brings a partition back after a restart, `level` the indexes. A write is answered when it is
 //! committed (durable on every in-sync replica) and applied (visible to every later read).
 //!
 //! Left out until there are other members: streams to backups, leases, snapshots.
@@ -18,6 +18,9 @@
 mod actor;
 mod applier;
 mod dedup;
+mod level;
+#[cfg(test)]
+mod level_tests;
 mod log_extent;
 mod recover;
 pub mod state;
@@ -26,5 +29,6 @@ mod state_tests;
 
 pub use actor::{Handle, OwnerParts, Taken, WriteError, spawn};
 pub use applier::{Applier, ApplierObserver, Purger};
+pub use level::{LevelReport, level_indexes};
 pub use log_extent::Retention;
-pub use recover::{Recovered, RecoveryReport, load_indexes, recover};
+pub use recover::{Recovered, recover};

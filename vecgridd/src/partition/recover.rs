@@ -3,31 +3,30 @@
 //! A partition's rows say how far its log is applied. Records behind that point are durable but
 //! not applied: they are driven through the same [`State`] and the same [`Effects`] as when they
 //! were written, so recovery cannot differ from normal work. The records are checked on the way:
-//! no gap, no damage. Then every row is read once to fill the indexes, and what the indexes say
-//! they hold is compared with what was read.
+//! no gap, no damage. Records before that point are not read: how long the log is, is stored.
+//!
+//! A store of format 1 says neither that nor which rows there are in one number: both are counted once.
 
-use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use super::{
     actor::fingerprint,
-    applier::Effects,
+    applier::{Digests, Effects, seal_digest},
     dedup::DedupWindow,
-    log_extent::{LogExtent, Retention},
+    log_extent::{Kept, LogExtent, Retention},
     state::{Effect, Event, Start, State, Ticket},
 };
 use crate::{
-    index::{Change, Digest, Registry},
+    index::Digest,
     storage::{
         Batch, Engine, Family, StorageError,
-        keys::{self, applied, dedup, log, row},
+        keys::{self, applied, dedup, digest, log, row},
     },
     types::{ClusterView, CollectionId, MemberId, MutationOutcome, PartitionId, RequestId, Version},
 };
 
 /// Records of one batch while replaying.
 const REPLAY_BATCH: usize = 512;
-/// Rows of one batch while filling an index.
-const LOAD_BATCH: usize = 2_048;
 /// Nobody waits for a replayed record.
 const NOBODY: Ticket = 0;
 
@@ -37,15 +36,6 @@ pub struct Recovered {
     pub state: State,
     /// Records that were durable but not applied.
     pub replayed: u64,
-}
-
-/// What the start found.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RecoveryReport {
-    /// Rows of all collections.
-    pub rows: u64,
-    /// How long it took to read them and fill the indexes.
-    pub took: Duration,
 }
 
 /// Brings one partition's rows level with its log.
@@ -59,11 +49,17 @@ pub fn recover(
     partition: PartitionId,
     retention: Retention,
 ) -> Result<Recovered, StorageError> {
-    let applied = match engine.get(Family::Partition(partition), &applied::key())? {
-        Some(bytes) => keys::open(&format!("the applied point of {partition}"), &bytes)?,
+    let applied = match read_applied(engine, partition)? {
+        Some(applied) if applied.has_digests => applied,
+        Some(old) => count(engine, partition, old)?,
         None => applied::Applied::default(),
     };
-    let (extent, rest) = read_log(engine, partition, applied.sequence)?;
+    let rest = read_log(engine, partition, applied.sequence + 1, u64::MAX)?;
+    let next = applied.sequence + 1;
+    let log = match applied.log_first {
+        0 => LogExtent::empty(next),
+        first => LogExtent::kept(Kept { first, bytes: applied.log_bytes }, next),
+    };
     let placement = view.partition(partition);
     let mut state = State::new(Start {
         partition,
@@ -72,7 +68,7 @@ pub fn recover(
         in_sync: placement.in_sync.clone(),
         last: applied.sequence,
         dedup: read_dedup(engine, partition)?,
-        log: extent,
+        log,
         retention,
     });
     let replayed = rest.len() as u64;
@@ -91,7 +87,8 @@ fn replay(
 ) -> Result<(), StorageError> {
     let partition = state.partition();
     let mut batch = Batch::default();
-    let mut effects = Effects::new(engine);
+    let mut digests = Digests::default();
+    let mut effects = Effects::new(engine, &mut digests);
     for record in records {
         let (version, operation) = log::operation(record.clone())?;
         let (fingerprint, bytes) = fingerprint(&operation);
@@ -115,43 +112,71 @@ fn replay(
     engine.commit(&batch, false)
 }
 
-/// Sizes of the applied records, and the records behind them.
-fn read_log(
+/// How far the log of a partition is applied; `None` when nothing ever was.
+pub(super) fn read_applied(
     engine: &dyn Engine,
     partition: PartitionId,
-    applied: u64,
-) -> Result<(LogExtent, Vec<log::LogRecord>), StorageError> {
+) -> Result<Option<applied::Applied>, StorageError> {
+    let stored = engine.get(Family::Partition(partition), &applied::key())?;
+    stored.map(|bytes| keys::open(&format!("the applied point of {partition}"), &bytes)).transpose()
+}
+
+/// The records of `first..end`, as far as there are any; an error when the first is missing and others
+/// are there, or one between.
+pub(super) fn read_log(
+    engine: &dyn Engine,
+    partition: PartitionId,
+    first: u64,
+    end: u64,
+) -> Result<Vec<log::LogRecord>, StorageError> {
     let what = format!("the log of {partition}");
-    let mut extent: Option<LogExtent> = None;
-    let mut rest = Vec::new();
-    let mut expected: Option<u64> = None;
-    let (from, to) = log::range(partition, 0, u64::MAX);
+    let mut records: Vec<log::LogRecord> = Vec::new();
+    let (from, to) = log::range(partition, first, end);
     let mut visit = |_: &[u8], value: &[u8]| {
         let record: log::LogRecord = keys::open(&what, value)?;
-        if expected.is_some_and(|sequence| sequence != record.sequence) {
-            return Err(StorageError::corrupt(
-                &what,
-                format!("there is a gap before record {}", record.sequence),
-            ));
+        let expected = first + records.len() as u64;
+        if record.sequence != expected {
+            let why = format!("records {expected} to {} are missing", record.sequence.saturating_sub(1));
+            return Err(StorageError::corrupt(&what, why));
         }
-        expected = Some(record.sequence + 1);
-        if record.sequence <= applied {
-            extent.get_or_insert_with(|| LogExtent::empty(record.sequence)).push(value.len());
-        } else {
-            rest.push(record);
-        }
+        records.push(record);
         Ok(ControlFlow::Continue(()))
     };
     engine.scan(Family::Oplog, &from, &to, &mut visit)?;
-    if let Some(first) = rest.first()
-        && first.sequence != applied + 1
-    {
-        return Err(StorageError::corrupt(
-            &what,
-            format!("records {} to {} are missing", applied + 1, first.sequence - 1),
-        ));
+    Ok(records)
+}
+
+/// Counts what format 1 did not: rows, and the log.
+fn count(
+    engine: &dyn Engine,
+    partition: PartitionId,
+    old: applied::Applied,
+) -> Result<applied::Applied, StorageError> {
+    let mut digests: BTreeMap<CollectionId, Digest> = BTreeMap::new();
+    let (from, to) = row::all();
+    let mut visit = |key: &[u8], value: &[u8]| {
+        let (collection, id) = row::parse_key(key)?;
+        digests.entry(collection).or_default().add(id.as_str(), row::version(value)?);
+        Ok(ControlFlow::Continue(()))
+    };
+    engine.scan(Family::Partition(partition), &from, &to, &mut visit)?;
+    let mut kept: Option<Kept> = None;
+    let (from, to) = log::range(partition, 0, old.sequence + 1);
+    let mut visit = |_: &[u8], value: &[u8]| {
+        let record: log::LogRecord = keys::open(&format!("the log of {partition}"), value)?;
+        kept.get_or_insert(Kept { first: record.sequence, bytes: 0 }).bytes += value.len() as u64;
+        Ok(ControlFlow::Continue(()))
+    };
+    engine.scan(Family::Oplog, &from, &to, &mut visit)?;
+    let kept = kept.unwrap_or(Kept { first: old.sequence + 1, bytes: 0 });
+    let new = applied::Applied { log_first: kept.first, log_bytes: kept.bytes, has_digests: true, ..old };
+    let mut batch = Batch::default();
+    for (collection, of_rows) in digests {
+        batch.put(Family::Partition(partition), digest::key(collection), seal_digest(of_rows));
     }
-    Ok((extent.unwrap_or_else(|| LogExtent::empty(applied + 1)), rest))
+    batch.put(Family::Partition(partition), applied::key(), keys::seal(&new));
+    engine.commit(&batch, false)?;
+    Ok(new)
 }
 
 fn read_dedup(engine: &dyn Engine, partition: PartitionId) -> Result<DedupWindow, StorageError> {
@@ -170,66 +195,4 @@ fn read_dedup(engine: &dyn Engine, partition: PartitionId) -> Result<DedupWindow
     };
     engine.scan(Family::Partition(partition), &from, &to, &mut visit)?;
     Ok(window)
-}
-
-/// Reads every row of this member into the indexes, and checks that they hold just those.
-///
-/// # Errors
-/// When a row is damaged, or an index differs from the rows.
-pub fn load_indexes(
-    engine: &dyn Engine,
-    view: &ClusterView,
-    indexes: &Registry,
-) -> Result<RecoveryReport, StorageError> {
-    let started = std::time::Instant::now();
-    let mut rows = 0;
-    for partition in engine.partitions() {
-        let mut digests: BTreeMap<CollectionId, Digest> = BTreeMap::new();
-        let mut changes: BTreeMap<CollectionId, Vec<Change>> = BTreeMap::new();
-        let (from, to) = row::all();
-        let mut visit = |key: &[u8], value: &[u8]| {
-            let (collection, id) = row::parse_key(key)?;
-            if view.collection_by_id(collection).is_some() {
-                let stored = row::decode(id, value)?;
-                rows += 1;
-                digests.entry(collection).or_default().add(stored.entry.id.as_str(), stored.version);
-                let changes = changes.entry(collection).or_default();
-                changes.push(Change::Put { partition, entry: stored.entry, version: stored.version });
-                if changes.len() >= LOAD_BATCH {
-                    load(view, indexes, collection, std::mem::take(changes))?;
-                }
-            }
-            Ok(ControlFlow::Continue(()))
-        };
-        engine.scan(Family::Partition(partition), &from, &to, &mut visit)?;
-        for (collection, changes) in changes {
-            load(view, indexes, collection, changes)?;
-        }
-        for (collection, expected) in digests {
-            let found = indexes.get(collection).map(|index| index.digest(partition)).unwrap_or_default();
-            if found != expected {
-                let why = format!("the index holds {found:?}, the rows are {expected:?}");
-                return Err(StorageError::corrupt(
-                    format!("collection {} in {partition}", collection.0),
-                    why,
-                ));
-            }
-        }
-    }
-    Ok(RecoveryReport { rows, took: started.elapsed() })
-}
-
-fn load(
-    view: &ClusterView,
-    indexes: &Registry,
-    collection: CollectionId,
-    changes: Vec<Change>,
-) -> Result<(), StorageError> {
-    if let Some(collection) = view.collection_by_id(collection) {
-        let index = indexes
-            .get_or_create(collection.id, &collection.config)
-            .map_err(|e| StorageError::Io(e.to_string()))?;
-        index.apply(changes);
-    }
-    Ok(())
 }

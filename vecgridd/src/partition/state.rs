@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{
     dedup::{DedupWindow, Known},
-    log_extent::{LogExtent, Retention},
+    log_extent::{Kept, LogExtent, Retention},
 };
 use crate::types::{MemberId, MutationOutcome, Operation, PartitionId, RequestId, Version};
 
@@ -70,6 +70,8 @@ pub struct Committed {
     pub forget_request: Option<u64>,
     /// The log is to be cut below this sequence.
     pub trim_below: Option<u64>,
+    /// What the log then holds, up to this record.
+    pub kept: Kept,
 }
 
 /// Why a partition did not take a write, or cannot say.
@@ -260,12 +262,15 @@ impl State {
                 ticket: next.ticket,
                 request_id,
             });
+            self.log.commit();
+            let trim_below = self.log.trim(self.retention, self.applied);
             effects.push(Effect::Apply(Committed {
                 version: next.version,
                 operation: next.operation,
                 fingerprint: next.fingerprint,
                 forget_request,
-                trim_below: self.log.trim(self.retention, self.applied),
+                trim_below,
+                kept: self.log.committed(),
             }));
         }
         effects

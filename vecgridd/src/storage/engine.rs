@@ -139,6 +139,19 @@ pub trait Engine: Send + Sync + 'static {
     /// Partitions that have a family, in order.
     fn partitions(&self) -> Vec<PartitionId>;
 
+    /// About how many bytes the next start would read again from the log of the store itself.
+    fn unflushed(&self) -> u64 {
+        0
+    }
+
+    /// Moves those bytes to where a start need not read them. Changes nothing that anyone sees.
+    ///
+    /// # Errors
+    /// As [`Engine::commit`].
+    fn flush(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Space used.
     fn usage(&self) -> Usage;
 }

@@ -12,14 +12,14 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, IteratorMode, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
-    properties,
+    DBRecoveryMode, FlushOptions, IteratorMode, Options, ReadOptions, WriteBatch, WriteBufferManager,
+    WriteOptions, properties,
 };
 
 use super::engine::{Batch, Engine, Family, StorageError, Usage, Visit, Write};
@@ -51,6 +51,8 @@ pub struct RocksEngine {
     cache: Cache,
     partition_options: Options,
     failed: AtomicBool,
+    /// Bytes of batches since the last flush: opening flushes too.
+    unflushed: AtomicU64,
 }
 
 impl RocksEngine {
@@ -69,7 +71,13 @@ impl RocksEngine {
         let descriptors =
             names.into_iter().map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
         let db = DB::open_cf_descriptors(&db_options, path, descriptors).map_err(io)?;
-        Ok(Self { db, cache, partition_options, failed: AtomicBool::new(false) })
+        Ok(Self {
+            db,
+            cache,
+            partition_options,
+            failed: AtomicBool::new(false),
+            unflushed: AtomicU64::new(0),
+        })
     }
 
     fn handle(&self, family: Family) -> Result<Arc<BoundColumnFamily<'_>>, StorageError> {
@@ -149,6 +157,7 @@ impl Engine for RocksEngine {
         }
         let mut options = WriteOptions::default();
         options.set_sync(sync);
+        self.unflushed.fetch_add(native.size_in_bytes() as u64, Ordering::Relaxed);
         self.guard(self.db.write_opt(&native, &options))
     }
 
@@ -202,6 +211,23 @@ impl Engine for RocksEngine {
             names.iter().filter_map(|n| n.strip_prefix('p')?.parse().ok().map(PartitionId)).collect();
         found.sort_unstable();
         found
+    }
+
+    fn unflushed(&self) -> u64 {
+        self.unflushed.load(Ordering::Relaxed)
+    }
+
+    fn flush(&self) -> Result<(), StorageError> {
+        self.refuse_after_failure()?;
+        // What comes while this runs may be flushed and counted again: a flush too many, at most.
+        let bytes = self.unflushed();
+        let families = [Family::Member, Family::Oplog].into_iter();
+        let families = families.chain(self.partitions().into_iter().map(Family::Partition));
+        let handles: Vec<_> = families.map(|family| self.handle(family)).collect::<Result<_, _>>()?;
+        let handles: Vec<_> = handles.iter().collect();
+        self.guard(self.db.flush_cfs_opt(&handles, &FlushOptions::default()))?;
+        self.unflushed.fetch_sub(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     fn usage(&self) -> Usage {

@@ -114,7 +114,7 @@ fn memory_engine_loses_what_was_not_synced() {
 
 #[test]
 fn a_flipped_bit_in_a_record_is_found() {
-    let record = keys::applied::Applied { epoch: 1, sequence: 7 };
+    let record = keys::applied::Applied { epoch: 1, sequence: 7, ..Default::default() };
     let sealed = keys::seal(&record);
     assert_eq!(keys::open::<keys::applied::Applied>("x", &sealed).unwrap(), record);
     for bit in 0..sealed.len() * 8 {

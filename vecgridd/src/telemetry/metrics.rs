@@ -23,6 +23,9 @@ const BATCHES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 51
 /// Why a request was shed: all values of the label, so that each exists from the start.
 const SHED_REASONS: [&str; 3] = ["reads", "writes", "bytes"];
 
+/// What became of saved indexes at the start: all values of the label.
+const LOAD_OUTCOMES: [&str; 4] = ["ok", "damaged", "foreign", "ahead"];
+
 /// Someone who can say how things are right now.
 pub trait Snapshot: Send + Sync {
     /// Sets the gauges of state (`set_…`). Called at every scrape, on a thread that may block.
@@ -50,6 +53,11 @@ pub struct Metrics {
     recall_checks: IntCounterVec,
     recall_missed: CounterVec,
     recall_checks_dropped: IntCounter,
+    checkpoint_age: GaugeVec,
+    checkpoint_duration: GaugeVec,
+    checkpoint_bytes: GaugeVec,
+    checkpoint_failures: IntCounter,
+    checkpoint_loads: IntCounterVec,
     partitions: IntGaugeVec,
     wal_fsync_duration: Histogram,
     group_commit_operations: Histogram,
@@ -151,6 +159,35 @@ impl Metrics {
                 "vecgrid_recall_checks_dropped_total",
                 "Answers that were to be checked and were not, for lack of time",
             )?,
+            checkpoint_age: gauges(
+                &r,
+                "vecgrid_checkpoint_age_seconds",
+                "Since the last checkpoint of the index",
+                &["collection"],
+            )?,
+            checkpoint_duration: gauges(
+                &r,
+                "vecgrid_checkpoint_duration_seconds",
+                "What the last checkpoint took to write or, after a start, to read",
+                &["collection"],
+            )?,
+            checkpoint_bytes: gauges(
+                &r,
+                "vecgrid_checkpoint_bytes",
+                "Size on disk of the last checkpoint",
+                &["collection"],
+            )?,
+            checkpoint_failures: counter(
+                &r,
+                "vecgrid_checkpoint_failures_total",
+                "Checkpoints that could not be written",
+            )?,
+            checkpoint_loads: counters(
+                &r,
+                "vecgrid_checkpoint_loads_total",
+                "Checkpoints found at the start: used, or refused for a reason",
+                &["outcome"],
+            )?,
             partitions: int_gauges(&r, "vecgrid_partitions", "Partitions here", &["role", "state"])?,
             wal_fsync_duration: histogram(
                 &r,
@@ -174,6 +211,9 @@ impl Metrics {
         };
         for reason in SHED_REASONS {
             this.requests_shed.with_label_values(&[reason]).inc_by(0);
+        }
+        for outcome in LOAD_OUTCOMES {
+            this.checkpoint_loads.with_label_values(&[outcome]).inc_by(0);
         }
         this.registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(this)
@@ -229,6 +269,25 @@ impl Metrics {
         self.recall_missed.with_label_values(&labels).inc_by(missed);
     }
 
+    /// Snapshot: the last checkpoint of a collection's index: its age, what it took, its size.
+    pub fn set_checkpoint(&self, collection: &str, age: Duration, took: Duration, bytes: u64) {
+        self.checkpoint_age.with_label_values(&[collection]).set(age.as_secs_f64());
+        self.checkpoint_duration.with_label_values(&[collection]).set(took.as_secs_f64());
+        self.checkpoint_bytes.with_label_values(&[collection]).set(bytes as f64);
+    }
+
+    /// So many checkpoints could not be written since the start.
+    pub fn set_checkpoint_failures(&self, total: u64) {
+        let told = self.checkpoint_failures.get();
+        self.checkpoint_failures.inc_by(total.saturating_sub(told));
+    }
+
+    /// So many checkpoints were found at the start, with this outcome: `ok`, `damaged`, `foreign`, `ahead`.
+    pub fn set_checkpoint_loads(&self, outcome: &str, total: u64) {
+        let counter = self.checkpoint_loads.with_label_values(&[outcome]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
     /// A synced write of `operations` operations took this long.
     pub fn group_commit(&self, operations: usize, fsync: Duration) {
         self.wal_fsync_duration.observe(fsync.as_secs_f64());
@@ -275,6 +334,9 @@ impl Metrics {
             gauge.reset();
         }
         for gauge in [&self.recall_ratio, &self.recall_lower, &self.recall_upper] {
+            gauge.reset();
+        }
+        for gauge in [&self.checkpoint_age, &self.checkpoint_duration, &self.checkpoint_bytes] {
             gauge.reset();
         }
         // Totals are kept where they arise, and told anew.
@@ -353,6 +415,7 @@ mod tests {
                 metrics.set_collection(name, 3, 1, 2);
                 metrics.set_index_bytes(name, "vectors", 1 << 40);
                 metrics.set_recall(name, 10, (0.96, 0.97, 0.98), (40, 1.25));
+                metrics.set_checkpoint(name, Duration::from_secs(9), Duration::from_millis(2), 4_096);
             }
         }
     }
@@ -394,6 +457,9 @@ mod tests {
             "vecgrid_recall_checks_total{collection=\"a\",k=\"10\"} 40",
             "vecgrid_recall_missed_total{collection=\"a\",k=\"10\"} 1.25",
             "vecgrid_recall_checks_dropped_total 0",
+            "vecgrid_checkpoint_failures_total 0",
+            "vecgrid_checkpoint_loads_total{outcome=\"damaged\"} 0",
+            "vecgrid_checkpoint_bytes{collection=\"a\"} 4096",
             "process_resident_memory_bytes",
         ] {
             assert!(text.contains(line), "{line} is missing in {text}");

@@ -45,6 +45,17 @@ pub enum EngineKind {
     HnswRs,
 }
 
+/// Where full vectors and metadata are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum VectorPlace {
+    /// In memory.
+    #[default]
+    Memory,
+    /// In mapped files: the operating system keeps in memory what is used, and room allows.
+    Disk,
+}
+
 /// How the collection is indexed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
@@ -59,12 +70,20 @@ pub struct IndexOptions {
     pub ef: Option<u32>,
     /// Recall of a search that names none; `None` = by `ef`.
     pub target_recall: Option<TargetRecall>,
+    /// Where full vectors and metadata are; only `native` can have them on disk.
+    pub vectors: VectorPlace,
 }
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        let target_recall = Some(TargetRecall::DEFAULT);
-        Self { engine: EngineKind::default(), m: 16, ef_construction: 200, ef: None, target_recall }
+        Self {
+            engine: EngineKind::default(),
+            m: 16,
+            ef_construction: 200,
+            ef: None,
+            target_recall: Some(TargetRecall::DEFAULT),
+            vectors: VectorPlace::default(),
+        }
     }
 }
 
@@ -101,6 +120,8 @@ struct Stored {
     /// The outer `None`: written before there was this field.
     #[serde(default, deserialize_with = "written")]
     target_recall: Option<Option<TargetRecall>>,
+    #[serde(default)]
+    vectors: VectorPlace,
 }
 
 const FORMER_DEFAULT_EF: u32 = 96;
@@ -111,9 +132,10 @@ fn written<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Option<T
 
 impl From<Stored> for IndexOptions {
     fn from(stored: Stored) -> Self {
-        let Stored { engine, m, ef_construction, ef, target_recall } = stored;
+        let Stored { engine, m, ef_construction, ef, target_recall, vectors } = stored;
         let ef = ef.filter(|ef| target_recall.is_some() || *ef != FORMER_DEFAULT_EF);
-        Self { engine, m, ef_construction, ef, target_recall: target_recall.flatten() }.with_default_breadth()
+        let target_recall = target_recall.flatten();
+        Self { engine, m, ef_construction, ef, target_recall, vectors }.with_default_breadth()
     }
 }
 
@@ -156,6 +178,10 @@ impl CollectionConfig {
         }
         Breadth::of(self.index.ef.map(|ef| ef as usize), self.index.target_recall)
             .map_err(|problem| problem.within("index"))?;
+        if self.index.vectors == VectorPlace::Disk && self.index.engine != EngineKind::Native {
+            let message = "only the engine `native` can have its vectors on disk";
+            return Err(Invalid::new("invalid_index_options", "index/vectors", message));
+        }
         Ok(Self { index: self.index.with_default_breadth(), ..self })
     }
 }
@@ -182,5 +208,7 @@ mod tests {
             let options = IndexOptions { ef, target_recall, ..IndexOptions::default() };
             assert_eq!(read(&serde_json::to_string(&options).unwrap()), options);
         }
+        let options = IndexOptions { vectors: VectorPlace::Disk, ..IndexOptions::default() };
+        assert_eq!(read(&serde_json::to_string(&options).unwrap()), options);
     }
 }

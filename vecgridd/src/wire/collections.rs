@@ -4,7 +4,9 @@ use vecgrid_proto::v1;
 
 use crate::{
     service::{CollectionDraft, CollectionInfo},
-    types::{CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric, TargetRecall},
+    types::{
+        CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric, TargetRecall, VectorPlace,
+    },
 };
 
 /// A collection to create, with protobuf's zeros replaced by the defaults.
@@ -89,6 +91,15 @@ fn index(options: v1::IndexOptions) -> Result<IndexOptions, Invalid> {
             .then(|| TargetRecall::new(options.target_recall))
             .transpose()
             .map_err(|problem| problem.within("index"))?,
+        vectors: match options.vectors.as_str() {
+            "" => default.vectors,
+            "memory" => VectorPlace::Memory,
+            "disk" => VectorPlace::Disk,
+            other => {
+                let message = format!("vectors are in `memory` or on `disk`, not in `{other}`");
+                return Err(Invalid::new("invalid_index_options", "index/vectors", message));
+            }
+        },
     })
 }
 
@@ -97,6 +108,10 @@ fn encode(config: &CollectionConfig) -> v1::CollectionConfig {
         EngineKind::Flat => "flat",
         EngineKind::Native => "native",
         EngineKind::HnswRs => "hnsw_rs",
+    };
+    let vectors = match config.index.vectors {
+        VectorPlace::Memory => "memory",
+        VectorPlace::Disk => "disk",
     };
     let metric = match config.metric {
         Metric::Cosine => v1::Metric::Cosine,
@@ -118,6 +133,7 @@ fn encode(config: &CollectionConfig) -> v1::CollectionConfig {
             ef_construction: config.index.ef_construction,
             ef: config.index.ef.unwrap_or(0),
             target_recall: config.index.target_recall.map_or(0.0, TargetRecall::share),
+            vectors: vectors.to_owned(),
         }),
         durability: durability.into(),
     }

@@ -49,12 +49,16 @@ pub struct Shape {
     /// Breadth of every search, 1 to 10000, instead of --target-recall
     #[arg(long, value_name = "N")]
     pub ef: Option<u32>,
+    /// Where full vectors and metadata are: memory, or disk (mapped files) [default: the daemon's]
+    #[arg(long, value_name = "WHERE", default_value = "", hide_default_value = true)]
+    pub vectors: String,
 }
 
 impl Shape {
     pub fn config(&self, name: &str, dimension: u32) -> CollectionConfig {
         let mut index = IndexOptions::default();
         index.engine.clone_from(&self.engine);
+        index.vectors.clone_from(&self.vectors);
         (index.m, index.ef_construction) = (self.m, self.ef_construction);
         (index.ef, index.target_recall) = (self.ef.unwrap_or(0), self.target_recall.unwrap_or(0.0));
         CollectionConfig::new(name, dimension).metric(self.metric).durability(self.durability).index(index)

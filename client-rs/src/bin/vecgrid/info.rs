@@ -26,7 +26,8 @@ impl Info {
         let (config, index) = (&info.config, &info.config.index);
         output::text(&format!(
             "{}\n  entries     {}, {} of them in the graph\n  dimension   {}\n  metric      {}\n  \
-             index       {}, m {}, ef_construction {}\n  search      {}\n  memory      {}\n  durability  {}",
+             index       {}, m {}, ef_construction {}, vectors in {}\n  search      {}\n  \
+             memory      {}\n  durability  {}",
             config.name,
             output::grouped(info.count),
             output::grouped(info.indexed),
@@ -35,6 +36,7 @@ impl Info {
             index.engine,
             index.m,
             index.ef_construction,
+            index.vectors,
             breadth(&info),
             output::bytes(info.index_bytes),
             config.durability,

@@ -16,7 +16,9 @@ use super::{
 use crate::{
     api::{door::Door, error::ApiError},
     service::{CollectionDraft, CollectionInfo, ServiceError},
-    types::{CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric, TargetRecall},
+    types::{
+        CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric, TargetRecall, VectorPlace,
+    },
 };
 
 /// How distances are measured; smaller is nearer.
@@ -60,6 +62,17 @@ enum EngineName {
     Flat,
 }
 
+/// Where full vectors and metadata are.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = VectorPlace)]
+enum VectorPlaceName {
+    /// In memory.
+    Memory,
+    /// In mapped files.
+    Disk,
+}
+
 /// How a collection is indexed.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -76,6 +89,8 @@ struct IndexBody {
     /// Recall that a search which names none reaches on average, 0.5 to 0.999; instead of `ef`.
     #[serde(skip_serializing_if = "Option::is_none")]
     target_recall: Option<f64>,
+    /// Where full vectors and metadata are; `disk` only with the engine `native`.
+    vectors: VectorPlaceName,
 }
 
 impl Default for IndexBody {
@@ -94,12 +109,17 @@ impl From<&IndexOptions> for IndexBody {
             EngineKind::Native => EngineName::Native,
             EngineKind::HnswRs => EngineName::HnswRs,
         };
+        let vectors = match options.vectors {
+            VectorPlace::Memory => VectorPlaceName::Memory,
+            VectorPlace::Disk => VectorPlaceName::Disk,
+        };
         Self {
             engine,
             m: options.m,
             ef_construction: options.ef_construction,
             ef: options.ef,
             target_recall: options.target_recall.map(TargetRecall::share),
+            vectors,
         }
     }
 }
@@ -139,6 +159,10 @@ impl CollectionInput {
                 ef_construction: self.index.ef_construction,
                 ef: self.index.ef,
                 target_recall: target_recall.map_err(|problem| problem.within("index"))?,
+                vectors: match self.index.vectors {
+                    VectorPlaceName::Memory => VectorPlace::Memory,
+                    VectorPlaceName::Disk => VectorPlace::Disk,
+                },
             },
             durability: match self.durability {
                 DurabilityName::Sync => Durability::Sync,
@@ -306,7 +330,7 @@ mod tests {
         assert_eq!(config.index, IndexOptions { m: 32, ..IndexOptions::default() });
         assert_eq!((config.metric, config.durability), (Metric::default(), Durability::default()));
         let text = serde_json::to_string(&CollectionBody::from(&config)).unwrap();
-        let want = r#"{"name":"docs","dimension":3,"metric":"cosine","index":{"engine":"native","m":32,"ef_construction":200,"target_recall":0.99},"durability":"sync"}"#;
+        let want = r#"{"name":"docs","dimension":3,"metric":"cosine","index":{"engine":"native","m":32,"ef_construction":200,"target_recall":0.99,"vectors":"memory"},"durability":"sync"}"#;
         assert_eq!(text, want);
     }
 

@@ -38,6 +38,8 @@ mod tests;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde::{Deserialize, Serialize};
+
 pub(super) use self::{evaluate::Found, set::PLACES};
 use self::{open::Open, sealed::Sealed, segment::Segment};
 use super::packed::Packed;
@@ -56,6 +58,11 @@ const MAX_ELEMENTS: usize = 256;
 /// Memory of the block being filled; what comes after is looked up in the rows.
 const MAX_OPEN_BYTES: usize = 16 << 20;
 
+/// The indexes of a full block.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct SealedFields(Segment<Sealed>);
+
 /// Reads strings of rows.
 pub(super) trait Texts {
     /// The string of a field at a place of the block.
@@ -67,7 +74,7 @@ pub(super) trait Texts {
 pub(super) struct Fields {
     /// Bytes per row; zero = no indexes.
     budget: usize,
-    sealed: Arc<Vec<Arc<Segment<Sealed>>>>,
+    sealed: Arc<Vec<Arc<SealedFields>>>,
     sealed_bytes: u64,
     open: Arc<RwLock<Segment<Open>>>,
 }
@@ -75,6 +82,17 @@ pub(super) struct Fields {
 impl Fields {
     pub fn new(budget: usize) -> Self {
         Self { budget, sealed: Arc::default(), sealed_bytes: 0, open: Arc::default() }
+    }
+
+    /// These indexes of full blocks instead of none.
+    pub fn restored(self, sealed: Vec<SealedFields>) -> Self {
+        let sealed_bytes = sealed.iter().map(|SealedFields(segment)| segment.bytes() as u64).sum();
+        Self { sealed: Arc::new(sealed.into_iter().map(Arc::new).collect()), sealed_bytes, ..self }
+    }
+
+    /// The indexes of a full block.
+    pub fn sealed(&self, block: usize) -> Option<&SealedFields> {
+        self.sealed.get(block).map(|segment| &**segment)
     }
 
     pub fn bytes(&self) -> u64 {
@@ -100,7 +118,7 @@ impl Fields {
             _ => Segment::unknown(),
         };
         self.sealed_bytes += segment.bytes() as u64;
-        Arc::make_mut(&mut self.sealed).push(Arc::new(segment));
+        Arc::make_mut(&mut self.sealed).push(Arc::new(SealedFields(segment)));
         // Older views keep the old one.
         self.open = Arc::default();
     }
@@ -108,7 +126,7 @@ impl Fields {
     /// Which rows of a block match.
     pub fn select(&self, block: usize, filter: &Filter, texts: &dyn Texts) -> Found {
         if let Some(segment) = self.sealed.get(block) {
-            return segment.evaluate(filter.root(), texts);
+            return segment.0.evaluate(filter.root(), texts);
         }
         match self.open.read() {
             Ok(open) if self.budget > 0 => open.evaluate(filter.root(), texts),

@@ -5,6 +5,8 @@ use std::{
     ops::Bound::{self, Excluded, Included, Unbounded},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     super::packed::{HEAP, Parsed},
     MAX_WORD, Texts,
@@ -18,7 +20,7 @@ use crate::types::filter::{Number, Order};
 const END: u32 = u32::MAX;
 
 /// Scalars without a list of their own.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Flags {
     pub null: Set,
     pub yes: Set,

@@ -2,6 +2,8 @@
 
 use std::{cmp::Ordering, ops::Range};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Texts,
     evaluate::{Found, Is, Scalars},
@@ -13,7 +15,7 @@ use crate::types::filter::{Number, Order};
 /// Bytes per row that the different strings of a field may take.
 const DICTIONARY: usize = 4;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Sealed {
     flags: Flags,
     numbers: Numbers,
@@ -22,7 +24,7 @@ pub(super) struct Sealed {
 }
 
 /// Different numbers, in order.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Numbers {
     /// Whole ones.
     Whole(Box<[i64]>),
@@ -32,7 +34,7 @@ enum Numbers {
     Wide(Box<[Number]>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Strings {
     /// All different strings, in order: one text, the ends in it, and the places of each.
     Listed { text: Box<str>, ends: Box<[u32]>, places: Runs },

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 };
 
 /// The fields of one block; `V` holds the values: [`Open`] or [`Sealed`].
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Segment<V> {
     /// `None` when the field was too dear.
     columns: BTreeMap<Box<str>, Option<Column<V>>>,
@@ -24,7 +25,7 @@ pub(super) struct Segment<V> {
 }
 
 /// What the rows of a block have in one field.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Column<V> {
     /// Rows that have the field.
     pub present: Set,

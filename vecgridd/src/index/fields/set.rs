@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::packed::HEAP;
 
 /// Places of a block.
@@ -12,8 +14,24 @@ pub(super) const WORDS: usize = PLACES / 64;
 const DENSE: usize = WORDS * size_of::<u64>() / size_of::<u16>();
 
 /// A bitmap over the places of a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<u64>", try_from = "Vec<u64>")]
 pub(in super::super) struct Bits(Box<[u64; WORDS]>);
+
+impl From<Bits> for Vec<u64> {
+    fn from(bits: Bits) -> Self {
+        bits.0.to_vec()
+    }
+}
+
+impl TryFrom<Vec<u64>> for Bits {
+    type Error = String;
+
+    fn try_from(words: Vec<u64>) -> Result<Self, String> {
+        let words = words.into_boxed_slice().try_into();
+        words.map(Self).map_err(|other: Box<[u64]>| format!("{} words are no bitmap of a block", other.len()))
+    }
+}
 
 impl Bits {
     pub fn none() -> Self {
@@ -59,7 +77,7 @@ impl Bits {
 }
 
 /// A set that takes little memory whatever is in it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Set {
     /// In any order.
     Few(Vec<u16>),
@@ -112,7 +130,7 @@ impl Set {
 
 /// Places grouped by the number of their value, for values in order: a range of values is one
 /// stretch of memory. A value of many places has a bitmap instead.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Runs {
     /// Where each value's places begin, and the end; empty when every value has one place.
     starts: Box<[u32]>,

@@ -9,6 +9,8 @@
 //! The one rule that the types do not enforce: a record of plain numbers is written by
 //! [`Arena::fill`] before its number is given to anyone who reads it. Records of atomics have no
 //! such rule. `tests/loom` tries growing, filling and reading in all orders.
+//!
+//! All records of an arena can be written out and read back ([`Stored`]), whatever they are.
 
 #![allow(unsafe_code)]
 
@@ -29,10 +31,35 @@ const CHUNKS: usize = 15;
 /// A huge page; chunks of that size and more start at one.
 const HUGE: usize = 2 << 20;
 
-/// What may be in a record: any bit pattern is a value, zero included.
-pub(super) trait Plain: Copy + Send + Sync {}
+/// What may be in a record.
+///
+/// # Safety
+/// Any bit pattern is a value, zero included, and there is no padding.
+// SAFETY: a promise of those who implement it.
+pub(super) unsafe trait Element: Send + Sync {}
+// SAFETY: so it is with numbers.
+unsafe impl Element for u8 {}
+// SAFETY: so it is with numbers.
+unsafe impl Element for u64 {}
+// SAFETY: in memory it is a number.
+unsafe impl Element for AtomicU32 {}
+
+/// What may be in a record that does not change.
+pub(super) trait Plain: Element + Copy {}
 impl Plain for u8 {}
 impl Plain for u64 {}
+
+/// Records as bytes, one after the other from slot 0.
+pub(super) trait Stored {
+    /// Bytes of a record.
+    fn record(&self) -> usize;
+
+    /// Writes all records. Only the thread that adds and changes records may call it; others may read.
+    fn write(&self, out: &mut dyn io::Write) -> io::Result<()>;
+
+    /// Takes all records of an arena that has none yet, and that nobody else knows.
+    fn read(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
 
 /// Records of `T`s by slot number.
 pub(super) struct Arena<T> {
@@ -156,6 +183,50 @@ impl<T> Arena<T> {
     }
 }
 
+impl<T: Element> Arena<T> {
+    /// The stretches of memory of the first `count` records: where each starts, and its bytes.
+    fn stretches(&self, count: u32) -> impl Iterator<Item = (*mut u8, usize)> {
+        let mut left = count as usize;
+        let start = |chunk: &AtomicPtr<T>| chunk.load(Acquire).cast::<u8>();
+        self.starts.iter().enumerate().map_while(move |(chunk, at)| {
+            let records = left.min(1 << (self.first as usize + chunk));
+            left -= records;
+            (records > 0).then(|| (start(at), records * self.record()))
+        })
+    }
+}
+
+impl<T: Element> Stored for Arena<T> {
+    fn record(&self) -> usize {
+        self.length * size_of::<T>()
+    }
+
+    fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        for (start, bytes) in self.stretches(self.end()) {
+            // SAFETY: room was made for these records, so their chunk is there and mapped; elements are
+            // bytes without padding; and nobody changes them, as `Stored` asks of the caller.
+            out.write_all(unsafe { slice::from_raw_parts(start, bytes) })?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let count = bytes.len() / self.record();
+        let last = u32::try_from(count).ok().filter(|count| *count as usize * self.record() == bytes.len());
+        let last = last.ok_or_else(|| io::Error::other(format!("{} bytes are no records", bytes.len())))?;
+        if let Some(slot) = last.checked_sub(1) {
+            self.reserve(slot)?;
+        }
+        for (start, length) in self.stretches(last) {
+            let (part, rest) = bytes.split_at(length);
+            // SAFETY: room was made for these records; any bytes are elements; nobody else is here (`&mut`).
+            unsafe { start.copy_from_nonoverlapping(part.as_ptr(), length) };
+            bytes = rest;
+        }
+        Ok(())
+    }
+}
+
 impl<T: Plain> Arena<T> {
     /// A record, that was filled before its number was given away.
     #[inline]
@@ -229,6 +300,26 @@ mod tests {
         );
         assert_eq!((arena.end(), arena.bytes()), (far + 1, u64::from(far + 1) * 3));
         arena.prefetch(far);
+    }
+
+    #[test]
+    fn records_come_back_as_they_were_written() {
+        for count in [0, 1, 3 << FIRST] {
+            let arena = Arena::<u64>::new(2, 0);
+            for slot in (0..count).step_by(1_001) {
+                arena.reserve(slot).unwrap();
+                // SAFETY: nobody reads yet.
+                unsafe { arena.fill(slot, &[u64::from(slot), !0]) };
+            }
+            let mut bytes = Vec::new();
+            arena.write(&mut bytes).unwrap();
+            // Chunks of other sizes.
+            let mut again = Arena::<u64>::new(2, 1 << 20);
+            again.read(&bytes).unwrap();
+            assert_eq!(again.end(), arena.end());
+            assert!((0..arena.end()).all(|slot| again.get(slot) == arena.get(slot)));
+            assert!(count == 0 || again.read(&bytes[1..]).is_err());
+        }
     }
 
     #[test]

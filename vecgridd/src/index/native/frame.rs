@@ -142,6 +142,10 @@ impl Frame {
         Self { metric, rotation, centre: centre.to_vec(), factor }
     }
 
+    pub fn centre(&self) -> &[f32] {
+        &self.centre
+    }
+
     /// Whole numbers per vector: a multiple of 64.
     pub fn length(&self) -> usize {
         self.rotation.length()

@@ -22,8 +22,10 @@ use std::{
     },
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    arena::Arena,
+    arena::{Arena, Stored},
     frame::{Code, EXTRA_WORDS, Encoded, Frame},
     nibbles,
     rotation::random,
@@ -35,6 +37,18 @@ const LOCKS: usize = 4_096;
 const MAX_LEVELS: usize = 16;
 /// Of a graph without points.
 const NOWHERE: u64 = u64::MAX;
+
+/// A number for how rows and links are laid out, here and in `frame`: a stored graph of another layout is
+/// not read. Count it up with every change of what records mean.
+pub(super) const LAYOUT: u32 = 1;
+
+/// What a graph is besides its arenas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GraphState {
+    upper_records: u32,
+    entry: u64,
+    points: u32,
+}
 
 pub(super) struct Graph {
     m: usize,
@@ -69,6 +83,63 @@ impl Graph {
             entry: AtomicU64::new(NOWHERE),
             points: AtomicU32::new(0),
         }
+    }
+
+    /// Everything that is stored of a graph, but for its state.
+    pub fn arenas(&self) -> [(&'static str, &dyn Stored); 6] {
+        [
+            ("upper halves", &self.upper_halves),
+            ("lower halves", &self.lower_halves),
+            ("codes", &self.codes),
+            ("links", &self.links),
+            ("upper", &self.upper),
+            ("places", &self.places),
+        ]
+    }
+
+    /// As [`arenas`](Self::arenas), to be filled.
+    pub fn arenas_mut(&mut self) -> [(&'static str, &mut dyn Stored); 6] {
+        [
+            ("upper halves", &mut self.upper_halves),
+            ("lower halves", &mut self.lower_halves),
+            ("codes", &mut self.codes),
+            ("links", &mut self.links),
+            ("upper", &mut self.upper),
+            ("places", &mut self.places),
+        ]
+    }
+
+    pub fn state(&self) -> GraphState {
+        GraphState {
+            upper_records: self.upper_records.load(Relaxed),
+            entry: self.entry.load(Relaxed),
+            points: self.points.load(Relaxed),
+        }
+    }
+
+    /// A graph whose arenas are filled goes on from here; `false` when that cannot be its state: then a
+    /// walk would read what is not there.
+    pub fn resume(&mut self, state: GraphState) -> bool {
+        self.upper_records = state.upper_records.into();
+        self.entry = state.entry.into();
+        self.points = state.points.into();
+        let end = self.end();
+        let entry_is_there = self.entry().is_none_or(|(slot, level)| {
+            slot < end && (level == 0 || level <= self.places.atoms(slot)[0].load(Relaxed) as usize & 15)
+        });
+        // A link is a slot plus one.
+        let leads_nowhere = |link: &AtomicU32| link.load(Relaxed) > end;
+        let place_is_there = |slot| {
+            let place = self.places.atoms(slot)[0].load(Relaxed);
+            (place >> 4) + (place & 15) <= self.upper.end()
+        };
+        entry_is_there
+            && [&self.upper_halves, &self.lower_halves].iter().all(|halves| halves.end() == end)
+            && [self.codes.end(), self.places.end()] == [end; 2]
+            && state.points <= end
+            && state.upper_records == self.upper.end()
+            && (0..end).all(|slot| place_is_there(slot) && !self.links.atoms(slot).iter().any(leads_nowhere))
+            && (0..self.upper.end()).all(|record| !self.upper.atoms(record).iter().any(leads_nowhere))
     }
 
     /// Rows that were added.

@@ -33,6 +33,7 @@ mod visited;
 mod walk;
 
 use std::{
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
@@ -40,16 +41,21 @@ use std::{
     },
 };
 
+use serde::{Deserialize, Serialize};
+
 pub(super) use self::frame::Query;
 use self::{
     beam::MAX_SLOTS,
     frame::Frame,
-    graph::Graph,
+    graph::{Graph, GraphState, LAYOUT},
     kernels::Kernels,
     link::Bench,
     walk::{Eligible, Scratch, Walker},
 };
-use super::engine::{Engine, EngineError, EngineOptions, Walked, Work};
+use super::{
+    checkpoint::{Refusal, Sections, Writer},
+    engine::{Engine, EngineError, EngineOptions, Walked, Work},
+};
 
 /// Points that one thread inserts first: several threads that find an empty graph would leave points
 /// without links.
@@ -90,6 +96,26 @@ impl Native {
             stop: Arc::clone(&options.stop),
             repaired: AtomicU32::new(0),
         }
+    }
+
+    /// Reads what [`save`](Engine::save) wrote. The centre of `options` says only how long it is.
+    pub fn restore(options: &EngineOptions, file: &Sections) -> Result<Self, Refusal> {
+        let stored: StoredGraph = file.json("graph")?;
+        if stored.layout != LAYOUT || stored.m != options.m || stored.centre.len() != options.centre.len() {
+            return Err(Refusal::Foreign("the graph is laid out in another way".to_owned()));
+        }
+        let centre = stored.centre.iter().map(|bits| f32::from_bits(*bits)).collect();
+        let expected = 2 * stored.end as usize;
+        let mut this = Self::new(&EngineOptions { centre, expected, ..options.clone() });
+        for (name, arena) in this.graph.arenas_mut() {
+            let records = file.section(&section(name))?;
+            arena.read(records.bytes()).map_err(|e| Refusal::Damaged(format!("the graph's {name}: {e}")))?;
+        }
+        if !this.graph.resume(stored.state) {
+            return Err(Refusal::Damaged("the parts of the graph do not fit each other".to_owned()));
+        }
+        this.repaired = stored.repaired.into();
+        Ok(this)
     }
 
     fn walker(&self) -> Walker<'_> {
@@ -172,6 +198,24 @@ impl Native {
     }
 }
 
+/// What is stored of a graph besides its arenas.
+#[derive(Serialize, Deserialize)]
+struct StoredGraph {
+    layout: u32,
+    m: usize,
+    /// As bits, to come back exactly.
+    centre: Vec<u32>,
+    /// Records of the lowest level.
+    end: u32,
+    state: GraphState,
+    repaired: u32,
+}
+
+/// Where the records of an arena are stored.
+fn section(arena: &str) -> String {
+    format!("graph {arena}")
+}
+
 impl Engine for Native {
     fn insert(&self, rows: Vec<(u32, Vec<f32>)>) -> Result<(), EngineError> {
         if self.broken.load(Relaxed) {
@@ -246,6 +290,25 @@ impl Engine for Native {
             tracing::debug!(points, repaired, "points that no walk reached are linked again");
         }
         Ok(())
+    }
+
+    fn save(&self, file: &mut Writer) -> io::Result<bool> {
+        if self.broken.load(Relaxed) {
+            return Ok(false);
+        }
+        for (name, arena) in self.graph.arenas() {
+            file.section(&section(name), |out| arena.write(out))?;
+        }
+        let stored = StoredGraph {
+            layout: LAYOUT,
+            m: self.graph.capacity(1),
+            centre: self.frame.centre().iter().map(|x| x.to_bits()).collect(),
+            end: self.graph.end(),
+            state: self.graph.state(),
+            repaired: self.repaired.load(Relaxed),
+        };
+        file.json("graph", &stored)?;
+        Ok(true)
     }
 
     fn len(&self) -> usize {

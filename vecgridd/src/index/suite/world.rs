@@ -1,6 +1,6 @@
 //! The model, and an index that is kept equal to it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -15,11 +15,18 @@ pub const PARTITIONS: u16 = 8;
 
 /// Small numbers, so that a few thousand rows have a graph, a tail and compactions.
 pub fn limits() -> IndexLimits {
-    IndexLimits { tail_rows: 2_048, build_threads: 1, small_rows: 256, ..IndexLimits::default() }
+    IndexLimits {
+        tail_rows: 2_048,
+        build_threads: 1,
+        small_rows: 256,
+        // Only when a test says so.
+        checkpoint_pause: Some(Duration::from_secs(3_600)),
+        ..IndexLimits::default()
+    }
 }
 
 pub fn config(engine: EngineKind, metric: Metric, dimension: u32) -> CollectionConfig {
-    let index = IndexOptions { engine, m: 16, ef_construction: 80, ef: Some(20), target_recall: None };
+    let index = IndexOptions { engine, m: 16, ef_construction: 80, ef: Some(20), ..IndexOptions::default() };
     let name = CollectionName::new("c").unwrap();
     CollectionConfig { name, dimension, metric, index, durability: Durability::Sync }.checked().unwrap()
 }
@@ -122,7 +129,8 @@ impl World {
         for number in numbers {
             expected.push(self.rows.remove(&id(number)).is_some());
             let partition = PartitionId((number % u64::from(PARTITIONS)) as u16);
-            changes.push(Change::Delete { partition, id: id(number) });
+            let version = Version { epoch: 1, sequence: self.sequence };
+            changes.push(Change::Delete { partition, id: id(number), version });
         }
         assert_eq!(self.index.apply(changes), expected);
     }

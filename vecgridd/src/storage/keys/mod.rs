@@ -9,6 +9,7 @@
 //! | partition | `01` | [`applied::Applied`] + CRC-32 | applier | replaced by each batch, together with its effects |
 //! | partition | `02` sequence u64 | [`dedup::Remembered`] + CRC-32 | applier | the window of request ids |
 //! | partition | `03` sequence u64, index u32 | [`tombstone::Tombstone`] + CRC-32 | applier | until every replica has passed it, trimmed with the log |
+//! | partition | `04` collection u32 | [`digest::RowsDigest`] + CRC-32 | applier | replaced by each batch that changes rows; goes with the collection |
 //! | partition | `10` collection u32, id | [`row::Row`] + CRC-32 | applier | until deleted, replaced or the collection is dropped |
 //!
 //! Numbers in keys are big-endian, so keys sort as numbers do. Values are protobuf messages (old
@@ -16,6 +17,7 @@
 
 pub mod applied;
 pub mod dedup;
+pub mod digest;
 pub mod log;
 pub mod member;
 pub mod row;
@@ -26,7 +28,12 @@ use prost::Message;
 use super::StorageError;
 
 /// Version of everything in this catalogue. A daemon refuses a newer one.
-pub const FORMAT_VERSION: u32 = 1;
+///
+/// 2: `04`, and in `01` how long the log is. What a store of version 1 lacks is made at the first start,
+/// partition by partition: see `partition/recover.rs`.
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest version that is read.
+pub const OLDEST_FORMAT: u32 = 1;
 
 /// The value of a record: protobuf and its checksum.
 pub fn seal(message: &impl Message) -> Vec<u8> {

@@ -27,6 +27,15 @@ pub struct Row {
     pub metadata: String,
 }
 
+/// The version of a row, which is all of it that is read.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RowVersion {
+    #[prost(uint64, tag = "1")]
+    epoch: u64,
+    #[prost(uint64, tag = "2")]
+    sequence: u64,
+}
+
 /// Key of an entry.
 pub fn key(collection: CollectionId, id: &EntryId) -> Vec<u8> {
     let mut key = prefix(collection);
@@ -84,6 +93,15 @@ pub fn decode(id: EntryId, bytes: &[u8]) -> Result<StoredEntry, StorageError> {
     let vector = (!row.vector.is_empty()).then(|| Vector::stored(from_bytes(&row.vector)));
     let version = Version { epoch: row.epoch, sequence: row.sequence };
     Ok(StoredEntry { entry: Entry { id, vector, metadata }, version })
+}
+
+/// Reads the version of what [`encode`] wrote.
+///
+/// # Errors
+/// When the row is damaged.
+pub fn version(bytes: &[u8]) -> Result<Version, StorageError> {
+    let row: RowVersion = super::open("a row", bytes)?;
+    Ok(Version { epoch: row.epoch, sequence: row.sequence })
 }
 
 /// Little-endian f32.

@@ -6,13 +6,14 @@
 
 use std::cmp::Ordering;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Number as Json;
 
 /// From here on a float does not fit an `i128`.
 const TOO_LARGE: f64 = 170_141_183_460_469_231_731_687_303_715_884_105_728.0;
 
 /// A number with one form per value, so that equal numbers are equal keys.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Number {
     /// An integral value.
     Whole(i128),
