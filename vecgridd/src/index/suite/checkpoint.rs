@@ -69,7 +69,8 @@ fn reopen(world: &mut World, folder: &Path, config: &CollectionConfig) {
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> =
         fs::read_dir(folder.join("c")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
+    // Blocks first: their names begin with a random number, which may be behind the `c` of the checkpoint.
+    files.sort_by_key(|path| (path.ends_with("checkpoint"), path.clone()));
     files
 }
 

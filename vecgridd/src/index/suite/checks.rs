@@ -210,7 +210,8 @@ fn what_cannot_be_checked_in_time_is_dropped() {
         offer(&checker, (&world, collection, &view), &query, (&hits, &explain));
     }
     assert!(checker.dropped() >= 100 - 16 && checker.stats(collection).is_empty());
-    assert!(Arc::strong_count(&view) <= held + 16);
+    // Those in the queue, and the one that the thread has in hand.
+    assert!(Arc::strong_count(&view) <= held + 16 + 1);
     drop(checker);
     thread.join().unwrap();
 }

@@ -26,7 +26,15 @@ pub fn limits() -> IndexLimits {
 }
 
 pub fn config(engine: EngineKind, metric: Metric, dimension: u32) -> CollectionConfig {
-    let index = IndexOptions { engine, m: 16, ef_construction: 80, ef: Some(20), ..IndexOptions::default() };
+    let ef = Some(20);
+    let index = IndexOptions {
+        engine,
+        m: 16,
+        ef_construction: 80,
+        ef,
+        target_recall: None,
+        ..IndexOptions::default()
+    };
     let name = CollectionName::new("c").unwrap();
     CollectionConfig { name, dimension, metric, index, durability: Durability::Sync }.checked().unwrap()
 }
