@@ -237,6 +237,18 @@ impl<T: Plain> Arena<T> {
         unsafe { slice::from_raw_parts(self.start(slot), self.length) }
     }
 
+    /// These records, of one length, in slots from 0 on.
+    #[cfg(test)]
+    pub fn of(records: &[Vec<T>]) -> Self {
+        let arena = Self::new(records.first().map_or(1, Vec::len), records.len());
+        for (slot, record) in (0..).zip(records) {
+            arena.reserve(slot).unwrap();
+            // SAFETY: room was made, and nobody reads yet.
+            unsafe { arena.fill(slot, record) };
+        }
+        arena
+    }
+
     /// Writes a record for which room was made.
     ///
     /// # Safety

@@ -25,9 +25,7 @@
 //! query has 2 bits here, the levels ±1 and ±3 times half its mean length per component: two planes of
 //! bits. That adds a tenth to the error and halves the work against 4 bits.
 
-#![allow(unsafe_code)]
-
-use super::{nibbles, rotation::Rotation};
+use super::{kernels, nibbles, rotation::Rotation};
 use crate::types::Metric;
 
 /// Largest whole number.
@@ -168,19 +166,7 @@ impl Frame {
 
     /// Compresses a prepared vector.
     pub fn encode(&self, vector: &[f32]) -> Encoded {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the instructions were detected.
-            return unsafe { self.encode_avx2(vector) };
-        }
-        self.encode_here(vector)
-    }
-
-    /// The same code, and the same results, with wider registers.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn encode_avx2(&self, vector: &[f32]) -> Encoded {
-        self.encode_here(vector)
+        kernels::widest(|| self.encode_here(vector))
     }
 
     #[inline(always)]
@@ -298,11 +284,7 @@ mod tests {
 
     /// An arena with one record.
     fn one<T: Plain>(record: &[T]) -> Arena<T> {
-        let arena = Arena::new(record.len(), 1);
-        arena.reserve(0).unwrap();
-        // SAFETY: nobody reads yet.
-        unsafe { arena.fill(0, record) };
-        arena
+        Arena::of(&[record.to_vec()])
     }
 
     fn dot(a: &[f32], b: &[f32]) -> f32 {

@@ -25,6 +25,21 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
     (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt")).then_some(&AVX2)
 }
 
+/// Does work with AVX2 where there is AVX2.
+#[inline(always)]
+pub(super) fn widest<T>(work: impl FnOnce() -> T) -> T {
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the instructions were detected.
+        return unsafe { with_avx2(work) };
+    }
+    work()
+}
+
+#[target_feature(enable = "avx2")]
+fn with_avx2<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
     // SAFETY: `AVX2` is handed out by `kernels` alone, after the instructions were detected.
     unsafe { avx2_dots(query, rows, slots, out) }

@@ -26,6 +26,16 @@ pub(super) struct Kernels {
     pub agreements: Agreements,
 }
 
+/// Does work that is compiled for the widest registers here, if it is inlined: the same operations, and the same
+/// results, several at a time.
+#[inline(always)]
+pub(super) fn widest<T>(work: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    return avx2::widest(work);
+    #[cfg(not(target_arch = "x86_64"))]
+    work()
+}
+
 impl Kernels {
     /// The fastest this machine can run.
     pub fn detect() -> &'static Self {
@@ -74,17 +84,8 @@ mod tests {
 
     /// The rows in slots, the last one in the first.
     fn arena<T: Plain>(rows: &[Vec<T>]) -> (Arena<T>, Vec<u32>) {
-        let arena = Arena::new(rows.first().map_or(1, Vec::len), rows.len());
-        let slots: Vec<u32> = (0..rows.len() as u32).rev().collect();
-        for (slot, row) in slots.iter().zip(rows) {
-            arena.reserve(*slot).unwrap();
-            #[allow(unsafe_code)]
-            // SAFETY: nobody reads yet.
-            unsafe {
-                arena.fill(*slot, row);
-            }
-        }
-        (arena, slots)
+        let reversed: Vec<_> = rows.iter().rev().cloned().collect();
+        (Arena::of(&reversed), (0..rows.len() as u32).rev().collect())
     }
 
     proptest! {
