@@ -38,7 +38,7 @@ impl Deaths {
     }
 
     pub fn is_alive(&self, at: usize, now: u64) -> bool {
-        self.each[at].load(Relaxed) > now
+        self.first.load(Relaxed) > now || self.each[at].load(Relaxed) > now
     }
 
     /// The row at a place dies for every view from operation `now` on.

@@ -4,6 +4,9 @@
 //! allocator they would leave holes that nobody can use. A region takes address space for a full block
 //! and becomes resident as vectors come. A vector, once pushed, stays where it is and never changes, so
 //! anyone may read it without a lock while others are pushed.
+//!
+//! Ranking again reads few vectors at random, each over several pages of 4 KiB, and would miss the TLB at most of
+//! them. So once there are vectors for one huge page, huge pages are asked for; a small collection stays small.
 
 #![allow(unsafe_code)]
 
@@ -21,6 +24,9 @@ use std::{
 use memmap2::{MmapMut, MmapRaw};
 
 use super::fields::PLACES;
+
+/// A huge page.
+const HUGE: usize = 2 << 20;
 
 /// Up to a block of vectors.
 pub(super) struct Region {
@@ -61,6 +67,12 @@ impl Region {
             place.copy_from_nonoverlapping(vector.as_ptr(), self.dimension);
         }
         self.len.store(at + 1, Release);
+        let bytes = |vectors| vectors * self.dimension * size_of::<f32>();
+        // Without huge pages searches are slower, nothing else.
+        #[cfg(target_os = "linux")]
+        if bytes(at) < HUGE && bytes(at + 1) >= HUGE {
+            let _ = self.map.advise(memmap2::Advice::HugePage);
+        }
         true
     }
 

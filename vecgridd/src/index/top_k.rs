@@ -30,6 +30,9 @@ impl PartialEq for Ranked<'_> {
 
 impl Eq for Ranked<'_> {}
 
+/// Room that is made in advance, at most: `k` may be much more than there are rows.
+const ROOM: usize = 128;
+
 /// Keeps the `k` first of all rows offered: the result does not depend on the order of offers.
 pub(super) struct TopK<'a> {
     k: usize,
@@ -39,7 +42,7 @@ pub(super) struct TopK<'a> {
 
 impl<'a> TopK<'a> {
     pub fn new(k: usize) -> Self {
-        Self { k, kept: BinaryHeap::new() }
+        Self { k, kept: BinaryHeap::with_capacity(k.min(ROOM)) }
     }
 
     pub fn len(&self) -> usize {

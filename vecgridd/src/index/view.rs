@@ -233,9 +233,12 @@ impl View {
         // The graph may have points that this view scans.
         let ours = walked.near.iter().filter(|(slot, _)| *slot < linked.until && eligible.contains(*slot));
         let mut near = nearest(ours.copied(), k, walked.slack);
+        // Most of the first are ranked again; their vectors are on their way while it is found out which.
+        let first = near.iter().take(k).filter_map(|(slot, _)| self.rows.vector(*slot));
+        first.for_each(prefetch);
         let slack = linked.engine.refine(walked, &mut near);
         let near = nearest(near.into_iter(), k, slack);
-        // All are on their way before the first is waited for.
+        // So are all, before the first is waited for.
         let rows: Vec<_> = near.iter().map(|(slot, _)| self.rows.vector(*slot)).collect();
         rows.iter().flatten().for_each(|row| prefetch(row));
         let mut reranked = 0;

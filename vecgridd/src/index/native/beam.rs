@@ -8,10 +8,15 @@ const EXPANDED: u32 = 1 << 31;
 /// Slots are below.
 pub(super) const MAX_SLOTS: u32 = EXPANDED;
 
+/// Ranks that are compared at once.
+const WINDOW: usize = 16;
+
 #[derive(Default)]
 pub(super) struct Beam {
-    /// Rank and slot, nearest first.
-    points: Vec<(f32, u32)>,
+    /// Nearest first …
+    ranks: Vec<f32>,
+    /// … and whose they are.
+    slots: Vec<u32>,
     breadth: usize,
     /// All before are expanded.
     next: usize,
@@ -20,38 +25,60 @@ pub(super) struct Beam {
 impl Beam {
     /// Empties it, for a walk of this breadth.
     pub fn start(&mut self, breadth: usize) {
-        self.points.clear();
-        self.points.reserve(breadth.max(1));
+        self.ranks.clear();
+        self.slots.clear();
         self.breadth = breadth.max(1);
+        self.ranks.reserve(self.breadth);
+        self.slots.reserve(self.breadth);
         self.next = 0;
     }
 
     /// Ranks from here on are of no interest.
     #[inline]
     pub fn bound(&self) -> f32 {
-        if self.points.len() < self.breadth { f32::INFINITY } else { self.points[self.breadth - 1].0 }
+        if self.ranks.len() < self.breadth { f32::INFINITY } else { self.ranks[self.breadth - 1] }
     }
 
     /// Adds a candidate if it is near enough. Each slot is to be offered once.
     #[inline]
     pub fn offer(&mut self, rank: f32, slot: u32) {
-        if self.points.len() == self.breadth {
+        if self.ranks.len() == self.breadth {
             // Less, so that a rank that is no number is of no interest either.
-            let nearer = rank < self.points[self.breadth - 1].0;
+            let nearer = rank < self.ranks[self.breadth - 1];
             if !nearer {
                 return;
             }
-            self.points.pop();
+            self.ranks.pop();
+            self.slots.pop();
         }
-        let at = self.points.partition_point(|(known, _)| *known <= rank);
-        self.points.insert(at, (rank, slot));
+        let at = self.place(rank);
+        self.ranks.insert(at, rank);
+        self.slots.insert(at, slot);
         self.next = self.next.min(at);
+    }
+
+    /// How many ranks are not above this one. Each step of a search by halves waits for the one before, so the
+    /// last steps are one comparison of many.
+    #[inline]
+    fn place(&self, rank: f32) -> usize {
+        let (mut from, mut count) = (0, self.ranks.len());
+        while count > WINDOW {
+            let half = count / 2;
+            from = if self.ranks[from + half - 1] <= rank { from + half } else { from };
+            count -= half;
+        }
+        let from = from.min(self.ranks.len().saturating_sub(WINDOW));
+        let below = match self.ranks[from..].first_chunk::<WINDOW>() {
+            Some(window) => count_up_to(window, rank),
+            None => count_up_to(&self.ranks[from..], rank),
+        };
+        from + below
     }
 
     /// The nearest candidate that was not expanded; it counts as expanded from now on.
     #[inline]
     pub fn expand(&mut self) -> Option<u32> {
-        while let Some((_, slot)) = self.points.get_mut(self.next) {
+        while let Some(slot) = self.slots.get_mut(self.next) {
             self.next += 1;
             if *slot & EXPANDED == 0 {
                 *slot |= EXPANDED;
@@ -64,14 +91,18 @@ impl Beam {
     /// Candidates that are likely to be expanded next.
     #[inline]
     pub fn ahead(&self, count: usize) -> impl Iterator<Item = u32> {
-        let slots = self.points[self.next..].iter().map(|(_, slot)| *slot);
-        slots.filter(|slot| slot & EXPANDED == 0).take(count)
+        self.slots[self.next..].iter().copied().filter(|slot| slot & EXPANDED == 0).take(count)
     }
 
     /// All candidates with their ranks, nearest first.
     pub fn iter(&self) -> impl Iterator<Item = (u32, f32)> {
-        self.points.iter().map(|(rank, slot)| (slot & !EXPANDED, *rank))
+        self.slots.iter().zip(&self.ranks).map(|(slot, rank)| (slot & !EXPANDED, *rank))
     }
+}
+
+#[inline]
+fn count_up_to(ranks: &[f32], rank: f32) -> usize {
+    ranks.iter().map(|known| u32::from(*known <= rank)).fold(0, u32::wrapping_add) as usize
 }
 
 #[cfg(test)]

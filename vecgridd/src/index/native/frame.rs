@@ -25,7 +25,11 @@
 //! query has 2 bits here, the levels ±1 and ±3 times half its mean length per component: two planes of
 //! bits. That adds a tenth to the error and halves the work against 4 bits.
 
-use super::{kernels, nibbles, rotation::Rotation};
+use super::{
+    kernels::{self, Wide},
+    nibbles,
+    rotation::Rotation,
+};
 use crate::types::Metric;
 
 /// Largest whole number.
@@ -65,29 +69,34 @@ pub(super) struct Encoded {
 pub(super) struct Code<'a>(pub &'a [u64]);
 
 impl Code<'_> {
-    fn extra(&self, at: usize) -> (f32, f32) {
+    fn extra(&self, at: usize) -> (u32, u32) {
         let word = self.0[self.0.len() - EXTRA_WORDS + at];
-        (f32::from_bits(word as u32), f32::from_bits((word >> 32) as u32))
+        (word as u32, (word >> 32) as u32)
     }
 
     /// The part of a rank that does not depend on the query.
     pub fn offset(&self) -> f32 {
-        self.extra(0).0
+        f32::from_bits(self.extra(0).0)
     }
 
     /// Real per whole number.
     pub fn scale(&self) -> f32 {
-        self.extra(0).1
+        f32::from_bits(self.extra(0).1)
     }
 
     /// Dot product per agreement of signs.
     fn reach(&self) -> f32 {
-        self.extra(1).0
+        f32::from_bits(self.extra(1).0)
+    }
+
+    /// Of the row's numbers, as precise as those that a walk ranks by.
+    pub fn sum(&self) -> i32 {
+        self.extra(1).1.cast_signed()
     }
 }
 
-fn word(low: f32, high: f32) -> u64 {
-    u64::from(low.to_bits()) | u64::from(high.to_bits()) << 32
+fn word(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
 }
 
 /// What rows are ranked against: a query, or a row that is being linked.
@@ -125,8 +134,14 @@ impl Query {
         3.0 * std::f32::consts::SQRT_2 * deviation * self.per_product * row.scale()
     }
 
+    /// For rows of offset 0 and reach 1 the least rank is the agreement.
+    #[cfg(test)]
+    pub(super) fn of_planes(planes: Vec<u64>) -> Self {
+        Self { planes, per_agreement: -1.0, ..Self::default() }
+    }
+
     /// The lowest rank that a row with so much agreement is thought to have.
-    #[inline]
+    #[inline(always)]
     pub(super) fn least_rank(&self, row: Code<'_>, agreement: i32) -> f32 {
         row.offset() - self.per_agreement * row.reach() * (agreement as f32 + self.doubt)
     }
@@ -166,32 +181,7 @@ impl Frame {
 
     /// Compresses a prepared vector.
     pub fn encode(&self, vector: &[f32]) -> Encoded {
-        kernels::widest(|| self.encode_here(vector))
-    }
-
-    #[inline(always)]
-    fn encode_here(&self, vector: &[f32]) -> Encoded {
-        let mut moved = vec![0.0; self.length()];
-        for ((moved, x), c) in moved.iter_mut().zip(vector).zip(&self.centre) {
-            *moved = x - c;
-        }
-        let square = sum(&moved, |x| x * x);
-        let offset = match self.metric {
-            Metric::Euclidean => square,
-            Metric::Cosine | Metric::Dot => -vector.iter().zip(&self.centre).map(|(x, c)| x * c).sum::<f32>(),
-        };
-        self.rotation.apply(&mut moved);
-        let largest = moved.iter().fold(0_f32, |largest, x| largest.max(x.abs()));
-        // A vector at the centre has the scale zero, so that the middles of its numbers count for nothing.
-        let scale = largest / MOST;
-        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-        let numbers: Vec<i8> = moved.iter().map(|x| nearest(x * inverse)).collect();
-        let total = sum(&moved, f32::abs);
-        let reach = if total > 0.0 { square / total } else { 0.0 };
-        let mut code: Vec<u64> =
-            moved.as_chunks::<64>().0.iter().map(|part| bits(part, |x| x >= 0.0)).collect();
-        code.extend([word(offset, scale), word(reach, 0.0)]);
-        Encoded { numbers, code }
+        kernels::widest(Encode { frame: self, vector })
     }
 
     /// Prepares to rank rows against a prepared vector.
@@ -204,24 +194,7 @@ impl Frame {
 
     /// Prepares to rank rows against the numbers of a query, which are of this scale.
     pub fn complete(&self, query: &mut Query, scale: f32) {
-        let Query { numbers, planes, .. } = query;
-        let square: i32 = numbers.iter().map(|x| i32::from(*x) * i32::from(*x)).sum();
-        let step = (square as f32 / numbers.len() as f32).sqrt();
-        let edge = step.round().clamp(1.0, MOST) as u8;
-        planes.clear();
-        planes.extend(numbers.as_chunks::<64>().0.iter().map(|part| bits(part, |x| x >= 0)));
-        let second = |x: i8| (x >= 0) == (x.unsigned_abs() >= edge);
-        planes.extend(numbers.as_chunks::<64>().0.iter().map(|part| bits(part, second)));
-        // The levels are ±1 and ±3 (of half a step each): scaled so that the query has its own length.
-        let level = |x: &i8| i32::from(x.unsigned_abs()) * if x.unsigned_abs() >= edge { 3 } else { 1 };
-        let levels: i32 = numbers.iter().map(level).sum();
-        let per_level = if levels > 0 { scale * square as f32 / levels as f32 } else { 0.0 };
-        let length = scale * (square as f32).sqrt();
-        query.sum = numbers.iter().map(|x| i32::from(*x)).sum();
-        query.per_product = self.factor * scale;
-        query.per_agreement = self.factor * per_level;
-        query.doubt = if per_level > 0.0 { DOUBT * SPREAD * length / per_level } else { 0.0 };
-        query.square = square as f32;
+        kernels::widest(Complete { frame: self, query, scale });
     }
 
     /// The rank of two rows against each other, up to a constant: the same number from both sides, when
@@ -230,6 +203,90 @@ impl Frame {
     pub fn mutual(&self, a: Code<'_>, b: Code<'_>, dot: i32) -> f32 {
         a.offset() + b.offset() - self.factor * a.scale() * b.scale() * dot as f32
     }
+}
+
+/// See [`Frame::encode`].
+struct Encode<'a> {
+    frame: &'a Frame,
+    vector: &'a [f32],
+}
+
+impl Wide for Encode<'_> {
+    type Done = Encoded;
+
+    #[inline(always)]
+    fn run(self) -> Encoded {
+        let Self { frame, vector } = self;
+        let mut moved = vec![0.0; frame.length()];
+        for ((moved, x), c) in moved.iter_mut().zip(vector).zip(&frame.centre) {
+            *moved = x - c;
+        }
+        let square = sum(&moved, |x| x * x);
+        let offset = match frame.metric {
+            Metric::Euclidean => square,
+            Metric::Cosine | Metric::Dot => {
+                -vector.iter().zip(&frame.centre).map(|(x, c)| x * c).sum::<f32>()
+            }
+        };
+        frame.rotation.apply(&mut moved);
+        let largest = moved.iter().fold(0_f32, |largest, x| largest.max(x.abs()));
+        // A vector at the centre has the scale zero, so that the middles of its numbers count for nothing.
+        let scale = largest / MOST;
+        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        let numbers: Vec<i8> = moved.iter().map(|x| nearest(x * inverse)).collect();
+        let total = sum(&moved, f32::abs);
+        let reach = if total > 0.0 { square / total } else { 0.0 };
+        let mut code: Vec<u64> =
+            moved.as_chunks::<64>().0.iter().map(|part| bits(part, |x| x >= 0.0)).collect();
+        let sum = match frame.is_halved() {
+            true => numbers.iter().map(|x| nibbles::middle_of(*x)).fold(0, add),
+            false => numbers.iter().copied().fold(0, add),
+        };
+        code.extend([word(offset.to_bits(), scale.to_bits()), word(reach.to_bits(), sum.cast_unsigned())]);
+        Encoded { numbers, code }
+    }
+}
+
+/// See [`Frame::complete`].
+struct Complete<'a> {
+    frame: &'a Frame,
+    query: &'a mut Query,
+    scale: f32,
+}
+
+impl Wide for Complete<'_> {
+    type Done = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { frame, query, scale } = self;
+        let Query { numbers, planes, .. } = query;
+        let square =
+            numbers.iter().map(|x| i32::from(*x).wrapping_mul(i32::from(*x))).fold(0, i32::wrapping_add);
+        let step = (square as f32 / numbers.len() as f32).sqrt();
+        let edge = step.round().clamp(1.0, MOST) as u8;
+        planes.clear();
+        planes.extend(numbers.as_chunks::<64>().0.iter().map(|part| bits(part, |x| x >= 0)));
+        let second = |x: i8| (x >= 0) == (x.unsigned_abs() >= edge);
+        planes.extend(numbers.as_chunks::<64>().0.iter().map(|part| bits(part, second)));
+        // The levels are ±1 and ±3 (of half a step each): scaled so that the query has its own length.
+        let level =
+            |x: &i8| i32::from(x.unsigned_abs()).wrapping_mul(if x.unsigned_abs() >= edge { 3 } else { 1 });
+        let levels = numbers.iter().map(level).fold(0, i32::wrapping_add);
+        let per_level = if levels > 0 { scale * square as f32 / levels as f32 } else { 0.0 };
+        let length = scale * (square as f32).sqrt();
+        query.sum = numbers.iter().copied().fold(0, add);
+        query.per_product = frame.factor * scale;
+        query.per_agreement = frame.factor * per_level;
+        query.doubt = if per_level > 0.0 { DOUBT * SPREAD * length / per_level } else { 0.0 };
+        query.square = square as f32;
+    }
+}
+
+/// Sums of numbers are far from overflowing; saying so lets the compiler add many at once.
+#[inline(always)]
+fn add(sum: i32, number: i8) -> i32 {
+    sum.wrapping_add(i32::from(number))
 }
 
 #[inline(always)]
@@ -309,22 +366,17 @@ mod tests {
                 let base = frame.encode(&rows[0]);
                 let of = |encoded: &Encoded| {
                     let (upper, lower) = nibbles::pack(&encoded.numbers);
-                    let (mut product, mut agreement) = ([[0], [0]], [0]);
+                    let (mut product, mut least) = ([[0], [0]], [0.0]);
                     (Kernels::detect().dots)(&prepared.numbers, &one(&upper), &[0], &mut product[0]);
                     (Kernels::detect().dots)(&prepared.numbers, &one(&lower), &[0], &mut product[1]);
-                    (Kernels::detect().agreements)(
-                        &prepared.planes,
-                        &one(&encoded.code),
-                        &[0],
-                        &mut agreement,
-                    );
+                    (Kernels::detect().leasts)(&prepared, &one(&encoded.code), &[0], &mut least);
                     let code = Code(&encoded.code);
                     let [[upper], [lower]] = product;
                     let coarse = nibbles::coarse(upper, prepared.sum);
                     let whole = nibbles::whole(upper, lower, prepared.sum);
                     (
                         [prepared.rank(code, coarse), prepared.rank(code, whole)],
-                        prepared.least_rank(code, agreement[0]),
+                        least[0],
                         [prepared.slack(code, false), prepared.slack(code, true)],
                     )
                 };

@@ -43,9 +43,16 @@ struct Chooser {
     chosen: Vec<u32>,
     slots: Vec<u32>,
     ranks: Vec<f32>,
-    /// Numbers of the point, and of one candidate.
-    own: Vec<i8>,
-    other: Vec<i8>,
+    own: Own,
+    other: Own,
+}
+
+/// A point that others are ranked against.
+#[derive(Default)]
+struct Own {
+    slot: u32,
+    numbers: Vec<i8>,
+    sum: i32,
 }
 
 impl Walker<'_> {
@@ -100,7 +107,7 @@ impl Walker<'_> {
         // As many as there is room for, as Qdrant does; the paper takes half, and finds 0.1 % less.
         self.choose(slot, self.graph.capacity(level), chooser);
         chosen.clone_from(&chooser.chosen);
-        self.mutual(slot, &chooser.own, chosen, ranks);
+        self.mutual(&chooser.own, chosen, ranks);
         let links = || chosen.iter().copied().zip(ranks.iter().copied());
         self.add_links(slot, level, links(), chooser);
         let mut links_back = 0;
@@ -155,8 +162,8 @@ impl Walker<'_> {
     /// `own`.
     fn rank_and_sort(&self, slot: u32, chooser: &mut Chooser) {
         let Chooser { candidates, slots, ranks, own, .. } = chooser;
-        self.numbers(slot, own);
-        self.mutual(slot, own, slots, ranks);
+        self.take(slot, own);
+        self.mutual(own, slots, ranks);
         candidates.clear();
         candidates.extend(ranks.iter().copied().zip(slots.iter().copied()));
         let lot = |other: u32| (slot ^ other).wrapping_mul(0x9e37_79b9);
@@ -173,7 +180,7 @@ impl Walker<'_> {
     fn choose(&self, slot: u32, most: usize, chooser: &mut Chooser) {
         let Chooser { candidates, chosen, ranks, own, other, .. } = chooser;
         chosen.clear();
-        self.mutual(slot, own, &[slot], ranks);
+        self.mutual(own, &[slot], ranks);
         let equal = ranks.first().copied().unwrap_or(f32::NEG_INFINITY);
         let most_equals = (most / 16).max(1);
         for (rank, candidate) in candidates {
@@ -183,10 +190,10 @@ impl Walker<'_> {
             let stays = if *rank <= equal {
                 chosen.len() < most_equals
             } else {
-                self.numbers(*candidate, other);
+                self.take(*candidate, other);
                 // A few at a time: mostly one of the nearest rules the candidate out.
                 chosen.chunks(AT_ONCE).all(|chosen| {
-                    self.mutual(*candidate, other, chosen, ranks);
+                    self.mutual(other, chosen, ranks);
                     ranks.iter().all(|between| between >= rank)
                 })
             };
@@ -196,13 +203,18 @@ impl Walker<'_> {
         }
     }
 
-    /// The ranks of a point, whose numbers these are, against others.
-    fn mutual(&self, slot: u32, numbers: &[i8], others: &[u32], ranks: &mut Vec<f32>) {
-        let (own, sum) = (self.graph.coded(slot), numbers.iter().map(|x| i32::from(*x)).sum());
+    fn take(&self, slot: u32, own: &mut Own) {
+        self.numbers(slot, &mut own.numbers);
+        (own.slot, own.sum) = (slot, self.graph.coded(slot).sum());
+    }
+
+    /// The ranks of a point against others.
+    fn mutual(&self, own: &Own, others: &[u32], ranks: &mut Vec<f32>) {
+        let code = self.graph.coded(own.slot);
         ranks.clear();
         for others in others.chunks(BATCH) {
-            let dots = self.dots(numbers, sum, others);
-            let rank = |(other, dot): (&u32, i32)| self.frame.mutual(own, self.graph.coded(*other), dot);
+            let dots = self.dots(&own.numbers, own.sum, others);
+            let rank = |(other, dot): (&u32, i32)| self.frame.mutual(code, self.graph.coded(*other), dot);
             ranks.extend(others.iter().zip(dots).map(rank));
         }
     }

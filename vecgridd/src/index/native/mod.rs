@@ -260,6 +260,10 @@ impl Engine for Native {
     }
 
     fn refine(&self, walked: &Walked, near: &mut [(u32, f32)]) -> f32 {
+        if !self.frame.is_halved() {
+            // A walk ranks by whole numbers already.
+            return walked.slack;
+        }
         let query = &walked.query;
         let slots: Vec<u32> = near.iter().map(|(slot, _)| *slot).collect();
         let ranks = self.walker().fine_ranks(query, &slots);

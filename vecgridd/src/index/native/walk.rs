@@ -217,13 +217,12 @@ impl Walker<'_> {
         let (mut kept, mut from) = (0, 0);
         while from < found.len() {
             let end = found.len().min(from + BATCH);
-            let mut agreements = [0; BATCH];
-            (self.kernels.agreements)(&query.planes, self.graph.codes(), &found[from..end], &mut agreements);
-            for (at, agreement) in (from..end).zip(agreements) {
-                let slot = found[at];
+            let mut leasts = [0.0; BATCH];
+            (self.kernels.leasts)(query, self.graph.codes(), &found[from..end], &mut leasts);
+            for (at, least) in (from..end).zip(leasts) {
                 // No branch: whether a point stays cannot be predicted.
-                found[kept] = slot;
-                kept += usize::from(query.least_rank(self.graph.coded(slot), agreement) < bound);
+                found[kept] = found[at];
+                kept += usize::from(least < bound);
             }
             from = end;
         }
@@ -261,6 +260,7 @@ impl Walker<'_> {
     }
 
     /// The numbers of a slot, as precise as those that a walk ranks by.
+    #[inline]
     pub fn numbers(&self, slot: u32, numbers: &mut Vec<i8>) {
         nibbles::middles(self.graph.upper_halves().get(slot), numbers);
         if !self.frame.is_halved() {

@@ -12,13 +12,16 @@ use std::arch::x86_64::{
     _mm256_srli_epi16,
 };
 
-use super::{super::arena::Arena, super::nibbles::BLOCK, Kernels, scalar};
+use super::{
+    super::{arena::Arena, frame::Query, nibbles::BLOCK},
+    Kernels, Wide, scalar,
+};
 
 /// Bytes of one register.
 const BYTES: usize = 32;
 
 /// Reached through [`kernels`] only.
-const AVX2: Kernels = Kernels { dots, agreements };
+const AVX2: Kernels = Kernels { dots, leasts };
 
 /// The kernels, when this processor has the instructions.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -27,17 +30,17 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
 
 /// Does work with AVX2 where there is AVX2.
 #[inline(always)]
-pub(super) fn widest<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn widest<W: Wide>(work: W) -> W::Done {
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the instructions were detected.
         return unsafe { with_avx2(work) };
     }
-    work()
+    work.run()
 }
 
 #[target_feature(enable = "avx2")]
-fn with_avx2<T>(work: impl FnOnce() -> T) -> T {
-    work()
+fn with_avx2<W: Wide>(work: W) -> W::Done {
+    work.run()
 }
 
 fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
@@ -45,14 +48,14 @@ fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
     unsafe { avx2_dots(query, rows, slots, out) }
 }
 
-fn agreements(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]) {
+fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
     // SAFETY: as in `dots`.
-    unsafe { popcnt_agreements(planes, rows, slots, out) }
+    unsafe { popcnt_leasts(query, rows, slots, out) }
 }
 
 #[target_feature(enable = "popcnt")]
-fn popcnt_agreements(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]) {
-    scalar::agree(planes, rows, slots, out);
+fn popcnt_leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
+    scalar::leasts_here(query, rows, slots, out);
 }
 
 #[target_feature(enable = "avx2")]

@@ -6,15 +6,26 @@
 
 #![allow(unsafe_code)]
 
-use std::arch::x86_64::{
-    __m128i, __m512i, _mm_add_epi32, _mm_add_epi64, _mm_storeu_si128, _mm256_add_epi32, _mm256_add_epi64,
-    _mm256_castsi256_si128, _mm256_extracti128_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
-    _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_maskz_loadu_epi64,
-    _mm512_popcnt_epi64, _mm512_set1_epi8, _mm512_setzero_si512, _mm512_srli_epi16, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
+use std::{
+    arch::x86_64::{
+        __m128i, __m512i, _mm_add_epi32, _mm_storeu_si128, _mm256_add_epi32, _mm256_castsi256_si128,
+        _mm256_extracti128_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
+        _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_maskz_loadu_epi64,
+        _mm512_popcnt_epi64, _mm512_set1_epi8, _mm512_setzero_si512, _mm512_srli_epi16,
+        _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+        _mm512_xor_si512,
+    },
+    array,
 };
 
-use super::{super::arena::Arena, super::nibbles::BLOCK, Kernels};
+use super::{
+    super::{
+        arena::{Arena, Plain},
+        frame::{Code, Query},
+        nibbles::BLOCK,
+    },
+    Kernels,
+};
 
 /// Words of one register.
 const WORDS: usize = 8;
@@ -22,7 +33,7 @@ const WORDS: usize = 8;
 const ROWS: usize = 4;
 
 /// Reached through [`kernels`] only.
-const AVX512: Kernels = Kernels { dots, agreements };
+const AVX512: Kernels = Kernels { dots, leasts };
 
 /// The kernels, when this processor has the instructions.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -38,9 +49,9 @@ fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
     unsafe { vnni_dots(query, rows, slots, out) }
 }
 
-fn agreements(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]) {
+fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
     // SAFETY: as in `dots`.
-    unsafe { popcnt_agreements(planes, rows, slots, out) }
+    unsafe { popcnt_leasts(query, rows, slots, out) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -75,9 +86,9 @@ fn vnni_dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
 }
 
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-fn popcnt_agreements(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]) {
-    let words = planes.len() / 2;
-    let (first, second) = planes.split_at(words);
+fn popcnt_leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
+    let words = query.planes.len() / 2;
+    let (first, second) = query.planes.split_at(words);
     let bits = (words * 64) as i32;
     for (slots, out) in slots.chunks(ROWS).zip(out.chunks_mut(ROWS)) {
         let four = records(rows, slots);
@@ -92,16 +103,18 @@ fn popcnt_agreements(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut
                 *sum = _mm512_add_epi64(*sum, _mm512_add_epi64(_mm512_add_epi64(once, once), twice));
             }
         }
-        // Bits that differ count -1 and others +1, times 2 for the first plane.
-        for (out, differ) in out.iter_mut().zip(add_up_words(sums)) {
-            *out = 3 * bits - 2 * differ as i32;
-        }
+        // Counts are in the lower halves of words, and the upper ones are zero. Bits that differ count -1 and others
+        // +1, times 2 for the first plane.
+        let sums = add_up(sums);
+        let leasts =
+            array::from_fn::<_, ROWS, _>(|at| query.least_rank(Code(four[at]), 3 * bits - 2 * sums[at]));
+        out.iter_mut().zip(leasts).for_each(|(out, least)| *out = least);
     }
 }
 
 /// Up to four records; the first one again for those that are missing.
 #[inline(always)]
-fn records<'a, T: super::super::arena::Plain>(rows: &'a Arena<T>, slots: &[u32]) -> [&'a [T]; ROWS] {
+fn records<'a, T: Plain>(rows: &'a Arena<T>, slots: &[u32]) -> [&'a [T]; ROWS] {
     let first = slots.first().copied().unwrap_or_default();
     let at = |at: usize| rows.get(slots.get(at).copied().unwrap_or(first));
     [at(0), at(1), at(2), at(3)]
@@ -140,25 +153,6 @@ fn add_up([a, b, c, d]: [__m512i; ROWS]) -> [i32; ROWS] {
     let mut sums = [0; ROWS];
     store(&mut sums, quarter);
     sums
-}
-
-/// The sum of the words of each.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn add_up_words([a, b, c, d]: [__m512i; ROWS]) -> [i64; ROWS] {
-    let mut sums = [0; ROWS];
-    let (left, right) = sums.split_at_mut(ROWS / 2);
-    store(left, add_up_pair(a, b));
-    store(right, add_up_pair(c, d));
-    sums
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn add_up_pair(a: __m512i, b: __m512i) -> __m128i {
-    let all = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-    let half = _mm256_add_epi64(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
-    _mm_add_epi64(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
 }
 
 #[inline]

@@ -9,31 +9,39 @@ mod avx2;
 mod avx512;
 mod scalar;
 
-use super::arena::Arena;
+use super::{arena::Arena, frame::Query};
 
 /// Sums of products of a query, a multiple of 64 numbers, with halves of the rows of slots, as `nibbles`
 /// packs them.
 type Dots = fn(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]);
 
-/// For rows of sign bits: sum over bits of `±(2 ± 1)`, the signs of `±` being whether the bit equals that of
-/// the first and of the second plane. `planes` are the two, one after the other; a row may be longer than
-/// a plane, the rest is not looked at.
-type Agreements = fn(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]);
+/// The least ranks ([`Query::least_rank`]) of coded rows. Its agreement is the sum over bits of `±(2 ± 1)`, the signs
+/// of `±` being whether the row's bit equals that of the query's first and of its second plane.
+type Leasts = fn(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]);
 
 /// The kernels of one instruction set. Results come in the order of the slots; as many as there is room for.
 pub(super) struct Kernels {
     pub dots: Dots,
-    pub agreements: Agreements,
+    pub leasts: Leasts,
 }
 
-/// Does work that is compiled for the widest registers here, if it is inlined: the same operations, and the same
-/// results, several at a time.
+/// Work that gains from wide registers without saying how.
+pub(super) trait Wide {
+    type Done;
+
+    /// To be marked `#[inline(always)]`, and what it calls too: a function of its own is compiled for any
+    /// processor. (So this is no closure: nothing makes the compiler inline one.)
+    fn run(self) -> Self::Done;
+}
+
+/// Does work that is compiled for the widest registers here: the same operations, and the same results, several at
+/// a time.
 #[inline(always)]
-pub(super) fn widest<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn widest<W: Wide>(work: W) -> W::Done {
     #[cfg(target_arch = "x86_64")]
     return avx2::widest(work);
     #[cfg(not(target_arch = "x86_64"))]
-    work()
+    work.run()
 }
 
 impl Kernels {
@@ -63,6 +71,7 @@ mod tests {
     use super::{
         super::{
             arena::{Arena, Plain},
+            frame::Query,
             nibbles,
         },
         Kernels,
@@ -77,7 +86,10 @@ mod tests {
 
     fn bits() -> impl Strategy<Value = (Vec<u64>, Vec<Vec<u64>>)> {
         (1_usize..20).prop_flat_map(|words| {
-            let row = prop::collection::vec(any::<u64>(), words + 2);
+            // Offset 0, and 1 per agreement.
+            let extra = [0, u64::from(1_f32.to_bits())];
+            let row =
+                prop::collection::vec(any::<u64>(), words).prop_map(move |row| [&row[..], &extra].concat());
             (prop::collection::vec(any::<u64>(), 2 * words), prop::collection::vec(row, 0..9))
         })
     }
@@ -109,18 +121,19 @@ mod tests {
         }
 
         #[test]
-        fn agreements_are_the_sums((planes, rows) in bits()) {
+        fn leasts_are_of_the_sums((planes, rows) in bits()) {
             let words = planes.len() / 2;
             let (arena, slots) = arena(&rows);
             let sign = |words: &[u64], at: usize| if words[at / 64] >> (at % 64) & 1 == 1 { 1 } else { -1 };
             let sum = |row: &Vec<u64>| {
                 let terms = (0..words * 64).map(|at| sign(row, at) * (2 * sign(&planes, at) + sign(&planes[words..], at)));
-                terms.sum()
+                terms.sum::<i32>() as f32
             };
-            let expected: Vec<i32> = rows.iter().map(sum).collect();
+            let expected: Vec<f32> = rows.iter().map(sum).collect();
+            let query = Query::of_planes(planes.clone());
             for kernels in Kernels::all() {
-                let mut found = vec![0; rows.len()];
-                (kernels.agreements)(&planes, &arena, &slots, &mut found);
+                let mut found = vec![0.0; rows.len()];
+                (kernels.leasts)(&query, &arena, &slots, &mut found);
                 prop_assert_eq!(&found, &expected);
             }
         }

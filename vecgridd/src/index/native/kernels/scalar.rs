@@ -1,8 +1,15 @@
 //! Plain loops: what the others must equal, and what machines without a kernel of their own use.
 
-use super::{super::arena::Arena, super::nibbles::BLOCK, Kernels};
+use super::{
+    super::{
+        arena::Arena,
+        frame::{Code, Query},
+        nibbles::BLOCK,
+    },
+    Kernels,
+};
 
-pub(super) const KERNELS: Kernels = Kernels { dots, agreements };
+pub(super) const KERNELS: Kernels = Kernels { dots, leasts };
 
 fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
     for (slot, out) in slots.iter().zip(out) {
@@ -20,23 +27,24 @@ fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
     }
 }
 
-fn agreements(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]) {
-    agree(planes, rows, slots, out);
+fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
+    leasts_here(query, rows, slots, out);
 }
 
 /// Bits that differ count -1 and others +1, times 2 for the first plane.
 #[inline(always)]
-pub(super) fn agree(planes: &[u64], rows: &Arena<u64>, slots: &[u32], out: &mut [i32]) {
-    let words = planes.len() / 2;
-    let (first, second) = planes.split_at(words);
+pub(super) fn leasts_here(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
+    let words = query.planes.len() / 2;
+    let (first, second) = query.planes.split_at(words);
     for (slot, out) in slots.iter().zip(out) {
-        let row = &rows.get(*slot)[..words];
+        let row = rows.get(*slot);
         let mut differ = [0_u32; 2];
-        for ((row, first), second) in row.iter().zip(first).zip(second) {
+        for ((row, first), second) in row[..words].iter().zip(first).zip(second) {
             differ[0] += (row ^ first).count_ones();
             differ[1] += (row ^ second).count_ones();
         }
         let bits = (words * 64) as i32;
-        *out = 2 * (bits - 2 * differ[0] as i32) + (bits - 2 * differ[1] as i32);
+        let agreement = 2 * (bits - 2 * differ[0] as i32) + (bits - 2 * differ[1] as i32);
+        *out = query.least_rank(Code(row), agreement);
     }
 }
