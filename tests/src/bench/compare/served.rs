@@ -136,12 +136,17 @@ impl Served {
     /// # Errors
     /// The first search that failed.
     pub fn ask(&self, door: Door, searches: Vec<pb::SearchRequest>) -> Result<Answers> {
+        // While a peer was measured nobody drove the connection, and the daemon cut it: it answered no pings.
+        let channel = async {
+            let client = grpc::client(self.daemon.socket_channel().await);
+            let request = pb::GetCollectionRequest { name: COLLECTION.into() };
+            client.clone().get_collection(request).await.map(|_| client)
+        };
+        let client = self.runtime.block_on(channel)?;
         let begun = Instant::now();
         let answers = match door {
-            Door::Unary(flight) => self.runtime.block_on(load::search_all(&self.client, searches, flight))?,
-            Door::Stream(flight) => {
-                self.runtime.block_on(load::search_stream(&self.client, searches, flight))?
-            }
+            Door::Unary(flight) => self.runtime.block_on(load::search_all(&client, searches, flight))?,
+            Door::Stream(flight) => self.runtime.block_on(load::search_stream(&client, searches, flight))?,
         };
         let took = begun.elapsed();
         let (answers, times) = answers.into_iter().unzip();
