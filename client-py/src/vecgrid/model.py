@@ -93,7 +93,7 @@ class Explain:
     """How a search was done."""
 
     plan: str
-    """``scan``, ``walk``, ``filtered_walk`` or ``walk_then_scan``."""
+    """``scan``, ``walk``, ``filtered_walk``, ``sift`` or ``walk_then_scan``."""
     ef: int
     """Breadth of the walk; 0 without one."""
     eligible: int

@@ -172,7 +172,7 @@ pub struct SearchAnswer {
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Explain {
-    /// `scan`, `walk`, `filtered_walk` or `walk_then_scan`.
+    /// `scan`, `walk`, `filtered_walk`, `sift` or `walk_then_scan`.
     pub plan: String,
     /// Breadth of the walk; 0 without one.
     pub ef: u32,

@@ -150,7 +150,8 @@ impl Checker {
 
     /// Looks whether this answer is one of the few, and takes it if so.
     pub fn offer(&self, searched: Searched<'_>) {
-        if !matches!(searched.explain.plan, SearchPlan::Walk | SearchPlan::FilteredWalk) || !self.draws() {
+        let exact = matches!(searched.explain.plan, SearchPlan::Scan | SearchPlan::WalkThenScan);
+        if exact || !self.draws() {
             return;
         }
         let answer = Answer {

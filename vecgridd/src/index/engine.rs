@@ -48,6 +48,24 @@ pub(super) trait Engine: Send + Sync {
         Ok(None)
     }
 
+    /// About the nearest `ef` of these slots, a bit each, by a look at the compressed form of each, in order, without
+    /// links. Those from `until` on are not looked at; the others are in the graph. `None` when the engine cannot do
+    /// that.
+    fn sift(
+        &self,
+        _query: &[f32],
+        _ef: usize,
+        _slots: &[u64],
+        _until: u32,
+    ) -> Result<Option<Walked>, EngineError> {
+        Ok(None)
+    }
+
+    /// Rows that a scan reads while a sift looks at one; `None` when the engine cannot sift.
+    fn rows_per_look(&self) -> Option<f64> {
+        None
+    }
+
     /// Whether a walk looks at eligibility.
     fn walks_filtered(&self) -> bool {
         false

@@ -50,34 +50,41 @@ impl<'a> Wanted<'a> {
 
     /// Finds the eligible rows.
     pub fn select(self) -> Eligible<'a> {
-        if self.is_plain() {
-            return Eligible { wanted: self, bits: None, held: 0 };
-        }
-        let chunks = self.rows.chunks();
-        let mut bits: Vec<u64> = (0..chunks).map(|index| self.here(self.rows.chunk(index))).collect();
-        let held = self.filter.map_or(0, |filter| self.hold(filter, &mut bits));
-        Eligible { wanted: self, bits: Some(bits), held }
+        let (bits, held) = match self.filter {
+            None if self.is_plain() => (None, 0),
+            None => {
+                (Some((0..self.rows.chunks()).map(|index| self.here(self.rows.chunk(index))).collect()), 0)
+            }
+            Some(filter) => {
+                let (bits, held) = self.hold(filter);
+                (Some(bits), held)
+            }
+        };
+        Eligible { wanted: self, bits, held }
     }
 
-    /// Keeps the rows that match; returns how many of them had to be looked at.
-    fn hold(&self, filter: &Filter, bits: &mut [u64]) -> usize {
-        let keys = filter.keys();
-        let mut held = 0;
-        for (block, bits) in bits.chunks_mut(BLOCK).enumerate() {
+    /// The rows that match, and how many had to be looked at for it. The filter comes first: most chunks have no row
+    /// that matches a narrow one, and are not touched.
+    fn hold(&self, filter: &Filter) -> (Vec<u64>, usize) {
+        let (keys, chunks) = (filter.keys(), self.rows.chunks());
+        let (mut bits, mut held) = (Vec::with_capacity(chunks), 0);
+        for block in 0..chunks.div_ceil(BLOCK) {
             let found = self.rows.select(block, filter);
             let words = found.yes.words().iter().zip(found.maybe.words());
-            for (at, (bits, (yes, maybe))) in bits.iter_mut().zip(words).enumerate() {
-                let unsure = *bits & maybe & !yes;
-                *bits &= yes;
-                if unsure != 0 {
-                    let chunk = self.rows.chunk(block * BLOCK + at);
-                    held += unsure.count_ones() as usize;
-                    let fields = |at| chunk.row(at).metadata.fields(keys.iter().copied());
-                    *bits |= keep(unsure, |at| filter.matches(&fields(at)));
+            for ((yes, maybe), index) in words.zip(block * BLOCK..chunks) {
+                if yes | maybe == 0 {
+                    bits.push(0);
+                    continue;
                 }
+                let chunk = self.rows.chunk(index);
+                let here = self.here(chunk);
+                let unsure = here & maybe & !yes;
+                held += unsure.count_ones() as usize;
+                let fields = |at| chunk.row(at).metadata.fields(keys.iter().copied());
+                bits.push(here & yes | keep(unsure, |at| filter.matches(&fields(at))));
             }
         }
-        held
+        (bits, held)
     }
 }
 
@@ -165,6 +172,9 @@ impl<'a> Eligible<'a> {
             let mut bits = self.chunk_bits(index);
             if index == first {
                 bits &= u64::MAX << skipped;
+            }
+            if bits == 0 {
+                continue;
             }
             let chunk = self.wanted.rows.chunk(index);
             let mut tell = |distance, at| tell(distance, (index * CHUNK + at) as u32);

@@ -184,17 +184,33 @@ impl View {
             eligible_points,
             rows_per_link: linked.engine.rows_per_link(),
             filtered: linked.engine.walks_filtered() && !eligible.is_plain(),
+            rows_per_look: linked.engine.rows_per_look().filter(|_| !eligible.is_plain()),
         });
-        let (ef, words, plan) = match plan {
+        let (ef, mut done) = match plan {
             Plan::Scan => return None,
-            Plan::Walk { ef } => (ef, None, SearchPlan::Walk),
-            Plan::FilteredWalk { ef } => (ef, eligible.words(), SearchPlan::FilteredWalk),
+            Plan::Walk { ef } => (ef, SearchPlan::Walk),
+            Plan::FilteredWalk { ef } => (ef, SearchPlan::FilteredWalk),
+            Plan::Sift { ef } => (ef, SearchPlan::Sift),
         };
         (explain.ef, explain.target_recall) = (ef, target_recall);
         // Until it turns out that the walk was enough.
         explain.plan = SearchPlan::WalkThenScan;
         let mut lap = Lap::start();
-        let walked = linked.engine.walk(vector, ef, words);
+        let walk = |words| linked.engine.walk(vector, ef, words);
+        let sift = |ef| linked.engine.sift(vector, ef, eligible.words()?, linked.until).transpose();
+        let mut walked = match plan {
+            Plan::Sift { ef } => sift(ef)?,
+            Plan::FilteredWalk { .. } => walk(eligible.words()),
+            Plan::Walk { .. } | Plan::Scan => walk(None),
+        };
+        // Where nothing near the query is eligible a walk finds no way to what is.
+        if let Ok(brought) = &walked
+            && done != SearchPlan::Sift
+            && Self::ours(linked, brought, eligible).take(query.k).count() < query.k.min(eligible_points)
+            && let Some(sifted) = sift(Plan::sifted(query.k))
+        {
+            (walked, done) = (sifted, SearchPlan::Sift);
+        }
         explain.times.walk = lap.take();
         let walked = match walked {
             Ok(walked) => walked,
@@ -215,8 +231,18 @@ impl View {
         if top.len() < query.k.min(matches) {
             return None;
         }
-        explain.plan = plan;
+        explain.plan = done;
         Some(top)
+    }
+
+    /// What a walk found for this view: the graph may have points that it scans.
+    fn ours<'a>(
+        linked: &Linked,
+        walked: &'a Walked,
+        eligible: &'a Eligible<'_>,
+    ) -> impl Iterator<Item = (u32, f32)> + use<'a> {
+        let until = linked.until;
+        walked.near.iter().copied().filter(move |(slot, _)| *slot < until && eligible.contains(*slot))
     }
 
     /// Offers the nearest of what a walk found, with their exact distances: those that rounding may
@@ -230,9 +256,7 @@ impl View {
         eligible: &Eligible<'a>,
         top: &mut TopK<'a>,
     ) -> u64 {
-        // The graph may have points that this view scans.
-        let ours = walked.near.iter().filter(|(slot, _)| *slot < linked.until && eligible.contains(*slot));
-        let mut near = nearest(ours.copied(), k, walked.slack);
+        let mut near = nearest(Self::ours(linked, walked, eligible), k, walked.slack);
         // Most of the first are ranked again; their vectors are on their way while it is found out which.
         let first = near.iter().take(k).filter_map(|(slot, _)| self.rows.vector(*slot));
         first.for_each(prefetch);
@@ -255,7 +279,7 @@ impl View {
     #[cfg(test)]
     pub(super) fn is_walked(&self, query: &Query, answer_set: &PartitionSet) -> bool {
         let plan = self.search_explained(query, answer_set).unwrap().1.plan;
-        matches!(plan, SearchPlan::Walk | SearchPlan::FilteredWalk)
+        matches!(plan, SearchPlan::Walk | SearchPlan::FilteredWalk | SearchPlan::Sift)
     }
 
     fn hit(&self, row: Ranked<'_>, with_metadata: bool) -> Hit {

@@ -41,6 +41,8 @@ pub enum SearchPlan {
     Walk,
     /// The graph was walked through eligible rows.
     FilteredWalk,
+    /// Every eligible row of the graph was looked at in its compressed form, and the nearest were ranked again.
+    Sift,
     /// A walk brought too little, or failed, and every eligible row was read after it.
     WalkThenScan,
 }
@@ -52,6 +54,7 @@ impl SearchPlan {
             Self::Scan => "scan",
             Self::Walk => "walk",
             Self::FilteredWalk => "filtered_walk",
+            Self::Sift => "sift",
             Self::WalkThenScan => "walk_then_scan",
         }
     }

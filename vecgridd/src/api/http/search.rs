@@ -134,7 +134,7 @@ struct SearchBody<'a> {
 /// How a search was done.
 #[derive(Debug, Serialize, ToSchema)]
 struct ExplainBody {
-    /// `scan`, `walk`, `filtered_walk` or `walk_then_scan`.
+    /// `scan`, `walk`, `filtered_walk`, `sift` or `walk_then_scan`.
     plan: &'static str,
     /// Breadth of the walk; 0 without one.
     ef: usize,

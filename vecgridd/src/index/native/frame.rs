@@ -39,6 +39,8 @@ const SPREAD: f32 = 0.6;
 /// How many errors a code may be off and still not rule its row out. Measured on 115,659 text
 /// embeddings (384-d): beyond 0.4 the recall no longer rises at any ef, only the work does.
 const DOUBT: f32 = 0.4;
+/// The same where all rows are far away.
+const FAR_DOUBT: f32 = 1.6;
 /// Below so many components a code says too little, and reading the numbers costs too little.
 const MIN_CODED: usize = 128;
 /// Below so many components the upper halves of the numbers are too coarse to lead a walk (their error
@@ -132,6 +134,12 @@ impl Query {
         let squares_of_steps = if whole { 2.0 } else { 1.0 + nibbles::STEP * nibbles::STEP };
         let deviation = (squares_of_steps * self.square / 12.0).sqrt();
         3.0 * std::f32::consts::SQRT_2 * deviation * self.per_product * row.scale()
+    }
+
+    /// From now on few rows are ruled out wrongly even where all are far away, as those behind a filter often are: there
+    /// ranks differ by little more than what a code is off.
+    pub(super) fn doubt_more(&mut self) {
+        self.doubt *= FAR_DOUBT / DOUBT;
     }
 
     /// For rows of offset 0 and reach 1 the least rank is the agreement.

@@ -159,18 +159,30 @@ impl Native {
         eligible: Option<&[u64]>,
         without: Option<u32>,
     ) -> Result<Walked, EngineError> {
+        self.look(query, |query, scratch| {
+            let Some((entry, top)) = self.graph.entry() else { return };
+            scratch.without = without;
+            let walker = self.walker();
+            let start = walker.descend(query, (entry, walker.rank(query, entry)), top, 0, scratch);
+            walker.spread(query, start, 0, ef, eligible.map(Eligible), scratch);
+        })
+    }
+
+    /// What a search leaves in the beam.
+    fn look(
+        &self,
+        query: &[f32],
+        search: impl FnOnce(&mut Query, &mut Scratch),
+    ) -> Result<Walked, EngineError> {
         if self.broken.load(Relaxed) {
             return Err(EngineError::Broken);
         }
-        let Some((entry, top)) = self.graph.entry() else { return Ok(Walked::default()) };
         let mut scratch = self.take_scratch();
         let walked = catch_unwind(AssertUnwindSafe(|| {
-            scratch.work = Work::default();
-            scratch.without = without;
-            let query = self.frame.query(query);
-            let walker = self.walker();
-            let start = walker.descend(&query, (entry, walker.rank(&query, entry)), top, 0, &mut scratch);
-            walker.spread(&query, start, 0, ef, eligible.map(Eligible), &mut scratch);
+            (scratch.work, scratch.without) = (Work::default(), None);
+            scratch.beam.start(0);
+            let mut query = self.frame.query(query);
+            search(&mut query, &mut scratch);
             let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
             let slack = near
                 .first()
@@ -272,12 +284,27 @@ impl Engine for Native {
         near.first().map_or(0.0, |(slot, _)| query.slack(self.graph.coded(*slot), true))
     }
 
+    fn sift(
+        &self,
+        query: &[f32],
+        ef: usize,
+        slots: &[u64],
+        until: u32,
+    ) -> Result<Option<Walked>, EngineError> {
+        let slots = Eligible(slots).slots().take_while(|slot| *slot < until);
+        self.look(query, |query, scratch| self.walker().sift(query, ef, slots, scratch)).map(Some)
+    }
+
+    fn rows_per_look(&self) -> Option<f64> {
+        Some(0.2)
+    }
+
     fn walks_filtered(&self) -> bool {
         true
     }
 
     fn rows_per_link(&self) -> f64 {
-        0.3
+        0.45
     }
 
     fn settle(&self) -> Result<(), EngineError> {

@@ -108,6 +108,34 @@ fn a_filtered_walk_finds_the_nearest_eligible_rows() {
     }
 }
 
+/// Whatever is eligible; and nothing that is not, or that the graph is not said to have.
+#[test]
+fn a_sift_finds_the_nearest_eligible_rows() {
+    let rows = rows(ROWS, 2);
+    let engine = built(&rows, 2);
+    let until = ROWS as u32 * 3 / 4;
+    for one_in in [1, 2, 10, 700] {
+        let mut words = vec![0_u64; ROWS / 64 + 1];
+        (0..ROWS).filter(|slot| slot % one_in == 0).for_each(|slot| words[slot / 64] |= 1 << (slot % 64));
+        let mut missed = 0;
+        for query in rows.iter().step_by(37) {
+            let walked = engine.sift(query, 33, &words, until).unwrap().unwrap();
+            let eligible = |slot: u32| slot < until && (slot as usize).is_multiple_of(one_in);
+            assert!(walked.near.iter().all(|(slot, _)| eligible(*slot)));
+            let mut truth: Vec<u32> = (0..until).filter(|slot| eligible(*slot)).collect();
+            truth.sort_by(|a, b| {
+                let to = |slot: &u32| distance(query, &rows[*slot as usize]);
+                to(a).total_cmp(&to(b))
+            });
+            assert_eq!(walked.near.len(), truth.len().min(33));
+            let found = |slot: &&u32| walked.near.iter().any(|(near, _)| near == *slot);
+            missed += truth.iter().take(10).filter(|slot| !found(slot)).count();
+        }
+        let asked = 10 * rows.iter().step_by(37).count();
+        assert!(missed * 100 <= asked, "one in {one_in}: {missed} of {asked} missed");
+    }
+}
+
 /// Each row five times: nearly all of each five are found, and so are the fives around them.
 #[test]
 fn equal_rows_do_not_become_islands() {

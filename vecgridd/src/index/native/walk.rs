@@ -14,7 +14,8 @@
 //!
 //! **With a filter** the beam takes eligible points only. A link to an ineligible point is followed
 //! one further at once, when a point has few eligible links (ACORN-1, Patel et al., SIGMOD 2024), so
-//! that the walk does not run dry between eligible points.
+//! that the walk does not run dry between eligible points. Where few are eligible it is quicker to look at all of
+//! them: a sift.
 
 use super::{
     super::engine::Work,
@@ -61,6 +62,15 @@ impl Eligible<'_> {
     #[inline]
     fn contains(self, slot: u32) -> bool {
         self.0.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+    }
+
+    /// In order.
+    pub fn slots(self) -> impl Iterator<Item = u32> {
+        (0..).zip(self.0).flat_map(|(at, word)| {
+            let rest = |word: &u64| Some(word & word.wrapping_sub(1)).filter(|rest| *rest != 0);
+            let words = std::iter::successors((*word != 0).then_some(*word), rest);
+            words.map(move |word| 64 * at + word.trailing_zeros())
+        })
     }
 }
 
@@ -154,6 +164,42 @@ impl Walker<'_> {
             }
             scratch.found.iter().for_each(|slot| self.prefetch(*slot));
             std::mem::swap(&mut scratch.found, &mut scratch.waiting);
+        }
+    }
+
+    /// Fills the beam of `scratch` with about the nearest `breadth` of these points, which must be in the graph, without
+    /// a walk: by the code of each, and the numbers of those that it does not rule out. A batch is gathered, one ruled
+    /// out and one ranked in each round, for the same reason as in a walk.
+    pub fn sift(
+        &self,
+        query: &mut Query,
+        breadth: usize,
+        mut points: impl Iterator<Item = u32>,
+        scratch: &mut Scratch,
+    ) {
+        query.doubt_more();
+        scratch.beam.start(breadth);
+        scratch.found.clear();
+        scratch.waiting.clear();
+        let mut next = std::mem::take(&mut scratch.detours);
+        loop {
+            next.clear();
+            next.extend(points.by_ref().take(BATCH));
+            next.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
+            scratch.work.ranked += scratch.waiting.len() as u32;
+            let beam = &mut scratch.beam;
+            self.each_rank(query, &scratch.waiting, |slot, rank| beam.offer(rank, slot));
+            let bound = scratch.beam.bound();
+            if self.frame.is_coded() && bound < f32::INFINITY {
+                self.rule_out(query, bound, scratch);
+            }
+            scratch.found.iter().for_each(|slot| self.prefetch(*slot));
+            std::mem::swap(&mut scratch.found, &mut scratch.waiting);
+            std::mem::swap(&mut scratch.found, &mut next);
+            if scratch.found.is_empty() && scratch.waiting.is_empty() {
+                scratch.detours = next;
+                return;
+            }
         }
     }
 
