@@ -19,6 +19,8 @@ pub mod partition;
 
 pub mod control;
 
+pub mod migration;
+
 pub mod service;
 
 pub mod wire;

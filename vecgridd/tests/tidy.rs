@@ -41,8 +41,13 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 const PRINTERS: &[&str] = &["vecgridd/src/main.rs", "vecgridd/src/node/ready.rs"];
 
 /// Parts that decide: event in, effects out.
-const PURE: &[&str] =
-    &["vecgridd/src/partition/state.rs", "vecgridd/src/control/state.rs", "vecgridd/src/placement/"];
+const PURE: &[&str] = &[
+    "vecgridd/src/partition/state.rs",
+    "vecgridd/src/control/state.rs",
+    "vecgridd/src/placement/",
+    "vecgridd/src/migration/",
+    "vecgridd/src/cluster/birth.rs",
+];
 
 /// What the deciding parts must not know.
 const IMPURE: &[&str] =
