@@ -21,6 +21,8 @@ pub mod control;
 
 pub mod migration;
 
+pub mod cluster;
+
 pub mod service;
 
 pub mod wire;

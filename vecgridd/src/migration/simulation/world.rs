@@ -56,7 +56,6 @@ impl Counts {
 
 pub(super) struct World {
     random: StdRng,
-    pub(super) bug: Bug,
     pub(super) control: Control,
     pub(super) members: BTreeMap<MemberId, Member>,
     under_way: Vec<Letter>,
@@ -81,7 +80,6 @@ impl World {
         let trouble = random.random_range(0.005..0.08);
         Self {
             random,
-            bug,
             control,
             members,
             under_way: Vec::new(),
