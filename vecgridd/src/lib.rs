@@ -17,7 +17,11 @@ pub mod placement;
 
 pub mod partition;
 
+pub mod peer;
+
 pub mod control;
+
+pub mod cluster;
 
 pub mod service;
 
