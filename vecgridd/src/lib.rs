@@ -17,6 +17,8 @@ pub mod placement;
 
 pub mod partition;
 
+pub mod peer;
+
 pub mod control;
 
 pub mod migration;

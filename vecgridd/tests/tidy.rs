@@ -44,6 +44,10 @@ const PRINTERS: &[&str] = &["vecgridd/src/main.rs", "vecgridd/src/node/ready.rs"
 const PURE: &[&str] = &[
     "vecgridd/src/partition/state.rs",
     "vecgridd/src/control/state.rs",
+    "vecgridd/src/control/failure_detector.rs",
+    "vecgridd/src/control/voters.rs",
+    "vecgridd/src/control/lease.rs",
+    "vecgridd/src/control/raft/campaign.rs",
     "vecgridd/src/placement/",
     "vecgridd/src/migration/",
     "vecgridd/src/cluster/birth.rs",

@@ -1,9 +1,20 @@
-//! Being a member: finding the others, and coming into a grid.
+//! Being a member: finding the others, coming into a grid, and answering the other members.
 //!
-//! [`discovery`] finds addresses, [`birth`] decides what to do with what is found there: rejoin, join,
-//! create, wait, or refuse.
+//! A data directory that belongs to a grid goes back to it. [`discovery`] finds addresses where others may be, [`birth`]
+//! decides what to do with what is found there (join, create, wait, refuse), [`arrive`] asks and does it. [`Door`] answers
+//! what other members ask, from the moment the daemon listens to them: before it has a grid it only says who it is, and
+//! whom it sees.
+//!
+//! Left out: dissolving one of two grids of a name. [`birth`] decides it, nobody does it yet.
 
+mod arrive;
 pub mod birth;
 #[cfg(test)]
 mod birth_tests;
 pub mod discovery;
+mod door;
+#[cfg(test)]
+mod grid_tests;
+
+pub use arrive::{Arrival, ArriveError, Arrived, arrive};
+pub use door::Door;

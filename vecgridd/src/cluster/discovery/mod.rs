@@ -67,20 +67,22 @@ async fn merge(
     own: Peers,
     publish: watch::Sender<Peers>,
 ) {
-    let (mut seeds_live, mut mdns_live) = (true, true);
+    let (mut seeds_live, mut mdns_live, mut looked) = (true, true, false);
     while seeds_live || mdns_live {
         tokio::select! {
             changed = seeds.changed(), if seeds_live => seeds_live = changed.is_ok(),
             changed = mdns.changed(), if mdns_live => mdns_live = changed.is_ok(),
         }
         let peers = union(&seeds.borrow(), &mdns.borrow(), &own);
+        // The first time also when there are none: whoever waits for that knows that we have looked.
+        let first = !std::mem::replace(&mut looked, true);
         publish.send_if_modified(|published| {
             let differs = *published != peers;
             if differs {
                 tracing::debug!(?peers, "addresses where members may be");
                 *published = peers;
             }
-            differs
+            differs || first
         });
     }
 }
