@@ -261,6 +261,14 @@ pub struct Config {
     pub temporary: Option<TemporaryDir>,
 }
 
+impl Config {
+    /// Whether a member without data has a grid to look for, or others to found one with.
+    pub fn may_find_a_grid(&self) -> bool {
+        let named = self.peers.as_ref().is_some_and(|peers| peers.multicast || !peers.seeds.is_empty());
+        named || self.bootstrap_expect.is_some()
+    }
+}
+
 /// A folder that is removed when this is dropped.
 #[derive(Debug, Clone)]
 pub struct TemporaryDir(std::sync::Arc<RemoveOnDrop>);

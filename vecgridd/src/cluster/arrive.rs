@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long one address is waited for.
-const HELLO: Duration = Duration::from_secs(1);
+pub(super) const HELLO: Duration = Duration::from_secs(1);
 /// How long a grid may take to let a member in: it may be choosing a leader.
 const JOIN: Duration = Duration::from_secs(8);
 /// Between two rounds over all addresses.
@@ -137,7 +137,8 @@ async fn ask(pool: &Pool, arrival: &Arrival, at: SocketAddr) -> Event {
     }
 }
 
-fn sighting(found: wire::HelloResponse) -> Sighting {
+/// What somebody said about itself.
+pub(super) fn sighting(found: wire::HelloResponse) -> Sighting {
     Sighting {
         grid_name: found.grid_name,
         grid: Some(found.grid).filter(|grid| !grid.is_empty()),

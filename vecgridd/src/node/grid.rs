@@ -18,6 +18,7 @@ use crate::{
         Arrival, ArriveError, Arrived, Door, arrive,
         birth::Rules,
         discovery::{self, Announcement, DiscoveryOptions, Peers, Reach, Seed, SystemResolver},
+        lookout,
     },
     config::{Config, PeerConfig, Trust},
     control::{Control, ControlParts, ControlStore, ControlTiming, Entry, StartError, carried_over},
@@ -130,7 +131,7 @@ pub async fn enter(
                 details: MemberDetails { incarnation: 1, ..details.clone() },
                 rules: rules(config),
                 waiting: if is_multicast(config) { WAITING } else { Duration::ZERO },
-                addresses,
+                addresses: addresses.clone(),
                 sees: door.as_ref().map_or_else(watch::Sender::default, |door| door.sees()),
             };
             match look_for_grid(arrival, config, &runtime, &pool, shutdown).await? {
@@ -153,12 +154,19 @@ pub async fn enter(
         Entry::Member
     };
 
-    let timing = ControlTiming::default();
-    let (metrics, store_too) = (Arc::clone(metrics), store.clone());
-    let parts = ControlParts { tasks: tasks.clone(), store: store_too, pool, details, metrics, timing };
+    let parts = ControlParts {
+        tasks: tasks.clone(),
+        store,
+        pool: pool.clone(),
+        details,
+        metrics: Arc::clone(metrics),
+        timing: ControlTiming::default(),
+    };
     let control = Control::start(&runtime, parts).await?;
     if let Some(door) = door {
         door.open(control.clone());
+        let looking = lookout(control.clone(), pool, Arc::clone(metrics), addresses, tasks.token());
+        tasks.spawn_on(&runtime.handle()?, "lookout", looking);
     }
     let part = GridPart { control, tasks, runtime };
     let entered = tokio::select! {

@@ -64,6 +64,7 @@ pub struct Metrics {
     storage_bytes: GaugeVec,
     storage_read_only: IntGauge,
     peer_refused: IntCounterVec,
+    foreign_grids: IntCounter,
     members: IntGaugeVec,
     control_is_leader: IntGauge,
     control_term: IntGauge,
@@ -219,6 +220,11 @@ impl Metrics {
                 "Messages of other members that were refused, by reason",
                 &["reason"],
             )?,
+            foreign_grids: counter(
+                &r,
+                "vecgrid_foreign_grids_total",
+                "Answers of members of another grid of the same name, which is not merged with ours",
+            )?,
             members: int_gauges(&r, "vecgrid_members", "Members of the grid, as seen from here", &["state"])?,
             control_is_leader: int_gauge(&r, "vecgrid_control_is_leader", "1 while this member leads")?,
             control_term: int_gauge(&r, "vecgrid_control_term", "Number of the leader's election")?,
@@ -329,6 +335,11 @@ impl Metrics {
         let counter = self.peer_refused.with_label_values(&[reason]);
         counter.inc();
         counter.get()
+    }
+
+    /// A member of another grid of our name answered.
+    pub fn foreign_grid(&self) {
+        self.foreign_grids.inc();
     }
 
     /// This member stood for election.
@@ -503,6 +514,7 @@ mod tests {
             "vecgrid_storage_read_only 0",
             "vecgrid_handler_panics_total 0",
             "vecgrid_control_elections_total 0",
+            "vecgrid_foreign_grids_total 0",
             "vecgrid_control_is_leader 1",
             "vecgrid_control_term 3",
             "vecgrid_table_version 8",
