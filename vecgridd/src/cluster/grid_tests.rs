@@ -13,7 +13,10 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::{Arrival, Arrived, Door, arrive, birth::Rules};
 use crate::{
-    control::{Command, Control, ControlParts, ControlStore, ControlTiming, Decision, Entry, StartError},
+    control::{
+        Command, Control, ControlError, ControlParts, ControlStore, ControlTiming, Decision, Entry,
+        StartError,
+    },
     peer::{Me, PeerLimits, PeerListener, Pool, Security, Serving},
     storage::{RocksEngine, RocksOptions, keys::member::Identity},
     task::{OwnRuntime, Tasks, clock},
@@ -235,6 +238,25 @@ async fn a_new_leader_is_found_when_one_is_killed_and_it_is_fenced_and_comes_bac
     until("it is back", || nodes.iter().all(|node| state(node, &lost) == MemberState::Alive)).await;
     let after = CollectionName::new("after").unwrap();
     until("it knows what was decided", || nodes[2].control.view().collection(&after).is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_leases_end_nothing_is_decided_and_what_is_known_stays() {
+    let (_disks, mut nodes) = grid(3).await;
+    settled(&nodes.iter().collect::<Vec<_>>(), 3).await;
+    until("each has a lease", || nodes.iter().all(|node| node.control.lease().holds(clock::now()))).await;
+    let version = nodes[0].version();
+    for _ in 0..2 {
+        nodes.pop().unwrap().kill().await;
+    }
+    let cut = clock::now();
+    until("its lease ends", || !nodes[0].control.lease().holds(clock::now())).await;
+    assert!(clock::now() - cut <= timing().lease + Duration::from_millis(200), "later than promised");
+    let refused = nodes[0].control.propose(collection("never")).await.unwrap_err();
+    let sure = matches!(refused, ControlError::Unavailable(_));
+    assert!(sure || matches!(refused, ControlError::Unknown(_)), "{refused}");
+    assert!(!nodes[0].control.lease().holds(clock::now()));
+    assert_eq!(nodes[0].version(), version, "what it knows it goes on showing");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,8 @@
 
 mod data_dir;
 mod grid;
+#[cfg(test)]
+mod grid_tests;
 mod observe;
 mod quiet;
 mod ready;

@@ -95,8 +95,9 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), RaftStorageError> {
-        // A hint: after a power cut an older one only means that less is applied before the leader is heard.
-        self.store.put(committed_key(), &committed, false).await.map_err(writing)
+        // Before it is applied, and synced: after a power cut this member starts with no older state than it had
+        // shown. Rows of a collection that it did not know would be taken for those of a dropped one.
+        self.store.put(committed_key(), &committed, true).await.map_err(writing)
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, RaftStorageError> {
