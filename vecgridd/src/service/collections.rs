@@ -49,14 +49,21 @@ impl Service {
     /// One collection.
     ///
     /// # Errors
-    /// `collection_not_found`.
+    /// `collection_not_found`; `not_hosted`, because sizes are those of the rows here.
     pub fn get_collection(&self, name: &str) -> Result<CollectionInfo, ServiceError> {
-        Ok(self.info(&self.collection(name)?))
+        Ok(self.info(&self.collection_here(name)?))
     }
 
     /// All collections, by name.
-    pub fn list_collections(&self) -> Vec<CollectionInfo> {
-        self.view().collections().map(|collection| self.info(collection)).collect()
+    ///
+    /// # Errors
+    /// `not_hosted`, if there are any.
+    pub fn list_collections(&self) -> Result<Vec<CollectionInfo>, ServiceError> {
+        let view = self.view();
+        if view.collections().next().is_some() {
+            self.refuse_elsewhere()?;
+        }
+        Ok(view.collections().map(|collection| self.info(collection)).collect())
     }
 
     /// Drops a collection; `false` when there was none. When this returns the collection does not

@@ -138,11 +138,15 @@ impl Service {
     /// member cannot answer alone must fail, and never be answered from what happens to be here.
     fn collection_here(&self, name: &str) -> Result<Collection, ServiceError> {
         let collection = self.collection(name)?;
+        self.refuse_elsewhere()?;
+        Ok(collection)
+    }
+
+    fn refuse_elsewhere(&self) -> Result<(), ServiceError> {
         let view = self.view();
-        let elsewhere =
-            (0..view.partitions()).map(PartitionId).find(|p| !self.parts.partitions.contains_key(p));
-        match elsewhere {
-            None => Ok(collection),
+        let elsewhere = |partition: &PartitionId| !self.parts.partitions.contains_key(partition);
+        match (0..view.partitions()).map(PartitionId).find(elsewhere) {
+            None => Ok(()),
             Some(partition) => {
                 let holder = &view.partition(partition).primary;
                 let at = view.member(holder).map(|member| member.details.name.clone()).unwrap_or_default();
