@@ -241,6 +241,23 @@ async fn a_new_leader_is_found_when_one_is_killed_and_it_is_fenced_and_comes_bac
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_gone_is_noticed_before_its_session_ends() {
+    let (disks, mut nodes) = grid(3).await;
+    settled(&nodes.iter().collect::<Vec<_>>(), 3).await;
+    let since = Instant::now();
+    until("the leader may fence", || since.elapsed() > timing().session).await;
+    let at = nodes.iter().position(|node| !node.leads()).unwrap();
+    let gone = disks[at].id();
+    let killed = Instant::now();
+    nodes.remove(at).kill().await;
+    let away = |node: &Node| node.control.view().member(&gone).unwrap().state == MemberState::Away;
+    until("it is fenced", || nodes.iter().all(away)).await;
+    let took = killed.elapsed();
+    println!("noticed and agreed on after {took:?}");
+    assert!(took < timing().session / 2, "{took:?}: only its session told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_leases_end_nothing_is_decided_and_what_is_known_stays() {
     let (_disks, mut nodes) = grid(3).await;
     settled(&nodes.iter().collect::<Vec<_>>(), 3).await;

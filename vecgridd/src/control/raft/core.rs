@@ -358,7 +358,18 @@ async fn campaign(core: Core, tasks: Tasks, metrics: Arc<Metrics>) {
             return;
         }
         let tried = last_try.map_or(Duration::MAX, |at| at.elapsed());
-        let Ok((situation, last_log)) = core.situation(tried).await else { return };
+        let (situation, last_log) = match core.situation(tried).await {
+            Ok(known) => known,
+            Err(error) => {
+                if !stop.is_cancelled() {
+                    tracing::error!(
+                        %error,
+                        "this member takes part in no more decisions until it is restarted: its control store failed"
+                    );
+                }
+                return;
+            }
+        };
         if !is_due(&situation, &core.timing, jitter) {
             continue;
         }
