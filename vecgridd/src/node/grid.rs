@@ -80,7 +80,7 @@ pub async fn enter(
     let folder = data_dir.control();
     let open = move || RocksEngine::open(&folder, BUDGETS);
     let opened = tokio::task::spawn_blocking(open).await?;
-    let store = ControlStore::new(Arc::new(opened.map_err(|e| StartError::Damaged(e.to_string()))?));
+    let store = ControlStore::new(Arc::new(opened.map_err(StartError::of_open)?));
     let runtime = OwnRuntime::start("control", THREADS).context("no threads for the control plane")?;
     let (tasks, me) = (Tasks::default(), Arc::new(Me::new(home.identity.clone())));
     let security = security(config)?;

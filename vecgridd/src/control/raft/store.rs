@@ -37,6 +37,15 @@ pub enum StartError {
     Storage(#[from] StorageError),
 }
 
+impl StartError {
+    /// Why a database could not be opened: damage, or something that can be mended (a full disk, permissions).
+    pub fn of_open(error: StorageError) -> Self {
+        let text = error.to_string();
+        let damage = ["Corruption", "No such file"].iter().any(|sign| text.contains(sign));
+        if damage { Self::Damaged(text) } else { Self::Storage(error) }
+    }
+}
+
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct ControlStore {
