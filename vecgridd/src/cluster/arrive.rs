@@ -74,7 +74,7 @@ pub async fn arrive(
 ) -> Result<Arrived, ArriveError> {
     let rules = arrival.rules.clone();
     let mut birth = Birth::new(arrival.member.clone(), &arrival.grid_name, rules);
-    let (mut asked, mut said) = (Peers::new(), None);
+    let (mut asked, mut said, mut distrusted) = (Peers::new(), None, Peers::new());
     let (begun, mut unchanged_since) = (Instant::now(), Instant::now());
     loop {
         arrival.sees.send_replace(birth.fresh());
@@ -87,7 +87,22 @@ pub async fn arrive(
         };
         let mut events: Vec<Event> = asked.difference(&addresses).copied().map(Event::Silent).collect();
         asked = addresses;
-        events.extend(answers);
+        for (at, answer) in answers {
+            match answer {
+                Ok(sighting) => events.push(Event::Heard(at, sighting)),
+                Err(error) => {
+                    if error.is_distrust() && distrusted.insert(at) {
+                        tracing::warn!(
+                            %at, %error,
+                            "somebody is there, and is not trusted: all members need the same --grid-secret-file, or \
+                             certificates of one authority"
+                        );
+                    }
+                    tracing::debug!(%at, %error, "nobody answers there yet");
+                    events.push(Event::Silent(at));
+                }
+            }
+        }
         if begun.elapsed() >= arrival.waiting {
             events.push(Event::LookedAround);
         }
@@ -125,16 +140,10 @@ pub async fn arrive(
 }
 
 /// Who is there?
-async fn ask(pool: &Pool, arrival: &Arrival, at: SocketAddr) -> Event {
+async fn ask(pool: &Pool, arrival: &Arrival, at: SocketAddr) -> (SocketAddr, Result<Sighting, PeerError>) {
     let hello =
         wire::HelloRequest { grid_name: arrival.grid_name.clone(), address: arrival.details.address.clone() };
-    match pool.hello(&at.to_string(), hello, HELLO).await {
-        Ok(found) => Event::Heard(at, sighting(found)),
-        Err(error) => {
-            tracing::debug!(%at, %error, "nobody answers there yet");
-            Event::Silent(at)
-        }
-    }
+    (at, pool.hello(&at.to_string(), hello, HELLO).await.map(sighting))
 }
 
 /// What somebody said about itself.

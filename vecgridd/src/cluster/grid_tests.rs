@@ -341,6 +341,15 @@ async fn a_lost_disk_a_copied_one_and_another_grid_are_refused() {
     let refused = pool.beat(&disks[0].id(), Default::default(), PATIENCE).await.unwrap_err().to_string();
     assert!(refused.contains("other_grid"), "{refused}");
     assert!(nodes[0].metrics.peer_refused("other_grid") == 2, "it was counted");
+    // Somebody who does not know the secret.
+    std::fs::write(lost.folder.path().join("other"), "a secret that only this stranger here knows").unwrap();
+    let stranger = Security::of_secret(&lost.folder.path().join("other")).unwrap();
+    let pool = Pool::new(Arc::new(Me::new(lost.identity.clone())), stranger, Handle::current());
+    let refused = pool.hello(&seeds[0].to_string(), Default::default(), PATIENCE).await.unwrap_err();
+    assert!(refused.is_distrust(), "{refused}");
+    let pool = Pool::new(Arc::new(Me::new(lost.identity.clone())), Security::Open, Handle::current());
+    assert!(pool.hello(&seeds[0].to_string(), Default::default(), PATIENCE).await.is_err());
+    assert!(nodes[0].metrics.peer_refused("stranger") >= 3, "both were counted");
     // An emptied control store does not start.
     let mut nodes = nodes;
     nodes.remove(1).kill().await;

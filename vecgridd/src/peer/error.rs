@@ -110,6 +110,11 @@ impl PeerError {
         }
     }
 
+    /// True when whoever is there has no certificate that we trust.
+    pub fn is_distrust(&self) -> bool {
+        matches!(self, Self::Unreachable(_, why) if why.contains("certificate"))
+    }
+
     /// True when the request certainly had no effect.
     pub fn is_definite(&self) -> bool {
         !matches!(self, Self::Late(_) | Self::Failed(..))
