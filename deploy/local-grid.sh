@@ -101,7 +101,8 @@ for ((number = 1; number <= members; number++)); do
 done
 
 cat <<END
-A grid of $members members is ready. Every member takes every request; an app talks to the one beside it.
+A grid of $members members is ready; an app talks to the one beside it. In this version partitions do not move yet:
+member-1 holds all of them, and the others refuse requests for them.
 
 END
 for ((number = 1; number <= members; number++)); do
@@ -115,9 +116,9 @@ In another terminal:
   vecgrid status
   vecgrid create docs --dimension 3 --metric cosine
   vecgrid put docs a --vector '[1,0,0]'
-  vecgrid --endpoint http://127.0.0.1:$(port "$members" 0) search docs --vector '[1,0.1,0]' -k 5
-  curl http://127.0.0.1:$(port 1 0)/v1/grid
-  kill -9 ${daemons[members - 1]}              what happens without member-$members?
+  vecgrid search docs --vector '[1,0.1,0]' -k 5
+  curl http://127.0.0.1:$(port "$members" 0)/v1/grid       the grid, as the last member sees it
+  kill -9 ${daemons[members - 1]}; vecgrid status           what happens without member-$members?
 
 Logs and data: $work${kept:+ (kept)}
 Ctrl-C stops all members.
