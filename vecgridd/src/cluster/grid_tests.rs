@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{StreamExt, stream};
 use tempfile::TempDir;
 use tokio::{runtime::Handle, sync::watch};
 
@@ -18,12 +19,15 @@ use crate::{
         StartError,
     },
     peer::{Me, PeerLimits, PeerListener, Pool, Security, Serving},
-    storage::{RocksEngine, RocksOptions, keys::member::Identity},
+    storage::{
+        Engine, Family, RocksEngine, RocksOptions,
+        keys::{control::purged_key, member::Identity},
+    },
     task::{OwnRuntime, Tasks, clock},
     telemetry::Metrics,
     types::{
-        ClusterView, CollectionConfig, CollectionName, Durability, IndexOptions, Member, MemberDetails,
-        MemberId, MemberState, Metric,
+        ClusterView, CollectionConfig, CollectionId, CollectionName, Durability, IndexOptions, Member,
+        MemberDetails, MemberId, MemberState, Metric,
     },
 };
 
@@ -255,6 +259,44 @@ async fn a_process_that_is_gone_is_noticed_before_its_session_ends() {
     let took = killed.elapsed();
     println!("noticed and agreed on after {took:?}");
     assert!(took < timing().session / 2, "{took:?}: only its session told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_cut_and_who_was_away_or_comes_new_gets_a_snapshot() {
+    let (disks, mut nodes) = grid(3).await;
+    settled(&nodes.iter().collect::<Vec<_>>(), 3).await;
+    let at = nodes.iter().position(|node| !node.leads()).unwrap();
+    nodes.remove(at).kill().await;
+    nodes[0].control.propose(collection("before")).await.unwrap();
+    let leader = nodes.iter().find(|node| node.leads()).unwrap();
+    // Entries that change nothing: only the length of the log matters.
+    let nothing = Command::Purged { collection: CollectionId(99), member: MemberId("nobody".into()) };
+    let proposals = (0..1_700).map(|_| leader.control.propose(nothing.clone()));
+    let decided: Vec<_> = stream::iter(proposals).buffer_unordered(64).collect().await;
+    assert!(decided.iter().all(Result::is_ok));
+    let purged = |node: &Node| {
+        let engine = node.engine.upgrade().unwrap();
+        engine.get(Family::Member, &purged_key()).unwrap().is_some()
+    };
+    until("the log is cut", || purged(leader)).await;
+    let seeds = [leader.address];
+    nodes.push(start(&disks[at], &[]).await.unwrap());
+    let fresh = Disk::new();
+    nodes.push(start(&fresh, &seeds).await.unwrap());
+    until("all know the same", || {
+        let views: Vec<_> = nodes.iter().map(|node| node.control.view()).collect();
+        views.iter().all(|view| *view == views[0] && view.members().count() == 4)
+    })
+    .await;
+    let before = CollectionName::new("before").unwrap();
+    assert!(nodes[3].control.view().collection(&before).is_some());
+    // And from a snapshot on their own disk.
+    let last = nodes.pop().unwrap();
+    let view = last.control.view();
+    last.kill().await;
+    let again = start(&fresh, &[]).await.unwrap();
+    assert!(again.control.view().version() >= view.version());
+    assert!(again.control.view().collection(&before).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
