@@ -119,7 +119,7 @@ pub struct ControlStatus {
     pub leads: bool,
     /// Number of the election.
     pub term: u64,
-    /// Who votes.
+    /// Who votes; while that is being changed, who votes before and after.
     pub voters: BTreeSet<MemberId>,
     /// The voters are being changed: a majority of those before is still needed as well.
     pub changing: bool,
@@ -285,12 +285,13 @@ impl Control {
     /// Who decides, as far as this member knows.
     pub fn status(&self) -> ControlStatus {
         let role = self.shared.core.role();
+        let voters = role.voters.iter().cloned().reduce(|all, set| &all & &set);
         ControlStatus {
             leader: role.leader,
             leads: role.leads,
             term: role.term,
             changing: role.voters.len() > 1,
-            voters: role.voters.into_iter().flatten().collect(),
+            voters: voters.unwrap_or_default(),
             suspects: self.shared.suspects.borrow().clone(),
         }
     }
