@@ -3,7 +3,7 @@
 #
 #   deploy/install-deps.sh [run] [test] [lint] [peers]     default: run
 #
-#   run     build the daemon and try it out     test    the Python client's tests too
+#   run     build the daemon and try it out     test    the Python client's tests, and those in networks of their own
 #   lint    the shell linter too                peers   the benchmark of other indexes too
 #
 # As root, or with sudo. On other systems it only says what is missing.
@@ -11,13 +11,14 @@ set -euo pipefail
 
 # What each is for: libclang-dev — bindgen reads RocksDB's header; g++ — RocksDB itself, in C++;
 # ca-certificates — cargo and pip download over TLS; curl and jq — the quickstart speaks REST;
-# python3-venv — a home for the Python client's tests.
+# python3-venv — a home for the Python client's tests; iproute2 and nftables — tests that put members into networks of
+# their own and cut them.
 # No protoc: the proto files are compiled by a Rust crate.
 packages=(libclang-dev g++ make curl ca-certificates jq)
 for set in "${@:-run}"; do
   case "$set" in
     run) ;;
-    test) packages+=(python3 python3-venv) ;;
+    test) packages+=(python3 python3-venv iproute2 nftables) ;;
     lint) packages+=(shellcheck) ;;
     # One peer comes as C++ source for Python.
     peers) packages+=(python3 python3-venv python3-dev) ;;

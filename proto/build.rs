@@ -1,4 +1,4 @@
-//! Compiles `vecgrid/v1/*.proto` in pure Rust (protox): nobody needs `protoc`.
+//! Compiles the wire contracts in pure Rust (protox): nobody needs `protoc`.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -11,5 +11,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("vecgrid_descriptor.bin"), files.encode_to_vec())?;
     // `bytes` fields arrive as `Bytes`: vectors are decoded without a copy.
     tonic_prost_build::configure().bytes(".").compile_fds(files)?;
+    // Apart, so that reflection at an app's door does not describe it.
+    let peer = protox::compile(["vecgrid/peer/v1/peer.proto"], ["."])?;
+    tonic_prost_build::configure().bytes(".").compile_fds(peer)?;
     Ok(())
 }

@@ -217,7 +217,15 @@ fn explain_from_wire(explain: pb::Explain) -> Explain {
 }
 
 pub(crate) fn grid_from_wire(grid: pb::GridStatusResponse) -> GridStatus {
-    let member = |m: pb::Member| Member { id: m.id, name: m.name, state: m.state, version: m.version };
+    let member = |m: pb::Member| Member {
+        id: m.id,
+        name: m.name,
+        state: m.state,
+        version: m.version,
+        address: m.address,
+        zone: m.zone,
+        votes: m.votes,
+    };
     let partition = |p: pb::PartitionStatus| PartitionStatus {
         partition: p.partition,
         epoch: p.epoch,
@@ -229,7 +237,10 @@ pub(crate) fn grid_from_wire(grid: pb::GridStatusResponse) -> GridStatus {
     GridStatus {
         grid: grid.grid,
         member: grid.member,
+        grid_id: grid.grid_id,
         table_version: grid.table_version,
+        leader: grid.leader,
+        term: grid.term,
         members: grid.members.into_iter().map(member).collect(),
         partitions: grid.partitions.into_iter().map(partition).collect(),
     }

@@ -6,12 +6,16 @@
 //!   └── restart() ◄── kill9() · sigterm() + wait_exit()
 //! ```
 //!
+//! A member of a grid of several may be ready only when others are: [`Daemon::launch_with`] and
+//! [`Daemon::relaunch`] do not wait, [`Daemon::wait_ready`] does. [`crate::cluster`] keeps such grids.
+//!
 //! The folder outlives the process, so a test can kill the daemon and start it again on the same
 //! data. The log is one file over all starts; it is printed when a test fails. Dropping the
 //! handle kills the daemon and, with the last handle, removes the folder.
 
 use std::{
     fs::{self, File, OpenOptions},
+    net::IpAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
@@ -36,11 +40,24 @@ pub struct Options {
     pub partitions: u16,
     /// More arguments, as on the command line.
     pub args: Vec<String>,
+    /// A grid of its own; without it `args` say how it finds others.
+    pub alone: bool,
+    /// In which network it runs; `None` = on this machine's loopback.
+    pub place: Option<Place>,
+}
+
+/// A network namespace, and the address that it has there.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its name, as `ip netns` knows it.
+    pub namespace: String,
+    /// Reached from this machine, too.
+    pub address: IpAddr,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { partitions: 8, args: Vec::new() }
+        Self { partitions: 8, args: Vec::new(), alone: true, place: None }
     }
 }
 
@@ -63,7 +80,8 @@ pub struct Daemon {
     home: Arc<TempDir>,
     options: Options,
     child: Child,
-    ports: Ports,
+    ports: Option<Ports>,
+    launched: Instant,
     start_time: Duration,
 }
 
@@ -75,22 +93,61 @@ impl Daemon {
 
     /// As [`Daemon::start`], with other options.
     pub fn start_with(options: Options) -> Self {
+        let mut daemon = Self::launch_with(options);
+        daemon.wait_ready(START_LIMIT);
+        daemon
+    }
+
+    /// Starts a daemon on a fresh folder and does not wait.
+    pub fn launch_with(options: Options) -> Self {
         let home = tempfile::Builder::new().prefix("vecgrid-test-").tempdir();
         let home = Arc::new(home.unwrap_or_else(|e| panic!("no temporary folder: {e}")));
-        let begun = Instant::now();
-        let mut child = spawn(home.path(), &options);
-        let ports = wait_ready(home.path(), &mut child);
-        Self { home, options, child, ports, start_time: begun.elapsed() }
+        let launched = Instant::now();
+        let child = spawn(home.path(), &options);
+        Self { home, options, child, ports: None, launched, start_time: Duration::ZERO }
     }
 
     /// Starts again on the same data. The old process must be gone.
     pub fn restart(&mut self) {
+        self.relaunch();
+        self.wait_ready(START_LIMIT);
+    }
+
+    /// As [`Daemon::restart`], and does not wait.
+    pub fn relaunch(&mut self) {
         let gone = self.child.try_wait().is_ok_and(|status| status.is_some());
-        assert!(gone, "restart() before the old process ended");
-        let begun = Instant::now();
+        assert!(gone, "a start before the old process ended");
+        self.launched = Instant::now();
         self.child = spawn(self.home.path(), &self.options);
-        self.ports = wait_ready(self.home.path(), &mut self.child);
-        self.start_time = begun.elapsed();
+        self.ports = None;
+    }
+
+    /// Waits until it says that it is ready.
+    pub fn wait_ready(&mut self, limit: Duration) {
+        loop {
+            if self.try_ports().is_some() {
+                return;
+            }
+            let ended = self.child.try_wait().ok().flatten();
+            if ended.is_some() || self.launched.elapsed() > limit {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                let how = ended.map_or("is not ready in time".to_owned(), |s| format!("ended with {s}"));
+                panic!("the daemon {how}; its log:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Where it listens, if it is ready by now.
+    pub fn try_ports(&mut self) -> Option<&Ports> {
+        if self.ports.is_none() {
+            let read = fs::read(port_file(self.home.path())).ok();
+            let ports = read.and_then(|bytes| serde_json::from_slice::<Ports>(&bytes).ok());
+            self.ports = ports.filter(|ports| ports.pid == self.child.id());
+            self.start_time = self.launched.elapsed();
+        }
+        self.ports.as_ref()
     }
 
     /// How long the last start took, until ready.
@@ -109,28 +166,31 @@ impl Daemon {
     }
 
     /// Where the daemon listens.
+    ///
+    /// # Panics
+    /// When it has not said so yet.
     pub fn ports(&self) -> &Ports {
-        &self.ports
+        self.ports.as_ref().unwrap_or_else(|| panic!("the daemon is not known to be ready"))
     }
 
     /// REST over TCP.
     pub fn rest(&self) -> Rest {
-        Rest::new(&self.ports.api)
+        Rest::new(&self.ports().api)
     }
 
     /// REST on the admin port.
     pub fn admin(&self) -> Rest {
-        Rest::new(&self.ports.admin)
+        Rest::new(&self.ports().admin)
     }
 
     /// A gRPC channel over TCP.
     pub async fn tcp_channel(&self) -> Channel {
-        grpc::tcp(&self.ports.api).await
+        grpc::tcp(&self.ports().api).await
     }
 
     /// A gRPC channel over the Unix socket.
     pub async fn socket_channel(&self) -> Channel {
-        grpc::socket(&self.ports.socket).await
+        grpc::socket(&self.ports().socket).await
     }
 
     /// A gRPC client over TCP.
@@ -156,9 +216,23 @@ impl Daemon {
 
     /// Asks the daemon to stop.
     pub fn sigterm(&self) {
+        self.signal("TERM");
+    }
+
+    /// Freezes the process: it keeps its connections and says nothing.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a frozen process go on, as if no time had passed.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
         let pid = self.child.id();
-        let status = Command::new("sh").arg("-c").arg(format!("kill -TERM {pid}")).status();
-        assert!(status.is_ok_and(|s| s.success()), "cannot send SIGTERM to {pid}");
+        let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status();
+        assert!(status.is_ok_and(|s| s.success()), "cannot send SIG{name} to {pid}");
     }
 
     /// Waits for the end of the process.
@@ -261,12 +335,28 @@ fn spawn(home: &Path, options: &Options) -> Child {
     fs::create_dir_all(&data).unwrap_or_else(|e| panic!("no data folder: {e}"));
     // The daemon removes an old port file first; without this there is a moment before it does.
     let _ = fs::remove_file(port_file(home));
-    let mut command = Command::new(binaries::vecgridd());
+    let mut command = match &options.place {
+        None => Command::new(binaries::vecgridd()),
+        Some(place) => {
+            let mut command = Command::new("ip");
+            // `ip` becomes the daemon, so the process is the one that is killed and paused.
+            command.args(["netns", "exec", &place.namespace]).arg(binaries::vecgridd());
+            command
+        }
+    };
     command.arg("--data-dir").arg(&data).arg("--socket").arg(data.join("s.sock"));
     command.arg("--port-file").arg(port_file(home));
-    let partitions = options.partitions.to_string();
-    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--bootstrap"]);
-    command.args(["--discovery", "none", "--partitions", &partitions]);
+    command.args(["--partitions", &options.partitions.to_string()]);
+    let listen =
+        options.place.as_ref().map_or("127.0.0.1:0".to_owned(), |place| format!("{}:0", place.address));
+    command.args(["--listen", &listen, "--admin-listen", &listen]);
+    if options.place.is_some() {
+        // Not loopback: reached from the test's own network.
+        command.args(["--allowed-hosts", "*"]);
+    }
+    if options.alone {
+        command.args(["--bootstrap", "--discovery", "none"]);
+    }
     command.args(&options.args);
     run_with_log(&mut command, &log_path(home))
 }
@@ -285,25 +375,4 @@ fn run_with_log(command: &mut Command, log: &Path) -> Child {
     };
     command.env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(out).stderr(err);
     command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"))
-}
-
-fn wait_ready(home: &Path, child: &mut Child) -> Ports {
-    let start = Instant::now();
-    loop {
-        let read = fs::read(port_file(home)).ok();
-        if let Some(ports) = read.and_then(|bytes| serde_json::from_slice::<Ports>(&bytes).ok())
-            && ports.pid == child.id()
-        {
-            return ports;
-        }
-        let ended = child.try_wait().ok().flatten();
-        if ended.is_some() || start.elapsed() > START_LIMIT {
-            let _ = child.kill();
-            let _ = child.wait();
-            let log = fs::read_to_string(log_path(home)).unwrap_or_default();
-            let how = ended.map_or("is not ready in time".to_owned(), |s| format!("ended with {s}"));
-            panic!("the daemon {how}; its log:\n{log}");
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }

@@ -7,6 +7,8 @@ use std::{
     fmt::Write as _,
     io::{Read, Write},
     net::TcpStream,
+    os::unix::net::UnixStream,
+    path::Path,
     time::Duration,
 };
 
@@ -178,6 +180,27 @@ impl Rest {
         stream.read_to_end(&mut answer)?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
+}
+
+/// `GET` over a Unix socket, on a connection of its own: also reaches a daemon in another network, or one that
+/// is cut off. Status and body.
+///
+/// # Errors
+/// When no whole answer came back within the limit.
+pub fn get_over_socket(socket: &Path, path: &str, limit: Duration) -> std::io::Result<(u16, String)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let torn = || std::io::Error::new(std::io::ErrorKind::InvalidData, format!("no whole answer: {answer}"));
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(torn)?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(torn)?;
+    // Whole or in chunks, the body is one JSON object.
+    let json = body.find('{').zip(body.rfind('}')).map(|(from, to)| &body[from..=to]);
+    Ok((status, json.unwrap_or(body).to_owned()))
 }
 
 fn read(response: http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {

@@ -4,6 +4,8 @@
 //! Limits of the doors have their reasons in `api/limits.rs`, budgets of the disk in
 //! `storage/rocks.rs`.
 
+mod peers;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -12,6 +14,8 @@ use std::{
 
 use clap::Parser;
 use serde::Deserialize;
+
+pub use peers::{PeerConfig, Trust};
 
 /// What a user may say. Every field is optional: the sources are laid over each other.
 #[derive(Debug, Clone, Default, Parser, Deserialize)]
@@ -23,6 +27,7 @@ use serde::Deserialize;
     after_help = "Examples:
   vecgridd --dev                                  one member, temporary data, prints what to try next
   vecgridd --data-dir /var/lib/vecgridd --bootstrap    a grid of one member that keeps its data
+  vecgridd --data-dir D2 --seeds 127.0.0.1:5701 --peer-listen 127.0.0.1:5711 …   a second member, on one machine
   vecgrid status                                  (the other command) what this daemon holds
 
 The app talks to the Unix socket or to 127.0.0.1:5700, by gRPC or REST (/openapi.json).
@@ -48,9 +53,43 @@ pub struct Options {
     /// Create a new grid if the data directory holds none
     #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "VECGRID_BOOTSTRAP")]
     pub bootstrap: Option<bool>,
-    /// How members find each other; this version has one member: only `none` [default: none]
+    /// Create a new grid when this many members without data see each other: all of those that are started for it
+    #[arg(long, env = "VECGRID_BOOTSTRAP_EXPECT", value_name = "N")]
+    pub bootstrap_expect: Option<usize>,
+    /// How members find each other: `seeds`; `mdns` = by multicast, and at seeds if there are any; or `none` for a
+    /// member that is alone [default: seeds, if there are any]
     #[arg(long, env = "VECGRID_DISCOVERY", value_name = "HOW")]
     pub discovery: Option<Discovery>,
+    /// Addresses of members, comma-separated: a member without data joins their grid. This version does not move
+    /// partitions yet: they stay with the member that created the grid, and a member that joined refuses
+    /// requests for them
+    #[arg(long, env = "VECGRID_SEEDS", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub seeds: Option<Vec<String>>,
+    /// Where other members connect [default: 127.0.0.1:5701 with --seeds; none for a member that is alone]
+    #[arg(long, env = "VECGRID_PEER_LISTEN", value_name = "ADDR")]
+    pub peer_listen: Option<SocketAddr>,
+    /// What other members are told to connect to, as 10.0.0.7:5701 or a host name [default: found out]
+    #[arg(long, env = "VECGRID_ADVERTISE", value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// Where this member is, as eu-1a: members of one zone may fail together, so voters and copies are spread
+    #[arg(long, env = "VECGRID_ZONE", value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// A secret that all members share, at least 32 bytes (`openssl rand -hex 32`): who knows it is a member, and what
+    /// members say to each other is encrypted
+    #[arg(long, env = "VECGRID_GRID_SECRET_FILE", value_name = "FILE")]
+    pub grid_secret_file: Option<PathBuf>,
+    /// Or certificates: this member's, in PEM, valid for the address it is reached at
+    #[arg(long, env = "VECGRID_PEER_CERT", value_name = "FILE")]
+    pub peer_cert: Option<PathBuf>,
+    /// Key of --peer-cert, in PEM
+    #[arg(long, env = "VECGRID_PEER_KEY", value_name = "FILE")]
+    pub peer_key: Option<PathBuf>,
+    /// Authority that signs the certificates of members and of nobody else, in PEM
+    #[arg(long, env = "VECGRID_PEER_CA", value_name = "FILE")]
+    pub peer_ca: Option<PathBuf>,
+    /// Listen to members beyond this machine without knowing who they are: only where nobody else can connect
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "VECGRID_INSECURE_PEERS")]
+    pub insecure_peers: Option<bool>,
     /// Partitions of a new grid, fixed for ever, 1 to 1024 [default: 271]
     #[arg(long, env = "VECGRID_PARTITIONS", value_name = "N")]
     pub partitions: Option<u16>,
@@ -114,7 +153,7 @@ pub struct Options {
     /// Least seconds between two checkpoints of a collection's index, which make restarts quick; 0 = none are written [default: 30]
     #[arg(long, env = "VECGRID_CHECKPOINT_SECONDS", value_name = "S")]
     pub checkpoint_seconds: Option<u64>,
-    /// What to log, as `info` or `info,vecgridd::index=debug` [default: info,hnsw_rs=warn]
+    /// What to log, as `info` or `info,vecgridd::index=debug` [default: info,hnsw_rs=warn,openraft=off]
     #[arg(long, env = "VECGRID_LOG", value_name = "FILTER")]
     pub log: Option<String>,
     /// How to log: `auto` is text on a terminal and JSON elsewhere [default: auto]
@@ -128,6 +167,10 @@ pub struct Options {
 pub enum Discovery {
     /// They do not: a grid of one member.
     None,
+    /// At addresses they were given.
+    Seeds,
+    /// By multicast in the local network, and at addresses they were given.
+    Mdns,
 }
 
 /// How log lines look.
@@ -166,6 +209,12 @@ pub struct Config {
     pub node_name: String,
     /// A new grid may be created.
     pub bootstrap: bool,
+    /// A new grid is created when this many fresh members see each other.
+    pub bootstrap_expect: Option<usize>,
+    /// Other members; `None` = this one is alone.
+    pub peers: Option<PeerConfig>,
+    /// Where this member is; empty = unknown.
+    pub zone: String,
     /// Partitions of a new grid.
     pub partitions: u16,
     /// Local API over TCP.
@@ -212,6 +261,14 @@ pub struct Config {
     pub temporary: Option<TemporaryDir>,
 }
 
+impl Config {
+    /// Whether a member without data has a grid to look for, or others to found one with.
+    pub fn may_find_a_grid(&self) -> bool {
+        let named = self.peers.as_ref().is_some_and(|peers| peers.multicast || !peers.seeds.is_empty());
+        named || self.bootstrap_expect.is_some()
+    }
+}
+
 /// A folder that is removed when this is dropped.
 #[derive(Debug, Clone)]
 pub struct TemporaryDir(std::sync::Arc<RemoveOnDrop>);
@@ -256,7 +313,17 @@ impl Options {
             grid: self.grid.or(file.grid),
             node_name: self.node_name.or(file.node_name),
             bootstrap: self.bootstrap.or(file.bootstrap),
+            bootstrap_expect: self.bootstrap_expect.or(file.bootstrap_expect),
             discovery: self.discovery.or(file.discovery),
+            seeds: self.seeds.or(file.seeds),
+            peer_listen: self.peer_listen.or(file.peer_listen),
+            advertise: self.advertise.or(file.advertise),
+            zone: self.zone.or(file.zone),
+            grid_secret_file: self.grid_secret_file.or(file.grid_secret_file),
+            peer_cert: self.peer_cert.or(file.peer_cert),
+            peer_key: self.peer_key.or(file.peer_key),
+            peer_ca: self.peer_ca.or(file.peer_ca),
+            insecure_peers: self.insecure_peers.or(file.insecure_peers),
             partitions: self.partitions.or(file.partitions),
             listen: self.listen.or(file.listen),
             socket: self.socket.or(file.socket),
@@ -290,6 +357,31 @@ impl Options {
     pub fn check(self) -> Result<Config, ConfigError> {
         let wrong = |text: &str| Err(ConfigError::Value(text.to_owned()));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let peers = PeerConfig::check(&self)?;
+        match (self.discovery, &peers) {
+            (Some(Discovery::None), Some(peers)) if !peers.seeds.is_empty() => {
+                return wrong("--discovery none and --seeds contradict each other: leave one out");
+            }
+            (Some(Discovery::Seeds), None) => return wrong("--discovery seeds needs --seeds"),
+            _ => {}
+        }
+        match (self.bootstrap_expect, &peers) {
+            (Some(0), _) => {
+                return wrong(
+                    "--bootstrap-expect is the number of members that are started, this one included",
+                );
+            }
+            (Some(2..), None) => {
+                return wrong(
+                    "--bootstrap-expect needs --seeds or --discovery mdns: how else would this member see the others?",
+                );
+            }
+            _ => {}
+        }
+        let zone = self.zone.unwrap_or_default();
+        if zone.len() > 128 {
+            return wrong("--zone is a name of at most 128 bytes");
+        }
         let dev = self.dev.unwrap_or(false);
         let (data_dir, temporary) = match (self.data_dir, dev) {
             (Some(dir), _) => (dir, None),
@@ -300,8 +392,8 @@ impl Options {
             }
             (None, false) => {
                 return wrong(
-                    "where is the data to be kept? Pass --data-dir DIR (and --bootstrap the first time), \
-                     or --dev to try vecgridd with temporary data",
+                    "where is the data to be kept? Pass --data-dir DIR (the first time with --bootstrap, or with \
+                     --seeds to join a grid), or --dev to try vecgridd with temporary data",
                 );
             }
         };
@@ -349,6 +441,9 @@ impl Options {
             socket: socket(self.socket, &data_dir),
             node_name: self.node_name.unwrap_or_else(host_name),
             bootstrap: self.bootstrap.unwrap_or(false) || dev,
+            bootstrap_expect: self.bootstrap_expect,
+            peers,
+            zone,
             partitions,
             grid,
             listen,

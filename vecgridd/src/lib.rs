@@ -17,7 +17,13 @@ pub mod placement;
 
 pub mod partition;
 
+pub mod peer;
+
 pub mod control;
+
+pub mod migration;
+
+pub mod cluster;
 
 pub mod service;
 

@@ -30,7 +30,7 @@ fn run(options: Options) -> anyhow::Result<()> {
         LogStyle::Text => LogFormat::Text,
         LogStyle::Json => LogFormat::Json,
     };
-    logs::init(format, options.log.as_deref().unwrap_or("info,hnsw_rs=warn"))?;
+    logs::init(format, options.log.as_deref().unwrap_or("info,hnsw_rs=warn,openraft=off"))?;
     let config = options.check()?;
     let metrics = Arc::new(Metrics::new(
         env!("CARGO_PKG_VERSION"),

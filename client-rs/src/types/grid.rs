@@ -10,8 +10,14 @@ pub struct GridStatus {
     pub grid: String,
     /// Id of the member that answers.
     pub member: String,
+    /// Id of the grid, made at its birth.
+    pub grid_id: String,
     /// Version of the partition table.
     pub table_version: u64,
+    /// Id of the member that leads; empty when none is known.
+    pub leader: String,
+    /// Number of the leader's election.
+    pub term: u64,
     /// All members.
     pub members: Vec<Member>,
     /// All partitions.
@@ -30,6 +36,12 @@ pub struct Member {
     pub state: String,
     /// Version of the program.
     pub version: String,
+    /// Where other members reach it; empty when it listens to none.
+    pub address: String,
+    /// Where it is; empty = unknown.
+    pub zone: String,
+    /// It takes part in decisions of the grid.
+    pub votes: bool,
 }
 
 /// One partition.

@@ -95,7 +95,7 @@ pub fn run(options: &Options, set: &Set, report: &mut Report) -> Result<()> {
         Some(_) => None,
         None => {
             let args = vec!["--build-threads".to_owned(), options.data.build_threads.to_string()];
-            Some(Daemon::start_with(DaemonOptions { partitions: 271, args }))
+            Some(Daemon::start_with(DaemonOptions { partitions: 271, args, ..DaemonOptions::default() }))
         }
     };
     let socket = match (&options.socket, &own) {

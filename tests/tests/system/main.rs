@@ -13,6 +13,7 @@ mod cli;
 mod curl;
 mod grpc_contract;
 mod metrics;
+mod networks;
 mod rest_contract;
 mod retries;
 mod shutdown;

@@ -1,20 +1,69 @@
 //! What the grid can decide.
+//!
+//! Commands and decisions are in the log and in messages among members as JSON: variants and fields
+//! may be added (with a default), never renamed.
 
-use crate::types::{Collection, CollectionConfig, CollectionId, CollectionName};
+use serde::{Deserialize, Serialize};
+
+use crate::types::{
+    ClusterView, Collection, CollectionConfig, CollectionId, CollectionName, MemberDetails, MemberId,
+    PartitionId, Placement,
+};
 
 /// A proposed change.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
+    /// The grid's birth: the first decision of every log.
+    Found(Box<ClusterView>),
+    /// A fresh member comes in.
+    Join {
+        /// Who.
+        member: MemberId,
+        /// Its disk.
+        store: String,
+        /// What it says about itself.
+        details: MemberDetails,
+    },
+    /// A member started again, came back, or can be reached elsewhere.
+    Update {
+        /// Who.
+        member: MemberId,
+        /// What it says about itself.
+        details: MemberDetails,
+    },
+    /// A member was not heard for a session. It is fenced until it says [`Command::Update`].
+    Fence {
+        /// Who.
+        member: MemberId,
+        /// The run of its daemon that was not heard; a later run is not concerned.
+        incarnation: u64,
+    },
+    /// A member leaves for good; it must hold nothing any more.
+    Remove(MemberId),
+    /// Changes who holds a partition, if it is still held as expected.
+    Place {
+        /// Which one.
+        partition: PartitionId,
+        /// What the proposer saw.
+        expected: Placement,
+        /// What it is to be.
+        next: Placement,
+    },
     /// Make a collection, or find an equal one.
     CreateCollection(CollectionConfig),
     /// Drop a collection: from now on it does not exist; its rows are removed afterwards.
     DropCollection(CollectionName),
-    /// The rows of a dropped collection are gone.
-    Purged(CollectionId),
+    /// A member has removed the rows of a dropped collection.
+    Purged {
+        /// Which one.
+        collection: CollectionId,
+        /// Who.
+        member: MemberId,
+    },
 }
 
 /// What was decided.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Decision {
     /// A new collection.
     Created(Collection),
@@ -22,13 +71,56 @@ pub enum Decision {
     Exists(Collection),
     /// The collection that was dropped; `None` = there was none.
     Dropped(Option<CollectionId>),
-    /// Noted.
-    Purged,
+    /// It is so now; also when it was so before.
+    Noted,
 }
 
 /// Why a command was not accepted. Nothing changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refused {
     /// A collection of that name exists and is different.
+    #[error("another collection of the name `{}` exists", .0.as_str())]
     CollectionExists(CollectionName),
+    /// The log begins with the grid's birth, which happens once.
+    #[error("this is not the first decision of a grid")]
+    NotFirst,
+    /// Nothing can be decided before the grid's birth.
+    #[error("the grid is not founded yet")]
+    Unborn,
+    /// No such member.
+    #[error("the grid has no member {0}")]
+    UnknownMember(MemberId),
+    /// Ids of members that left are not used again.
+    #[error(
+        "member {0} has left the grid for good: start it with an empty --data-dir to join as a new member"
+    )]
+    HasLeft(MemberId),
+    /// The same member on another disk: what the first one promised is not known to it.
+    #[error(
+        "member {0} had another disk: start it with an empty --data-dir to join as a new member, and remove \
+         the old one"
+    )]
+    OtherStore(MemberId),
+    /// A message of an earlier run of a daemon.
+    #[error("member {0} has started again since")]
+    OldIncarnation(MemberId),
+    /// It still holds partitions.
+    #[error("member {member} still holds {partitions} partitions")]
+    StillHolds {
+        /// Who.
+        member: MemberId,
+        /// How many.
+        partitions: usize,
+    },
+    /// The partition is not held as the proposer thought.
+    #[error("{partition} is held otherwise by now: {current:?}")]
+    Stale {
+        /// Which one.
+        partition: PartitionId,
+        /// How it is held.
+        current: Option<Placement>,
+    },
+    /// A placement that would break an invariant.
+    #[error("{0} cannot be held like that: {1}")]
+    BadPlacement(PartitionId, String),
 }

@@ -1,136 +1,431 @@
-//! The task that owns the control state.
+//! The rest of the daemon's way to the control plane: propose, look, watch.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, timeout, timeout_at},
+};
+use tonic::Status;
+use vecgrid_proto::peer as wire;
 
 use super::{
-    command::{Command, Decision, Refused},
-    state::decide,
+    Command, ControlStore, Decision, Lease, RaftTiming, Refused, StartError, autopilot, beat,
+    failure_detector::Event,
+    raft::{Core, CoreError, CoreParts, Role},
+    sessions,
 };
 use crate::{
-    storage::{Batch, Engine, Family, StorageError, keys::member},
-    task::Tasks,
-    types::{ClusterView, MemberId},
+    peer::{Caller, PeerError, Pool},
+    task::{OwnRuntime, Tasks, clock},
+    telemetry::Metrics,
+    types::{ClusterView, MemberDetails, MemberId},
 };
 
-/// Commands that may wait.
-const MAILBOX: usize = 64;
+/// Times of the control plane. session > lease + what clocks may drift in a lease.
+#[derive(Debug, Clone, Copy)]
+pub struct ControlTiming {
+    /// Of the consensus.
+    pub raft: RaftTiming,
+    /// Between two beats of a member.
+    pub beat: Duration,
+    /// A member that the leader has not heard for this long is fenced.
+    pub session: Duration,
+    /// How long a member may act on a beat, from when it sent it.
+    pub lease: Duration,
+    /// How long a voter may be away before another member gets its vote.
+    pub grace: Duration,
+    /// How long a member must be there before it gets a vote.
+    pub settle: Duration,
+    /// How long a proposal may take.
+    pub proposal: Duration,
+}
+
+impl Default for ControlTiming {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            raft: RaftTiming::default(),
+            beat: ms(250),
+            session: ms(1_500),
+            lease: ms(1_000),
+            grace: ms(30_000),
+            settle: ms(1_000),
+            proposal: ms(5_000),
+        }
+    }
+}
+
+/// How long a follower waits for a leader before it tries again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Beats and hints that may wait for the leader's task.
+const EVENTS: usize = 1_024;
 
 /// Why a command was not decided.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ControlError {
-    /// By the rules.
-    #[error("refused: {0:?}")]
+    /// By the rules. Nothing changed.
+    #[error("refused: {0}")]
     Refused(Refused),
-    /// The decision could not be made durable.
-    #[error(transparent)]
-    Storage(StorageError),
-    /// The daemon is stopping.
-    #[error("the control plane has stopped")]
-    Closed,
+    /// No leader could be asked in time. Nothing changed.
+    #[error(
+        "the members of this grid have no leader that can be reached: more than half of the voters must be up \
+         and reach each other ({0})"
+    )]
+    Unavailable(String),
+    /// The answer did not come in time: it may have been decided, or may still be.
+    #[error("the decision was not confirmed in time: it may take effect ({0})")]
+    Unknown(String),
+    /// The control plane of this member has stopped, on purpose or because its disk failed.
+    #[error("the control plane has stopped: {0}")]
+    Stopped(String),
 }
 
-struct Proposal {
-    command: Command,
-    decided: oneshot::Sender<Result<Decision, ControlError>>,
+/// How this member takes part.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// It founds a grid, which begins like this; or goes on doing so.
+    Found(Box<ClusterView>),
+    /// It belongs to a grid already, or was just taken in.
+    Member,
 }
 
-/// Asks the owner, and looks at what it published. Cheap to clone.
+/// What the control plane of a member is made of.
+pub struct ControlParts {
+    /// Its tasks.
+    pub tasks: Tasks,
+    /// Its database.
+    pub store: ControlStore,
+    /// The other members.
+    pub pool: Pool,
+    /// What this member says about itself.
+    pub details: MemberDetails,
+    /// Numbers for the operator.
+    pub metrics: Arc<Metrics>,
+    /// Times.
+    pub timing: ControlTiming,
+}
+
+/// What this member knows about who decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlStatus {
+    /// Who leads, as far as is known.
+    pub leader: Option<MemberId>,
+    /// This member leads.
+    pub leads: bool,
+    /// Number of the election.
+    pub term: u64,
+    /// Who votes; while that is being changed, who votes before and after.
+    pub voters: BTreeSet<MemberId>,
+    /// The voters are being changed: a majority of those before is still needed as well.
+    pub changing: bool,
+    /// For the leader: who has not been heard for more than half a session.
+    pub suspects: BTreeSet<MemberId>,
+}
+
+pub(super) struct Shared {
+    pub(super) core: Core,
+    pub(super) pool: Pool,
+    pub(super) me: MemberId,
+    pub(super) details: MemberDetails,
+    pub(super) view: watch::Receiver<Arc<ClusterView>>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) suspects: watch::Receiver<BTreeSet<MemberId>>,
+    pub(super) timing: ControlTiming,
+    pub(super) tasks: Tasks,
+    /// As granted by the leader; never held across an await.
+    lease: Mutex<Lease>,
+}
+
+/// Asks the grid to decide, and looks at what it decided. Cheap to clone.
 #[derive(Clone)]
 pub struct Control {
-    proposals: mpsc::Sender<Proposal>,
-    view: watch::Receiver<Arc<ClusterView>>,
+    shared: Arc<Shared>,
 }
 
 impl Control {
-    /// Reads the state of this member, or starts a grid of one, and starts the owner.
+    /// Starts the control plane on `runtime`: from then on it can answer others.
     ///
     /// # Errors
-    /// When the disk fails or the stored state is damaged.
-    pub fn start(
-        tasks: &Tasks,
-        engine: Arc<dyn Engine>,
-        grid: &str,
-        partitions: u16,
-        member: &MemberId,
-    ) -> Result<Self, StorageError> {
-        let view = match engine.get(Family::Member, &member::control_key())? {
-            Some(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|e| StorageError::corrupt("the control state", e))?
-            }
-            None => {
-                let view = ClusterView::bootstrap(grid, partitions, member);
-                save(&*engine, &view)?;
-                view
-            }
-        };
-        let (publish, view) = watch::channel(Arc::new(view));
-        let (proposals, inbox) = mpsc::channel(MAILBOX);
-        tasks.spawn("control", run(engine, publish, inbox, tasks.token()));
-        Ok(Self { proposals, view })
+    /// When the store is damaged.
+    pub async fn start(runtime: &OwnRuntime, parts: ControlParts) -> Result<Self, StartError> {
+        let started = runtime.run(start(parts)).await;
+        started.unwrap_or_else(|| Err(StartError::Damaged("starting it failed with a panic".to_owned())))
     }
 
-    /// Decides a command. When this returns, the decision is durable and published.
+    /// Returns when this member knows the state of its grid.
     ///
     /// # Errors
-    /// [`ControlError`].
+    /// When the grid cannot be founded, or the daemon is stopped before a state is known.
+    pub async fn enter(&self, entry: Entry) -> Result<(), StartError> {
+        // Founding that was interrupted goes on. Where others vote, the grid was founded long ago.
+        let alone = self.shared.core.role().voters.iter().flatten().all(|voter| *voter == self.shared.me);
+        if let Entry::Found(first) = entry
+            && alone
+            && self.view().version() == 0
+        {
+            found(self, *first).await?;
+        }
+        // A member that was just taken in hears of its grid from the leader.
+        let mut view = self.watch();
+        let stop = self.shared.tasks.token();
+        tokio::select! {
+            known = view.wait_for(|view| view.version() > 0) => {
+                known.map(|_| ()).map_err(|e| StartError::Damaged(e.to_string()))
+            }
+            () = stop.cancelled() => Err(StartError::Stopped),
+        }
+    }
+
+    /// A member can be reached at another address than the grid knows: a hint from outside.
+    pub fn learn_address(&self, member: &MemberId, address: &str, incarnation: u64) {
+        self.shared.pool.learn(member, address, incarnation);
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Has the grid decide a command. When this returns, the decision is durable and published here.
+    ///
+    /// # Errors
+    /// [`ControlError`] says whether anything may have changed.
     pub async fn propose(&self, command: Command) -> Result<Decision, ControlError> {
-        let (decided, decision) = oneshot::channel();
-        let proposal = Proposal { command, decided };
-        self.proposals.send(proposal).await.map_err(|_| ControlError::Closed)?;
-        decision.await.map_err(|_| ControlError::Closed)?
+        let deadline = Instant::now() + self.shared.timing.proposal;
+        let mut roles = self.shared.core.watch_role();
+        loop {
+            let role = self.shared.core.role();
+            let why = match self.try_propose(&role, &command, deadline).await {
+                Ok(decision) => return Ok(decision),
+                Err(Attempt::Final(error)) => return Err(error),
+                Err(Attempt::NotDone(why)) => why,
+            };
+            let again = Instant::now() + LOOK_AGAIN;
+            if again >= deadline {
+                return Err(ControlError::Unavailable(why));
+            }
+            // Another leader may be known sooner.
+            if let Ok(Err(error)) = timeout_at(again, roles.changed()).await {
+                return Err(ControlError::Stopped(error.to_string()));
+            }
+        }
     }
 
-    /// What is agreed now.
+    async fn try_propose(
+        &self,
+        role: &Role,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<Decision, Attempt> {
+        let late = || Attempt::Final(ControlError::Unknown("no majority answered".to_owned()));
+        if role.leads {
+            let decided = timeout_at(deadline, self.shared.core.propose(command.clone()));
+            return match decided.await.map_err(|_| late())? {
+                Ok(outcome) => outcome.map_err(|refused| Attempt::Final(ControlError::Refused(refused))),
+                Err(CoreError::NotLeader) => {
+                    Err(Attempt::NotDone("this member just lost its lead".to_owned()))
+                }
+                Err(error) => Err(Attempt::Final(ControlError::Stopped(error.to_string()))),
+            };
+        }
+        let Some(leader) = role.leader.as_ref().filter(|leader| **leader != self.shared.me) else {
+            return Err(Attempt::NotDone("none is known".to_owned()));
+        };
+        let broken = |e: serde_json::Error| Attempt::Final(ControlError::Unknown(e.to_string()));
+        let message = wire::ProposeRequest { command: serde_json::to_vec(command).map_err(broken)?.into() };
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let answer = match self.shared.pool.propose(leader, message, patience).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_definite() => return Err(Attempt::NotDone(error.to_string())),
+            Err(error) => return Err(Attempt::Final(ControlError::Unknown(error.to_string()))),
+        };
+        let outcome: Result<Decision, Refused> = serde_json::from_slice(&answer.outcome).map_err(broken)?;
+        let decision = outcome.map_err(|refused| Attempt::Final(ControlError::Refused(refused)))?;
+        // Whoever asked must find what was decided. If this takes too long, it is decided all the same.
+        let mut view = self.shared.view.clone();
+        let shown = view.wait_for(|view| view.version() >= answer.table_version);
+        let _ = timeout_at(deadline, shown).await;
+        Ok(decision)
+    }
+
+    /// What is agreed, as far as this member knows.
     pub fn view(&self) -> Arc<ClusterView> {
-        Arc::clone(&self.view.borrow())
+        Arc::clone(&self.shared.view.borrow())
     }
 
     /// To look at what is agreed, and be woken by changes.
     pub fn watch(&self) -> watch::Receiver<Arc<ClusterView>> {
-        self.view.clone()
+        self.shared.view.clone()
+    }
+
+    /// Whether, and for how long, this member may act on what it knows: acknowledge a write, answer a strong read.
+    pub fn lease(&self) -> Lease {
+        let now = clock::now();
+        let led = match self.shared.core.quorum_age(now) {
+            Some(age) => Lease::granted(self.shared.timing.lease, now, age),
+            None => Lease::NONE,
+        };
+        led.or(*self.shared.lease.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn extend_lease(&self, lease: Lease) {
+        let mut current = self.shared.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = current.or(lease);
+    }
+
+    /// What this member says about itself.
+    pub fn details(&self) -> &MemberDetails {
+        &self.shared.details
+    }
+
+    /// Who decides, as far as this member knows.
+    pub fn status(&self) -> ControlStatus {
+        let role = self.shared.core.role();
+        let voters = role.voters.iter().cloned().reduce(|all, set| &all & &set);
+        ControlStatus {
+            leader: role.leader,
+            leads: role.leads,
+            term: role.term,
+            changing: role.voters.len() > 1,
+            voters: voters.unwrap_or_default(),
+            suspects: self.shared.suspects.borrow().clone(),
+        }
+    }
+
+    /// Ends this member's part in the consensus, in order.
+    pub async fn stop(&self) {
+        self.shared.core.stop().await;
+    }
+
+    /// Answers a message of another member's consensus.
+    ///
+    /// # Errors
+    /// When it is none, or the consensus has stopped.
+    pub async fn answer_consensus(
+        &self,
+        message: wire::ConsensusRequest,
+    ) -> Result<wire::ConsensusResponse, Status> {
+        match self.shared.core.answer(message).await {
+            Ok(message) => Ok(wire::ConsensusResponse { message: message.into() }),
+            Err(CoreError::Malformed(why)) => Err(Status::invalid_argument(why)),
+            Err(error) => Err(Status::aborted(error.to_string())),
+        }
+    }
+
+    /// Answers a proposal of another member: only as the leader.
+    ///
+    /// # Errors
+    /// `ABORTED` when nothing was done.
+    pub async fn answer_proposal(
+        &self,
+        message: wire::ProposeRequest,
+    ) -> Result<wire::ProposeResponse, Status> {
+        let command = serde_json::from_slice(&message.command);
+        let command =
+            command.map_err(|e| Status::aborted(format!("this member does not know the command: {e}")))?;
+        let outcome = match self.shared.core.propose(command).await {
+            Ok(outcome) => outcome,
+            Err(CoreError::NotLeader) => return Err(Status::aborted("this member does not lead")),
+            Err(error) => return Err(Status::internal(error.to_string())),
+        };
+        let outcome = serde_json::to_vec(&outcome).map_err(|e| Status::internal(e.to_string()))?;
+        let table_version = self.shared.view.borrow().version();
+        Ok(wire::ProposeResponse { outcome: outcome.into(), table_version })
+    }
+
+    /// A fresh member asks to be taken in. Any member takes it to the leader.
+    ///
+    /// # Errors
+    /// What the grid refuses, and when there is no leader.
+    pub async fn answer_join(
+        &self,
+        caller: Caller,
+        message: wire::JoinRequest,
+    ) -> Result<wire::JoinResponse, Status> {
+        let view = self.view();
+        if message.grid_name != view.grid() {
+            return Err(Status::aborted(format!("this is the grid `{}`", view.grid())));
+        }
+        let details = beat::details_of(message.details.unwrap_or_default());
+        let command = Command::Join { member: caller.member, store: caller.store, details };
+        match self.propose(command).await {
+            Ok(_) => Ok(wire::JoinResponse { grid: view.id().to_owned() }),
+            Err(error) => Err(Status::aborted(error.to_string())),
+        }
+    }
+
+    /// A connection over which a member had spoken has ended.
+    pub fn connection_closed(&self, member: &MemberId) {
+        // If the queue is full, its session will tell.
+        let _ = self.shared.events.try_send(Event::Closed(member.clone()));
     }
 }
 
-async fn run(
-    engine: Arc<dyn Engine>,
-    publish: watch::Sender<Arc<ClusterView>>,
-    mut inbox: mpsc::Receiver<Proposal>,
-    stop: tokio_util::sync::CancellationToken,
-) {
+/// How an attempt to have something decided ended.
+enum Attempt {
+    /// Nothing was done: another attempt may succeed.
+    NotDone(String),
+    Final(ControlError),
+}
+
+async fn start(parts: ControlParts) -> Result<Control, StartError> {
+    let ControlParts { tasks, store, pool, details, metrics, timing } = parts;
+    let (publish, view) = watch::channel(Arc::new(ClusterView::unborn()));
+    let core = CoreParts { store, pool: pool.clone(), publish, timing: timing.raft, metrics };
+    let core = Core::start(&tasks, core).await.map_err(|e| StartError::Damaged(e.to_string()))?;
+    let (events, inbox) = mpsc::channel(EVENTS);
+    let (suspect, suspects) = watch::channel(BTreeSet::new());
+    let me = pool.me().member().clone();
+    let lease = Mutex::new(Lease::NONE);
+    let shared = Shared { core, pool, me, details, view, events, suspects, timing, tasks, lease };
+    let control = Control { shared: Arc::new(shared) };
+    let tasks = &control.shared.tasks;
+    tasks.spawn("addresses", addresses(control.clone()));
+    tasks.spawn("sessions", sessions::run(control.clone(), inbox, suspect));
+    tasks.spawn("autopilot", autopilot::run(control.clone()));
+    tasks.spawn("beat", beat::run(control.clone()));
+    Ok(control)
+}
+
+/// The first decision of a grid. Harmless when it was made already.
+async fn found(control: &Control, first: ClusterView) -> Result<(), StartError> {
+    let cannot = |e: &dyn std::fmt::Display| StartError::Damaged(format!("the grid cannot be founded: {e}"));
+    control.shared.core.initialize().await.map_err(|e| cannot(&e))?;
+    match control.propose(Command::Found(Box::new(first))).await {
+        Ok(_) | Err(ControlError::Refused(Refused::NotFirst)) => Ok(()),
+        Err(error) => Err(cannot(&error)),
+    }
+}
+
+/// Tells `peer/` where members are, whenever the grid learns it.
+async fn addresses(control: Control) {
+    let mut view = control.watch();
+    let stop = control.shared.tasks.token();
     loop {
-        let proposal = tokio::select! {
-            proposal = inbox.recv() => proposal,
-            () = stop.cancelled() => break,
-        };
-        let Some(Proposal { command, decided }) = proposal else { break };
-        let mut next = (**publish.borrow()).clone();
-        let before = next.version();
-        let result = match decide(&mut next, command) {
-            Ok(decision) if next.version() == before => Ok(decision),
-            Ok(decision) => {
-                let (engine, next) = (Arc::clone(&engine), Arc::new(next));
-                let saving = Arc::clone(&next);
-                match tokio::task::spawn_blocking(move || save(&*engine, &saving)).await {
-                    Ok(Ok(())) => {
-                        publish.send_replace(next);
-                        Ok(decision)
-                    }
-                    Ok(Err(error)) => Err(ControlError::Storage(error)),
-                    Err(error) => Err(ControlError::Storage(StorageError::Io(error.to_string()))),
-                }
-            }
-            Err(refused) => Err(ControlError::Refused(refused)),
-        };
-        // A proposer that has gone needs no answer.
-        let _ = decided.send(result);
+        let now = Arc::clone(&view.borrow_and_update());
+        for member in now.members() {
+            control.shared.pool.learn(&member.id, &member.details.address, member.details.incarnation);
+        }
+        tokio::select! {
+            changed = view.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
     }
 }
 
-fn save(engine: &dyn Engine, view: &ClusterView) -> Result<(), StorageError> {
-    let bytes = serde_json::to_vec(view).map_err(|e| StorageError::Io(e.to_string()))?;
-    let mut batch = Batch::default();
-    batch.put(Family::Member, member::control_key(), bytes);
-    engine.commit(&batch, true)
+/// Asks whether a member is there, for [`sessions`].
+pub(super) async fn probe(control: Control, member: MemberId) {
+    let asked = clock::now();
+    let patience = control.shared.timing.session;
+    let answer = timeout(patience, control.shared.pool.probe(&member, patience)).await;
+    // Only a host that says that nobody listens is sure.
+    if let Ok(Err(PeerError::Unreachable(_, why))) = answer
+        && why.contains("refused")
+    {
+        let _ = control.shared.events.try_send(Event::Gone { member, asked });
+    }
 }

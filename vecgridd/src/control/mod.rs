@@ -1,13 +1,40 @@
 //! What the grid agreed on: members, collections, the partition table.
 //!
-//! `state` is a deterministic function of the committed commands, and pure. `handle` owns the one
-//! copy: it decides a command, makes the decision durable, and only then publishes an immutable
-//! [`ClusterView`](crate::types::ClusterView). With one member a decision is committed when it is on this member's disk;
-//! consensus among members will stand in that place (`control/raft/`), and nothing above changes.
+//! ```text
+//! Control::propose ─► the leader's core ─► a majority's disks ─► state.rs decides ─► ClusterView, everywhere
+//! beat.rs ──► sessions.rs (failure_detector.rs) ─► Fence      leader: who is alive
+//!             autopilot.rs (voters.rs) ──────────► raft/      leader: who votes
+//! ```
+//!
+//! Promises: `state` is a deterministic function of the committed commands, and pure; a decision is published
+//! only when it is durable on a majority of the voters, as an immutable [`ClusterView`](crate::types::ClusterView)
+//! that grows in version, the same on every member; a proposal made anywhere is answered as decided, refused, certainly
+//! not done, or unknown; fencing is a decision, never one member's opinion; [`Control::lease`] says whether
+//! this member may act on what it knows (a member alone always may).
+//!
+//! All of it, with `peer/`, runs on threads of its own. `raft/` hides the consensus library. What decides is pure:
+//! `state`, `failure_detector`, `voters`, `lease`, `raft/campaign`.
+//!
+//! Left out: reads that must see the newest decision (propose something), and recovery when a majority
+//! is lost for good.
 
+mod autopilot;
+mod beat;
+mod carry_over;
 mod command;
+mod failure_detector;
 mod handle;
+mod lease;
+mod raft;
+mod sessions;
 mod state;
+#[cfg(test)]
+mod state_tests;
+mod voters;
 
+pub(crate) use beat::details_for;
+pub use carry_over::carried_over;
 pub use command::{Command, Decision, Refused};
-pub use handle::{Control, ControlError};
+pub use handle::{Control, ControlError, ControlParts, ControlStatus, ControlTiming, Entry};
+pub use lease::Lease;
+pub use raft::{ControlStore, RaftTiming, StartError};

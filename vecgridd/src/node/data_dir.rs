@@ -45,14 +45,19 @@ impl DataDir {
         self.path.join("rows")
     }
 
+    /// Where the control plane keeps its votes and its log.
+    pub fn control(&self) -> PathBuf {
+        self.path.join("control")
+    }
+
     /// Where indexes are saved.
     pub fn index(&self) -> PathBuf {
         self.path.join("index")
     }
 }
 
-/// Who this directory says we are; a fresh one gets an identity if a grid may be created.
-pub fn identity(engine: &dyn Engine, bootstrap: bool) -> anyhow::Result<Identity> {
+/// Who this directory says we are; a fresh one gets an identity if a grid may be created or found.
+pub fn identity(engine: &dyn Engine, may_be_new: bool) -> anyhow::Result<Identity> {
     if let Some(bytes) = engine.get(Family::Member, &format_key())? {
         let found = <[u8; 4]>::try_from(bytes.as_slice()).map(u32::from_be_bytes).unwrap_or(0);
         if !(OLDEST_FORMAT..=FORMAT_VERSION).contains(&found) {
@@ -72,8 +77,11 @@ pub fn identity(engine: &dyn Engine, bootstrap: bool) -> anyhow::Result<Identity
             engine.get(Family::Member, &identity_key())?.context("the data directory has no identity")?;
         return serde_json::from_slice(&bytes).context("the identity in the data directory is damaged");
     }
-    if !bootstrap {
-        bail!("the data directory is empty: pass --bootstrap to create a new grid in it");
+    if !may_be_new {
+        bail!(
+            "the data directory is empty: pass --bootstrap to create a new grid in it, or --seeds with addresses of \
+             members to join theirs"
+        );
     }
     let identity = Identity {
         member: MemberId(uuid::Uuid::new_v4().to_string()),

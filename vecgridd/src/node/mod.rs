@@ -1,16 +1,20 @@
 //! Assembly: the rooms, bottom up, and how they stop, top down.
 //!
-//! Start: take the data directory, bind the ports, answer `/livez`, open the store, recover
+//! Start: take the data directory, bind the ports, answer `/livez`, open the store, come into the grid, recover
 //! partitions, load the indexes and bring them level with the rows, start the owners, open the doors, say ready.
 //! Stop: no new requests, finish those in progress, owners finish what they have, threads end, indexes
-//! are saved, log and rows are synced, the directory is free.
+//! are saved, log and rows are synced, the control plane ends, the directory is free.
 
 mod data_dir;
+mod grid;
+#[cfg(test)]
+mod grid_tests;
 mod observe;
 mod quiet;
 mod ready;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, OnceLock},
     thread::JoinHandle,
     time::Duration,
@@ -22,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{ApiConfig, ApiLimits, Bound},
     config::Config,
-    control::Control,
     index::{CheckOptions, Checker, IndexFolder, IndexLimits, Registry},
     partition::{self, Applier, Handle, OwnerParts, Retention},
     service::{Parts, Service},
@@ -32,7 +35,11 @@ use crate::{
     types::{ClusterView, PartitionId},
 };
 
-use self::{data_dir::DataDir, observe::Observer};
+use self::{
+    data_dir::DataDir,
+    grid::{GridPart, Home},
+    observe::Observer,
+};
 
 /// Log records that may wait for the log writer: one for each of 16 requests in 256 partitions.
 const LOG_QUEUE: usize = 4_096;
@@ -69,15 +76,15 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, shutdown: CancellationTo
         }
     });
 
-    let started = start(&config, &data_dir, &tasks, &health, &observer).await;
+    let started = start(&config, &data_dir, &tasks, &health, &observer, &metrics, &shutdown).await;
     let result = match started {
         Ok(running) => {
             observer.watch_store(
                 Arc::clone(&running.engine),
                 Arc::clone(&running.indexes),
-                running.control.watch(),
+                running.grid.control.clone(),
             );
-            running.service.resume_purges();
+            running.service.spawn_purges();
             let _ = service.set(running.service.clone());
             ready::tell(&config, &addresses)?;
             shutdown.cancelled().await;
@@ -90,7 +97,8 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, shutdown: CancellationTo
         }
         Err(error) => {
             close(&doors).await;
-            Err(error)
+            // Whoever stops it while it waits for a grid wants nothing else.
+            if shutdown.is_cancelled() { Ok(()) } else { Err(error) }
         }
     };
     ready::forget_port_file(&config);
@@ -110,15 +118,17 @@ struct Running {
     service: Service,
     engine: Arc<dyn Engine>,
     indexes: Arc<Registry>,
-    control: Control,
+    grid: GridPart,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Running {
     async fn stop(self, tasks: Tasks) -> anyhow::Result<()> {
-        let Self { service, engine, indexes, control, threads } = self;
-        drop((service, control));
-        if !tasks.stop(STOP_GRACE).await {
+        let Self { service, engine, indexes, grid, threads } = self;
+        drop(service);
+        let ended = tasks.stop(STOP_GRACE).await;
+        grid.stop().await;
+        if !ended {
             anyhow::bail!(
                 "some work did not end within {STOP_GRACE:?}; everything acknowledged is in the log"
             );
@@ -147,6 +157,8 @@ async fn start(
     tasks: &Tasks,
     health: &Arc<Health>,
     observer: &Observer,
+    metrics: &Arc<Metrics>,
+    shutdown: &CancellationToken,
 ) -> anyhow::Result<Running> {
     let budgets =
         RocksOptions { memtable_bytes: config.memtable_bytes, block_cache_bytes: config.block_cache_bytes };
@@ -154,17 +166,18 @@ async fn start(
     let open = move || RocksEngine::open(&rows, budgets);
     let engine: Arc<dyn Engine> =
         Arc::new(tokio::task::spawn_blocking(open).await?.context("cannot open the row store")?);
-    let identity = data_dir::identity(&*engine, config.bootstrap)?;
-    let control =
-        Control::start(tasks, Arc::clone(&engine), &config.grid, config.partitions, &identity.member)?;
-    let view = control.view();
+    let may_be_new = config.bootstrap || config.may_find_a_grid();
+    let identity = data_dir::identity(&*engine, may_be_new)?;
+    let home = Home { engine: &*engine, identity: &identity };
+    let grid = grid::enter(config, data_dir, home, metrics, shutdown).await?;
+    let view = grid.control.view();
     if view.grid() != config.grid {
+        let found = view.grid().to_owned();
+        grid.stop().await;
         anyhow::bail!(
-            "{} belongs to the grid `{}`, not `{}`: pass --grid {} or another --data-dir",
+            "{} belongs to the grid `{found}`, not `{}`: pass --grid {found} or another --data-dir",
             config.data_dir.display(),
-            view.grid(),
             config.grid,
-            view.grid()
         );
     }
 
@@ -190,10 +203,11 @@ async fn start(
 
     let (log, log_thread) = LogWriter::start(Arc::clone(&engine), LOG_QUEUE, observer.clone())?;
     let (applier, applier_thread) =
-        Applier::start(Arc::clone(&engine), Arc::clone(&indexes), control.watch(), observer.clone())?;
+        Applier::start(Arc::clone(&engine), Arc::clone(&indexes), grid.control.watch(), observer.clone())?;
     let own =
         |state| partition::spawn(tasks, OwnerParts { state, log: log.clone(), applier: applier.clone() });
-    let partitions: Vec<Handle> = recovered.into_iter().map(own).collect();
+    let own = |(partition, state)| (partition, own(state));
+    let partitions: BTreeMap<PartitionId, Handle> = recovered.into_iter().map(own).collect();
     let checks = CheckOptions { share: config.recall_checks, cpu: config.recall_cpu };
     let (recall, check_thread) = Checker::start(checks)?;
     quiet::spawn(tasks, Arc::clone(&engine));
@@ -202,8 +216,7 @@ async fn start(
     let seats = workers.saturating_sub(1).clamp(1, config.search_threads);
     let service = Service::new(Parts {
         member: identity.member,
-        name: config.node_name.clone(),
-        control: control.clone(),
+        control: grid.control.clone(),
         partitions,
         engine: Arc::clone(&engine),
         indexes: Arc::clone(&indexes),
@@ -214,7 +227,7 @@ async fn start(
         health: Arc::clone(health),
         tasks: tasks.clone(),
     });
-    Ok(Running { service, engine, indexes, control, threads: vec![log_thread, applier_thread, check_thread] })
+    Ok(Running { service, engine, indexes, grid, threads: vec![log_thread, applier_thread, check_thread] })
 }
 
 fn recover(
@@ -223,16 +236,16 @@ fn recover(
     indexes: &Registry,
     identity: &Identity,
     retention: Retention,
-) -> anyhow::Result<Vec<partition::state::State>> {
+) -> anyhow::Result<Vec<(PartitionId, partition::state::State)>> {
     let started = std::time::Instant::now();
-    let hosted: Vec<PartitionId> = (0..view.partitions()).map(PartitionId).collect();
+    let hosted = view.hosted(&identity.member);
     engine.create_partitions(&hosted)?;
     let mut states = Vec::with_capacity(hosted.len());
     let mut replayed = 0;
     for partition in hosted {
         let recovered = partition::recover(engine, view, &identity.member, partition, retention)?;
         replayed += recovered.replayed;
-        states.push(recovered.state);
+        states.push((partition, recovered.state));
     }
     let took_ms = started.elapsed().as_millis() as u64;
     tracing::info!(

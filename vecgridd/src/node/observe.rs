@@ -5,16 +5,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
-
 use crate::{
+    control::Control,
     index::Registry,
     partition::ApplierObserver,
     service::Service,
     storage::{Engine, FsyncObserver},
     task::Health,
     telemetry::{Metrics, Snapshot},
-    types::ClusterView,
 };
 
 /// Carries what is noticed to the metrics and to the member's health.
@@ -29,7 +27,7 @@ pub struct Observer {
 struct Store {
     engine: Arc<dyn Engine>,
     indexes: Weak<Registry>,
-    view: watch::Receiver<Arc<ClusterView>>,
+    control: Control,
 }
 
 impl Observer {
@@ -38,13 +36,8 @@ impl Observer {
     }
 
     /// From now on a scrape looks at these.
-    pub fn watch_store(
-        &self,
-        engine: Arc<dyn Engine>,
-        indexes: Arc<Registry>,
-        view: watch::Receiver<Arc<ClusterView>>,
-    ) {
-        let _ = self.store.set(Store { engine, indexes: Arc::downgrade(&indexes), view });
+    pub fn watch_store(&self, engine: Arc<dyn Engine>, indexes: Arc<Registry>, control: Control) {
+        let _ = self.store.set(Store { engine, indexes: Arc::downgrade(&indexes), control });
     }
 
     fn fail(&self, why: &str) {
@@ -79,7 +72,7 @@ impl Snapshot for Observer {
         metrics.set_storage_bytes("memtables", usage.memtables);
         metrics.set_storage_bytes("block_cache", usage.block_cache);
         if let Some(indexes) = store.indexes.upgrade() {
-            let view = Arc::clone(&store.view.borrow());
+            let view = store.control.view();
             let (mut failures, mut unsaved) = (0, 0);
             for collection in view.collections() {
                 let Some(stats) = indexes.get(collection.id).map(|index| index.stats()) else { continue };
@@ -108,10 +101,17 @@ impl Snapshot for Observer {
             && let Some(service) = cell.get()
         {
             let status = service.grid_status();
-            let serving = status.partitions.iter().filter(|p| p.state == "serving").count();
-            metrics.set_partitions("primary", "serving", serving as u64);
-            metrics.set_partitions("primary", "read_only", (status.partitions.len() - serving) as u64);
-            let view = Arc::clone(&store.view.borrow());
+            for state in ["serving", "read_only"] {
+                let here =
+                    status.partitions.iter().filter(|p| p.primary == status.member && p.state == state);
+                metrics.set_partitions("primary", state, here.count() as u64);
+            }
+            for state in ["up", "suspect", "away", "draining", "read_only"] {
+                metrics.set_members(state, status.members.iter().filter(|m| m.state == state).count() as u64);
+            }
+            let leads = status.leader.as_ref() == Some(&status.member);
+            metrics.set_control(leads, status.term, status.table_version);
+            let view = store.control.view();
             for collection in view.collections() {
                 for (k, stats) in service.recall(collection.id) {
                     let interval = (stats.lower, stats.ratio, stats.upper);

@@ -6,6 +6,9 @@ use crate::{
     types::{Collection, CollectionConfig, CollectionName},
 };
 
+/// After the grid could not record that rows are gone: removing them again does no harm.
+const PURGE_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// A collection and its size.
 #[derive(Debug, Clone)]
 pub struct CollectionInfo {
@@ -37,7 +40,7 @@ impl Service {
         match self.decide(ctx, Command::CreateCollection(config)).await? {
             Decision::Created(collection) => Ok((collection.config, true)),
             Decision::Exists(collection) => Ok((collection.config, false)),
-            Decision::Dropped(_) | Decision::Purged => {
+            Decision::Dropped(_) | Decision::Noted => {
                 Err(ServiceError::Internal("unexpected decision".into()))
             }
         }
@@ -46,14 +49,21 @@ impl Service {
     /// One collection.
     ///
     /// # Errors
-    /// `collection_not_found`.
+    /// `collection_not_found`; `not_hosted`, because sizes are those of the rows here.
     pub fn get_collection(&self, name: &str) -> Result<CollectionInfo, ServiceError> {
-        Ok(self.info(&self.collection(name)?))
+        Ok(self.info(&self.collection_here(name)?))
     }
 
     /// All collections, by name.
-    pub fn list_collections(&self) -> Vec<CollectionInfo> {
-        self.view().collections().map(|collection| self.info(collection)).collect()
+    ///
+    /// # Errors
+    /// `not_hosted`, if there are any.
+    pub fn list_collections(&self) -> Result<Vec<CollectionInfo>, ServiceError> {
+        let view = self.view();
+        if view.collections().next().is_some() {
+            self.refuse_elsewhere()?;
+        }
+        Ok(view.collections().map(|collection| self.info(collection)).collect())
     }
 
     /// Drops a collection; `false` when there was none. When this returns the collection does not
@@ -63,18 +73,13 @@ impl Service {
     /// When the decision could not be made durable.
     pub async fn drop_collection(&self, ctx: &RequestContext, name: &str) -> Result<bool, ServiceError> {
         let name = CollectionName::new(name)?;
-        let Decision::Dropped(Some(dropped)) = self.decide(ctx, Command::DropCollection(name)).await? else {
-            return Ok(false);
-        };
-        self.parts.tasks.spawn("purge", purge(self.clone(), dropped));
-        Ok(true)
+        let decision = self.decide(ctx, Command::DropCollection(name)).await?;
+        Ok(matches!(decision, Decision::Dropped(Some(_))))
     }
 
-    /// Goes on with what an earlier run dropped and did not finish.
-    pub fn resume_purges(&self) {
-        for dropped in self.view().purging() {
-            self.parts.tasks.spawn("purge", purge(self.clone(), dropped));
-        }
+    /// From now on this member removes its rows of dropped collections, whoever dropped them, also before it started.
+    pub fn spawn_purges(&self) {
+        self.parts.tasks.spawn("purges", purges(self.clone()));
     }
 
     async fn decide(&self, ctx: &RequestContext, command: Command) -> Result<Decision, ServiceError> {
@@ -98,11 +103,32 @@ impl Service {
     }
 }
 
-async fn purge(service: Service, dropped: crate::types::CollectionId) {
-    let purged = service.parts.purger.purge(dropped).await.await;
-    service.parts.recall.forget(dropped);
-    // If the applier or the control plane has stopped, the next start goes on.
-    if purged.is_ok() {
-        let _ = service.parts.control.propose(Command::Purged(dropped)).await;
+async fn purges(service: Service) {
+    let stop = service.parts.tasks.token();
+    let mut view = service.parts.control.watch();
+    loop {
+        let next = view.borrow_and_update().purging_at(&service.parts.member).next();
+        let Some(dropped) = next else {
+            tokio::select! {
+                changed = view.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+            continue;
+        };
+        let purged = service.parts.purger.purge(dropped).await.await;
+        service.parts.recall.forget(dropped);
+        // If the applier has stopped, the next start goes on.
+        if purged.is_err() {
+            return;
+        }
+        let done = Command::Purged { collection: dropped, member: service.parts.member.clone() };
+        let told = tokio::select! {
+            told = service.parts.control.propose(done) => told,
+            () = stop.cancelled() => return,
+        };
+        if let Err(error) = told {
+            tracing::debug!(%error, "that a dropped collection's rows are gone could not be recorded yet");
+            tokio::select! { () = tokio::time::sleep(PURGE_AGAIN) => {}, () = stop.cancelled() => return }
+        }
     }
 }

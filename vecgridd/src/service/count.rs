@@ -14,7 +14,7 @@ impl Service {
         collection: &str,
         filter: Option<FilterDraft>,
     ) -> Result<u64, ServiceError> {
-        let collection = self.collection(collection)?;
+        let collection = self.collection_here(collection)?;
         let filter = filter.map(|filter| filter.check()).transpose()?;
         let Some(index) = self.index(&collection) else { return Ok(0) };
         let all = PartitionSet::all(self.view().partitions());

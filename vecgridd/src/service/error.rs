@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::types::{CollectionName, Invalid};
+use crate::types::{CollectionName, Invalid, MemberId};
 
 /// What a caller may conclude from an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,30 @@ pub enum ServiceError {
         "the daemon stopped while the write was on its way: it may take effect; retry with the same request id"
     )]
     Interrupted,
+    /// This member does not hold what is asked for.
+    #[error(
+        "this member does not hold the partitions that are asked for, and this version does not pass requests on: \
+         send it to member {holder} ({at})"
+    )]
+    NotHosted {
+        /// Who holds them.
+        holder: MemberId,
+        /// Its name.
+        at: String,
+    },
+    /// The grid cannot decide anything now.
+    #[error(
+        "the grid has no leader that can be reached, so nothing was changed: try again in a moment ({0})"
+    )]
+    NoLeader(String),
+    /// The grid may have decided it, or not.
+    #[error(
+        "the grid did not confirm the change in time: it may take effect; look before you try again ({0})"
+    )]
+    Undecided(String),
+    /// The control plane of this member has stopped.
+    #[error("the control plane of this member has stopped: restart it ({0})")]
+    ControlStopped(String),
     /// A bug or a damaged disk; the text is for the log and the operator.
     #[error("internal error: {0}")]
     Internal(String),
@@ -117,6 +141,10 @@ impl ServiceError {
             Self::DeadlineBefore | Self::DeadlineDuring => "deadline_exceeded",
             Self::StorageReadOnly(_) | Self::StorageRefused(_) => "storage_read_only",
             Self::ShuttingDown | Self::Interrupted => "shutting_down",
+            Self::NotHosted { .. } => "not_hosted",
+            Self::NoLeader(_) => "no_leader",
+            Self::Undecided(_) => "undecided",
+            Self::ControlStopped(_) => "control_stopped",
             Self::Internal(_) => "internal",
         }
     }
@@ -132,6 +160,9 @@ impl ServiceError {
             Self::StorageReadOnly(_) | Self::StorageRefused(_) | Self::ShuttingDown | Self::Interrupted => {
                 ErrorKind::Unavailable
             }
+            Self::NotHosted { .. } | Self::NoLeader(_) | Self::Undecided(_) | Self::ControlStopped(_) => {
+                ErrorKind::Unavailable
+            }
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -142,6 +173,7 @@ impl ServiceError {
             Self::DeadlineDuring | Self::Interrupted | Self::Internal(_) => Outcome::Unknown,
             // The log may have the record even though the fsync failed.
             Self::StorageReadOnly(_) => Outcome::Unknown,
+            Self::Undecided(_) | Self::ControlStopped(_) => Outcome::Unknown,
             Self::Invalid(_)
             | Self::CollectionNotFound(_)
             | Self::EntryNotFound
@@ -150,13 +182,19 @@ impl ServiceError {
             | Self::Overloaded(_)
             | Self::StorageRefused(_)
             | Self::DeadlineBefore
+            | Self::NotHosted { .. }
+            | Self::NoLeader(_)
             | Self::ShuttingDown => Outcome::Failed,
         }
     }
 
     /// When it makes sense to try again, if soon.
     pub fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Self::Overloaded(_)).then_some(Duration::from_millis(100))
+        match self {
+            Self::Overloaded(_) => Some(Duration::from_millis(100)),
+            Self::NoLeader(_) => Some(Duration::from_secs(1)),
+            _ => None,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ impl Service {
         collection: &str,
         id: &str,
     ) -> Result<StoredEntry, ServiceError> {
-        let collection = self.collection(collection)?;
+        let collection = self.collection_here(collection)?;
         let id = EntryId::new(id)?;
         let partition = partition_of(&id, self.view().partitions());
         let read = move |parts: &super::Parts| {

@@ -1,7 +1,7 @@
 //! What the grid looks like from here.
 
 use super::Service;
-use crate::types::{MemberId, PartitionId};
+use crate::types::{ClusterView, Member, MemberId, MemberState, PartitionId};
 
 /// Members and partitions at one version of the table.
 #[derive(Debug, Clone)]
@@ -12,6 +12,12 @@ pub struct GridStatus {
     pub member: MemberId,
     /// Grows with each decision of the control plane.
     pub table_version: u64,
+    /// Id of the grid, made at its birth.
+    pub grid_id: String,
+    /// Who leads, as far as this member knows.
+    pub leader: Option<MemberId>,
+    /// Number of the leader's election.
+    pub term: u64,
     /// How many partitions the grid has.
     pub partitions_total: u16,
     /// All members.
@@ -27,10 +33,17 @@ pub struct MemberStatus {
     pub id: MemberId,
     /// For people.
     pub name: String,
-    /// `up`, `draining`, or `read_only` after a disk failure.
+    /// `up`, `suspect` when the leader has not heard it for a moment, `away`; of itself a member also says
+    /// `draining`, or `read_only` after a disk failure.
     pub state: &'static str,
     /// Version of its daemon.
-    pub version: &'static str,
+    pub version: String,
+    /// Where other members reach it; empty when it listens to none.
+    pub address: String,
+    /// Where it is; empty = unknown.
+    pub zone: String,
+    /// It votes on decisions.
+    pub votes: bool,
 }
 
 /// A partition, as the table has it.
@@ -44,46 +57,73 @@ pub struct PartitionStatus {
     pub primary: MemberId,
     /// Must have a write before it counts.
     pub in_sync: Vec<MemberId>,
-    /// `serving`, or `read_only` after a disk failure.
+    /// `serving`, `read_only` after a disk failure, or `unavailable` while its primary is away.
     pub state: &'static str,
-    /// Last applied sequence on this member.
+    /// Last applied sequence on this member; 0 when it does not hold it.
     pub sequence: u64,
 }
 
 impl Service {
     /// What the grid looks like from here.
     pub fn grid_status(&self) -> GridStatus {
-        let view = self.view();
-        let failed = self.parts.health.failure().is_some();
-        let state = match (failed, self.parts.health.is_draining()) {
-            (true, _) => "read_only",
-            (false, true) => "draining",
-            (false, false) => "up",
-        };
-        let partition = |number: u16| {
-            let partition = PartitionId(number);
-            let placement = view.partition(partition);
-            PartitionStatus {
-                partition,
-                epoch: placement.epoch,
-                primary: placement.primary.clone(),
-                in_sync: placement.in_sync.clone(),
-                state: if failed { "read_only" } else { "serving" },
-                sequence: self.parts.partitions.get(usize::from(number)).map_or(0, |p| p.applied().sequence),
-            }
-        };
+        let (view, decides) = (self.view(), self.parts.control.status());
+        let members = view.members().map(|member| MemberStatus {
+            id: member.id.clone(),
+            name: member.details.name.clone(),
+            state: self.state_of(member, decides.suspects.contains(&member.id)),
+            version: member.details.version.clone(),
+            address: member.details.address.clone(),
+            zone: member.details.zone.clone(),
+            votes: decides.voters.contains(&member.id),
+        });
         GridStatus {
             grid: view.grid().to_owned(),
+            grid_id: view.id().to_owned(),
             member: self.parts.member.clone(),
             table_version: view.version(),
             partitions_total: view.partitions(),
-            members: vec![MemberStatus {
-                id: self.parts.member.clone(),
-                name: self.parts.name.clone(),
-                state,
-                version: env!("CARGO_PKG_VERSION"),
-            }],
-            partitions: (0..view.partitions()).map(partition).collect(),
+            members: members.collect(),
+            partitions: (0..view.partitions())
+                .map(|n| self.partition_status(&view, PartitionId(n)))
+                .collect(),
+            leader: decides.leader,
+            term: decides.term,
+        }
+    }
+
+    fn state_of(&self, member: &Member, suspect: bool) -> &'static str {
+        if member.id == self.parts.member {
+            let failed = self.parts.health.failure().is_some();
+            return match (failed, self.parts.health.is_draining()) {
+                (true, _) => "read_only",
+                (false, true) => "draining",
+                (false, false) => "up",
+            };
+        }
+        match member.state {
+            MemberState::Alive if suspect => "suspect",
+            MemberState::Alive => "up",
+            MemberState::Away => "away",
+            MemberState::Left => "left",
+        }
+    }
+
+    fn partition_status(&self, view: &ClusterView, partition: PartitionId) -> PartitionStatus {
+        let placement = view.partition(partition);
+        let here = self.parts.partitions.get(&partition);
+        let failed = here.is_some() && self.parts.health.failure().is_some();
+        let gone = here.is_none() && !view.member(&placement.primary).is_some_and(Member::is_alive);
+        PartitionStatus {
+            partition,
+            epoch: placement.epoch,
+            primary: placement.primary.clone(),
+            in_sync: placement.in_sync.clone(),
+            state: match (failed, gone) {
+                (true, _) => "read_only",
+                (_, true) => "unavailable",
+                _ => "serving",
+            },
+            sequence: here.map_or(0, |partition| partition.applied().sequence),
         }
     }
 }

@@ -15,7 +15,7 @@ mod scroll;
 mod search;
 mod upsert;
 
-use std::{future::Future, sync::Arc};
+use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -25,7 +25,7 @@ use crate::{
     partition::{Handle, Purger},
     storage::Engine,
     task::{CpuPool, CpuPoolError, Health, Tasks},
-    types::{ClusterView, Collection, CollectionId, CollectionName, MemberId},
+    types::{ClusterView, Collection, CollectionId, CollectionName, MemberId, PartitionId},
 };
 
 pub use collections::CollectionInfo;
@@ -69,12 +69,10 @@ enum Effort {
 pub struct Parts {
     /// This member.
     pub member: MemberId,
-    /// Its name, for people.
-    pub name: String,
     /// What the grid agreed on.
     pub control: Control,
-    /// Owners of the partitions, by number.
-    pub partitions: Vec<Handle>,
+    /// Owners of the partitions that this member holds.
+    pub partitions: BTreeMap<PartitionId, Handle>,
     /// The rows.
     pub engine: Arc<dyn Engine>,
     /// The indexes.
@@ -136,6 +134,27 @@ impl Service {
         self.view().collection(&name).cloned().ok_or(ServiceError::CollectionNotFound(name))
     }
 
+    /// A collection whose rows this member holds all of. Requests are not taken to other members yet: one that this
+    /// member cannot answer alone must fail, and never be answered from what happens to be here.
+    fn collection_here(&self, name: &str) -> Result<Collection, ServiceError> {
+        let collection = self.collection(name)?;
+        self.refuse_elsewhere()?;
+        Ok(collection)
+    }
+
+    fn refuse_elsewhere(&self) -> Result<(), ServiceError> {
+        let view = self.view();
+        let elsewhere = |partition: &PartitionId| !self.parts.partitions.contains_key(partition);
+        match (0..view.partitions()).map(PartitionId).find(elsewhere) {
+            None => Ok(()),
+            Some(partition) => {
+                let holder = &view.partition(partition).primary;
+                let at = view.member(holder).map(|member| member.details.name.clone()).unwrap_or_default();
+                Err(ServiceError::NotHosted { holder: holder.clone(), at })
+            }
+        }
+    }
+
     /// The index of a collection; `None` before its first write, when it is empty. Only the applier
     /// makes indexes, so a late reader cannot bring back that of a dropped collection.
     fn index(&self, collection: &Collection) -> Option<Arc<CollectionIndex>> {
@@ -182,8 +201,10 @@ impl From<ControlError> for ServiceError {
     fn from(error: ControlError) -> Self {
         match error {
             ControlError::Refused(Refused::CollectionExists(name)) => Self::CollectionExists(name),
-            ControlError::Storage(error) => Self::StorageReadOnly(error.to_string()),
-            ControlError::Closed => Self::ShuttingDown,
+            ControlError::Refused(refused) => Self::Internal(refused.to_string()),
+            ControlError::Unavailable(why) => Self::NoLeader(why),
+            ControlError::Unknown(why) => Self::Undecided(why),
+            ControlError::Stopped(why) => Self::ControlStopped(why),
         }
     }
 }

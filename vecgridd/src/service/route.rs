@@ -108,7 +108,7 @@ impl Service {
             self.view().collection_by_id(id).map(|c| c.config.name.clone())
         };
         let name = name();
-        let Some(owner) = self.parts.partitions.get(usize::from(partition.0)) else {
+        let Some(owner) = self.parts.partitions.get(&partition) else {
             return Err(ServiceError::Internal(format!("{partition} has no owner here")));
         };
         let taken = ctx.before(owner.write(operation, durability, share)).await?;

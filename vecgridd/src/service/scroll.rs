@@ -73,7 +73,7 @@ impl Service {
         collection: &str,
         draft: ScrollDraft,
     ) -> Result<ScrollAnswer, ServiceError> {
-        let collection = self.collection(collection)?;
+        let collection = self.collection_here(collection)?;
         let partitions = self.view().partitions();
         let limit = draft.limit.unwrap_or(DEFAULT_LIMIT);
         if limit == 0 || limit > MAX_LIMIT {

@@ -28,7 +28,7 @@ impl Service {
         query: QueryDraft,
     ) -> Result<SearchAnswer, ServiceError> {
         let started = Instant::now();
-        let collection = self.collection(collection)?;
+        let collection = self.collection_here(collection)?;
         let query = query.check(&collection.config)?;
         self.search_checked(ctx, collection, query, started, true).await
     }
@@ -50,7 +50,7 @@ impl Service {
         }
         let mut checked = Vec::with_capacity(searches.len());
         for (at, (name, query)) in searches.into_iter().enumerate() {
-            let collection = self.collection(&name)?;
+            let collection = self.collection_here(&name)?;
             let query = query.check(&collection.config).map_err(|p| p.within(&format!("searches/{at}")))?;
             checked.push((collection, query));
         }

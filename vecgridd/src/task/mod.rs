@@ -3,11 +3,14 @@
 //! [`Tasks`] starts every async task, so shutdown can wait for all of them. [`CpuPool`] runs
 //! computations (searches, filters) beside the I/O threads, with a bounded number in flight.
 //! Threads that own something for their whole life (the log writer, the applier, the index
-//! builders) are made by their owners; those whose work must not be felt use [`background`].
+//! builders) are made by their owners; those whose work must not be felt use [`background`]. What must go on
+//! while everything else is busy gets threads of its own: [`OwnRuntime`].
 
 pub mod background;
+pub mod clock;
 mod cpu_pool;
 mod health;
+mod own_runtime;
 
 use std::{future::Future, time::Duration};
 
@@ -15,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use cpu_pool::{CpuPool, CpuPoolError};
 pub use health::Health;
+pub use own_runtime::OwnRuntime;
 
 /// Starts async tasks and waits for their end. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +32,17 @@ impl Tasks {
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         tracing::trace!(task = name, "task starts");
         self.tracker.spawn(work);
+    }
+
+    /// The same, on another runtime than the one we are on.
+    pub fn spawn_on(
+        &self,
+        runtime: &tokio::runtime::Handle,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        tracing::trace!(task = name, "task starts");
+        self.tracker.spawn_on(work, runtime);
     }
 
     /// Cancelled when the daemon stops.

@@ -63,6 +63,13 @@ pub struct Metrics {
     group_commit_operations: Histogram,
     storage_bytes: GaugeVec,
     storage_read_only: IntGauge,
+    peer_refused: IntCounterVec,
+    foreign_grids: IntCounter,
+    members: IntGaugeVec,
+    control_is_leader: IntGauge,
+    control_term: IntGauge,
+    control_elections: IntCounter,
+    table_version: IntGauge,
 }
 
 impl Metrics {
@@ -207,6 +214,30 @@ impl Metrics {
                 "vecgrid_storage_read_only",
                 "1 after the disk refused a write: no more writes until a restart",
             )?,
+            peer_refused: counters(
+                &r,
+                "vecgrid_peer_refused_total",
+                "Messages of other members that were refused, by reason",
+                &["reason"],
+            )?,
+            foreign_grids: counter(
+                &r,
+                "vecgrid_foreign_grids_total",
+                "Answers of members of another grid of the same name, which is not merged with ours",
+            )?,
+            members: int_gauges(&r, "vecgrid_members", "Members of the grid, as seen from here", &["state"])?,
+            control_is_leader: int_gauge(&r, "vecgrid_control_is_leader", "1 while this member leads")?,
+            control_term: int_gauge(&r, "vecgrid_control_term", "Number of the leader's election")?,
+            control_elections: counter(
+                &r,
+                "vecgrid_control_elections_total",
+                "Elections in which this member stood, because it heard no leader",
+            )?,
+            table_version: int_gauge(
+                &r,
+                "vecgrid_table_version",
+                "Version of what the grid agreed on, as known here",
+            )?,
             registry: r,
         };
         for reason in SHED_REASONS {
@@ -297,6 +328,35 @@ impl Metrics {
     /// Whether the disk refused a write.
     pub fn set_storage_read_only(&self, read_only: bool) {
         self.storage_read_only.set(read_only.into());
+    }
+
+    /// A message of another member was refused; how many were, for this reason.
+    pub fn peer_refused(&self, reason: &'static str) -> u64 {
+        let counter = self.peer_refused.with_label_values(&[reason]);
+        counter.inc();
+        counter.get()
+    }
+
+    /// A member of another grid of our name answered.
+    pub fn foreign_grid(&self) {
+        self.foreign_grids.inc();
+    }
+
+    /// This member stood for election.
+    pub fn stood_for_election(&self) {
+        self.control_elections.inc();
+    }
+
+    /// Snapshot: members of the grid in this state.
+    pub fn set_members(&self, state: &str, count: u64) {
+        self.members.with_label_values(&[state]).set(clamp(count));
+    }
+
+    /// Snapshot: whether this member leads, the term, and the version of the table.
+    pub fn set_control(&self, leads: bool, term: u64, table_version: u64) {
+        self.control_is_leader.set(leads.into());
+        self.control_term.set(clamp(term));
+        self.table_version.set(clamp(table_version));
     }
 
     /// Snapshot: live entries, rows in the tail and rows in the graph of a collection.
@@ -439,6 +499,9 @@ mod tests {
         metrics.request("grpc", "Search", "OK", Duration::from_millis(1));
         metrics.group_commit(3, Duration::from_millis(1));
         metrics.set_storage_read_only(false);
+        metrics.set_control(true, 3, 8);
+        metrics.set_members("away", 2);
+        assert_eq!(metrics.peer_refused("other_grid"), 1);
         let text = metrics.scrape(&state).unwrap();
         for line in [
             "vecgrid_build_info{revision=\"abc\",version=\"0.1.0\"} 1",
@@ -450,6 +513,13 @@ mod tests {
             "vecgrid_group_commit_operations_sum 3",
             "vecgrid_storage_read_only 0",
             "vecgrid_handler_panics_total 0",
+            "vecgrid_control_elections_total 0",
+            "vecgrid_foreign_grids_total 0",
+            "vecgrid_control_is_leader 1",
+            "vecgrid_control_term 3",
+            "vecgrid_table_version 8",
+            "vecgrid_members{state=\"away\"} 2",
+            "vecgrid_peer_refused_total{reason=\"other_grid\"} 1",
             "vecgrid_index_build_failures_total 0",
             "vecgrid_recall_ratio{collection=\"a\",k=\"10\"} 0.97",
             "vecgrid_recall_ratio_lower{collection=\"a\",k=\"10\"} 0.96",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CollectionConfig, CollectionId, CollectionName, MemberId, PartitionId};
+use super::{CollectionConfig, CollectionId, CollectionName, Member, MemberId, PartitionId};
 
 /// A collection of the grid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,35 +31,77 @@ pub struct Placement {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterView {
     pub(crate) version: u64,
+    /// Made at the grid's birth: two grids of one name are still two.
+    pub(crate) id: String,
     pub(crate) grid: String,
+    pub(crate) members: BTreeMap<MemberId, Member>,
+    pub(crate) next_joined: u64,
     pub(crate) table: Vec<Placement>,
     pub(crate) next_collection: u32,
     pub(crate) collections: BTreeMap<CollectionName, Collection>,
-    pub(crate) purging: BTreeSet<CollectionId>,
+    /// Dropped collections, and the members that still have rows of them.
+    pub(crate) purging: BTreeMap<CollectionId, BTreeSet<MemberId>>,
 }
 
 impl ClusterView {
-    /// A new grid of one member, which holds every partition.
-    pub fn bootstrap(grid: &str, partitions: u16, member: &MemberId) -> Self {
-        let placement = Placement { epoch: 1, primary: member.clone(), in_sync: vec![member.clone()] };
+    /// Before anything is agreed: no grid, version 0.
+    pub fn unborn() -> Self {
         Self {
-            version: 1,
-            grid: grid.to_owned(),
-            table: vec![placement; usize::from(partitions)],
+            version: 0,
+            id: String::new(),
+            grid: String::new(),
+            members: BTreeMap::new(),
+            next_joined: 1,
+            table: Vec::new(),
             next_collection: 1,
             collections: BTreeMap::new(),
-            purging: BTreeSet::new(),
+            purging: BTreeMap::new(),
         }
     }
 
-    /// Grows with each decision.
+    /// A new grid of one member, which holds every partition.
+    pub fn found(id: &str, grid: &str, partitions: u16, founder: Member) -> Self {
+        let primary = founder.id.clone();
+        let placement = Placement { epoch: 1, primary: primary.clone(), in_sync: vec![primary] };
+        Self {
+            version: 1,
+            id: id.to_owned(),
+            grid: grid.to_owned(),
+            next_joined: founder.joined + 1,
+            members: [(founder.id.clone(), founder)].into(),
+            table: vec![placement; usize::from(partitions)],
+            ..Self::unborn()
+        }
+    }
+
+    /// A new grid of one member of which nothing but its id is known.
+    pub fn bootstrap(grid: &str, partitions: u16, member: &MemberId) -> Self {
+        Self::found(grid, grid, partitions, Member::new(member.clone(), "", ""))
+    }
+
+    /// Grows with each decision; 0 before the grid's birth.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Id of the grid, made at its birth.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Name of the grid.
     pub fn grid(&self) -> &str {
         &self.grid
+    }
+
+    /// A member, also one that is away or left.
+    pub fn member(&self, id: &MemberId) -> Option<&Member> {
+        self.members.get(id)
+    }
+
+    /// All members that did not leave, by id.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|member| !member.has_left())
     }
 
     /// How many partitions the grid has, for ever.
@@ -70,6 +112,12 @@ impl ClusterView {
     /// Who holds a partition of this grid.
     pub fn partition(&self, partition: PartitionId) -> &Placement {
         &self.table[usize::from(partition.0)]
+    }
+
+    /// The partitions of which a member is primary, or in sync.
+    pub fn hosted(&self, member: &MemberId) -> Vec<PartitionId> {
+        let holds = |placement: &Placement| placement.in_sync.contains(member);
+        (0..self.partitions()).map(PartitionId).filter(|p| holds(self.partition(*p))).collect()
     }
 
     /// A collection by name.
@@ -88,8 +136,13 @@ impl ClusterView {
         self.collections.values()
     }
 
-    /// Dropped collections whose rows are still to be removed.
+    /// Dropped collections whose rows some member still has to remove.
     pub fn purging(&self) -> impl Iterator<Item = CollectionId> {
-        self.purging.iter().copied()
+        self.purging.keys().copied()
+    }
+
+    /// Dropped collections whose rows this member still has to remove.
+    pub fn purging_at<'a>(&'a self, member: &'a MemberId) -> impl Iterator<Item = CollectionId> + 'a {
+        self.purging.iter().filter(|(_, left)| left.contains(member)).map(|(id, _)| *id)
     }
 }

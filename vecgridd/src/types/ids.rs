@@ -18,7 +18,7 @@ pub const DEFAULT_PARTITIONS: u16 = 271;
 pub const MAX_PARTITIONS: u16 = 1024;
 
 /// The unit of ownership, replication and migration: `hash(id) mod partitions`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct PartitionId(pub u16);
 
 impl fmt::Display for PartitionId {
@@ -31,8 +31,10 @@ impl fmt::Display for PartitionId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct CollectionId(pub u32);
 
-/// Identity of one daemon, kept in its data directory.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+/// Identity of one daemon, kept in its data directory. The empty one is nobody.
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct MemberId(pub String);
 
 impl fmt::Display for MemberId {

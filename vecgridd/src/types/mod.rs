@@ -11,6 +11,7 @@ mod explain;
 pub mod filter;
 mod ids;
 mod invalid;
+mod member;
 mod metadata;
 mod mutation;
 mod query;
@@ -28,6 +29,7 @@ pub use ids::{
     RequestId,
 };
 pub use invalid::Invalid;
+pub use member::{Member, MemberDetails, MemberState};
 pub use metadata::Metadata;
 pub use mutation::{Mutation, MutationOutcome, Operation};
 pub use query::{Coverage, Hit, Query, SearchAnswer};

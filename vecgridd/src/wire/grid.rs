@@ -10,6 +10,9 @@ pub fn answer(status: &GridStatus) -> v1::GridStatusResponse {
         grid: status.grid.clone(),
         member: status.member.to_string(),
         table_version: status.table_version,
+        grid_id: status.grid_id.clone(),
+        leader: status.leader.as_ref().map(ToString::to_string).unwrap_or_default(),
+        term: status.term,
         members: status
             .members
             .iter()
@@ -17,7 +20,10 @@ pub fn answer(status: &GridStatus) -> v1::GridStatusResponse {
                 id: member.id.to_string(),
                 name: member.name.clone(),
                 state: member.state.to_owned(),
-                version: member.version.to_owned(),
+                version: member.version.clone(),
+                address: member.address.clone(),
+                zone: member.zone.clone(),
+                votes: member.votes,
             })
             .collect(),
         partitions: status

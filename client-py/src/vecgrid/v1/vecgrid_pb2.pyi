@@ -382,16 +382,22 @@ class GridStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("id", "name", "state", "version")
+    __slots__ = ("id", "name", "state", "version", "address", "zone", "votes")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    VOTES_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     state: str
     version: str
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+    address: str
+    zone: str
+    votes: bool
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[str] = ..., version: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., votes: bool = ...) -> None: ...
 
 class PartitionStatus(_message.Message):
     __slots__ = ("partition", "epoch", "primary", "in_sync", "state", "sequence")
@@ -410,15 +416,21 @@ class PartitionStatus(_message.Message):
     def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., primary: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class GridStatusResponse(_message.Message):
-    __slots__ = ("grid", "member", "table_version", "members", "partitions")
+    __slots__ = ("grid", "member", "table_version", "members", "partitions", "leader", "term", "grid_id")
     GRID_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    GRID_ID_FIELD_NUMBER: _ClassVar[int]
     grid: str
     member: str
     table_version: int
     members: _containers.RepeatedCompositeFieldContainer[Member]
     partitions: _containers.RepeatedCompositeFieldContainer[PartitionStatus]
-    def __init__(self, grid: _Optional[str] = ..., member: _Optional[str] = ..., table_version: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ...) -> None: ...
+    leader: str
+    term: int
+    grid_id: str
+    def __init__(self, grid: _Optional[str] = ..., member: _Optional[str] = ..., table_version: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ..., leader: _Optional[str] = ..., term: _Optional[int] = ..., grid_id: _Optional[str] = ...) -> None: ...

@@ -20,7 +20,11 @@ pub struct Status {}
 impl Status {
     pub async fn run(self, context: &Context) -> anyhow::Result<u8> {
         let client = context.client().await?;
-        let (grid, collections) = tokio::try_join!(client.grid_status(), client.list_collections())?;
+        let (grid, collections) = tokio::join!(client.grid_status(), client.list_collections());
+        let grid = grid?;
+        // Sizes are known where the rows are; a member without them still shows the grid.
+        let elsewhere = matches!(&collections, Err(error) if error.code() == "not_hosted");
+        let collections = if elsewhere { Vec::new() } else { collections? };
         let states = states(&grid);
         if context.json() {
             output::json(&json!({
@@ -28,12 +32,15 @@ impl Status {
                 "grid": grid.grid,
                 "member": grid.member,
                 "table_version": grid.table_version,
+                "leader": grid.leader,
+                "term": grid.term,
                 "members": grid.members,
                 "partitions": {"total": grid.partitions.len(), "by_state": states},
                 "collections": collections,
             }))?;
         } else {
-            output::text(&shown(&client.endpoint().to_string(), &grid, &collections))?;
+            let collections = (!elsewhere).then_some(collections.as_slice());
+            output::text(&shown(&client.endpoint().to_string(), &grid, collections))?;
         }
         Ok(exit::OK)
     }
@@ -47,7 +54,7 @@ fn states(grid: &GridStatus) -> BTreeMap<&str, usize> {
     states
 }
 
-fn shown(endpoint: &str, grid: &GridStatus, collections: &[CollectionInfo]) -> String {
+fn shown(endpoint: &str, grid: &GridStatus, collections: Option<&[CollectionInfo]>) -> String {
     let name = |id: &str| match grid.members.iter().find(|member| member.id == id) {
         Some(member) if !member.name.is_empty() => format!("{} ({id})", member.name),
         _ => id.to_owned(),
@@ -58,8 +65,9 @@ fn shown(endpoint: &str, grid: &GridStatus, collections: &[CollectionInfo]) -> S
     ];
     for member in &grid.members {
         let here = if member.id == grid.member { ", answers here" } else { "" };
+        let leads = if member.id == grid.leader { ", leads" } else { "" };
         lines.push(format!(
-            "member      {}: {}, version {}{here}",
+            "member      {}: {}, version {}{leads}{here}",
             name(&member.id),
             member.state,
             member.version
@@ -68,10 +76,14 @@ fn shown(endpoint: &str, grid: &GridStatus, collections: &[CollectionInfo]) -> S
     let states: Vec<String> =
         states(grid).into_iter().map(|(state, count)| format!("{count} {state}")).collect();
     lines.push(format!("partitions  {}: {}", grid.partitions.len(), states.join(", ")));
-    if collections.is_empty() {
-        lines.push("collections none yet; make one: vecgrid create NAME --dimension N".to_owned());
+    match collections {
+        None => lines.push("collections are held by other members; ask one of those".to_owned()),
+        Some([]) => {
+            lines.push("collections none yet; make one: vecgrid create NAME --dimension N".to_owned())
+        }
+        Some(_) => {}
     }
-    for info in collections {
+    for info in collections.unwrap_or_default() {
         let config = &info.config;
         lines.push(format!(
             "collection  {}: {} entries, dimension {}, {}, {}, index {}",

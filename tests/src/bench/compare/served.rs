@@ -51,7 +51,7 @@ impl Served {
     /// # Errors
     /// When the client cannot be made.
     pub fn start(partitions: u16, args: Vec<String>) -> Result<Self> {
-        let daemon = Daemon::start_with(Options { partitions, args });
+        let daemon = Daemon::start_with(Options { partitions, args, ..Options::default() });
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let client = grpc::client(runtime.block_on(daemon.socket_channel()));
         Ok(Self { daemon, runtime, client })

@@ -2,6 +2,7 @@
 
 mod builds;
 mod crash;
+mod grid;
 mod memory_and_start;
 mod recall;
 mod sample_search;

@@ -27,7 +27,7 @@ pub(super) fn get(
 }
 
 pub(super) fn list(door: &Door) -> Result<Response<v1::ListCollectionsResponse>, ApiError> {
-    Ok(Response::new(wire::collections::list(&door.service()?.list_collections())))
+    Ok(Response::new(wire::collections::list(&door.service()?.list_collections()?)))
 }
 
 pub(super) async fn drop(

@@ -296,7 +296,7 @@ pub(super) async fn get(
     )
 )]
 pub(super) async fn list(State(door): State<Arc<Door>>) -> Result<Response, ApiError> {
-    let collections = door.service()?.list_collections();
+    let collections = door.service()?.list_collections()?;
     let body = CollectionsBody { collections: collections.iter().map(CollectionInfoBody::from).collect() };
     answer::json(&door, StatusCode::OK, &body)
 }

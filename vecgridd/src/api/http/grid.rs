@@ -18,8 +18,14 @@ use crate::{
 struct MemberBody {
     id: String,
     name: String,
+    /// `up`, `suspect`, `away`; of itself a member also says `draining` or `read_only`.
     state: String,
     version: String,
+    /// Where other members reach it; empty when it listens to none.
+    address: String,
+    zone: String,
+    /// Takes part in decisions of the grid.
+    votes: bool,
 }
 
 impl From<&MemberStatus> for MemberBody {
@@ -28,7 +34,10 @@ impl From<&MemberStatus> for MemberBody {
             id: member.id.to_string(),
             name: member.name.clone(),
             state: member.state.to_owned(),
-            version: member.version.to_owned(),
+            version: member.version.clone(),
+            address: member.address.clone(),
+            zone: member.zone.clone(),
+            votes: member.votes,
         }
     }
 }
@@ -64,9 +73,15 @@ impl From<&PartitionStatus> for PartitionBody {
 #[derive(Debug, Serialize, ToSchema)]
 struct GridBody {
     grid: String,
+    /// Made at the grid's birth.
+    grid_id: String,
     /// Id of the member that answers.
     member: String,
     table_version: u64,
+    /// Id of the member that leads; null when none is known.
+    leader: Option<String>,
+    /// Number of the leader's election.
+    term: u64,
     /// How many there are.
     partitions: u16,
     members: Vec<MemberBody>,
@@ -75,6 +90,8 @@ struct GridBody {
 /// All members.
 #[derive(Debug, Serialize, ToSchema)]
 struct MembersBody {
+    /// Id of the member that leads; null when none is known.
+    leader: Option<String>,
     members: Vec<MemberBody>,
 }
 
@@ -104,6 +121,9 @@ pub(super) async fn grid(State(door): State<Arc<Door>>) -> Result<Response, ApiE
         member: status.member.to_string(),
         table_version: status.table_version,
         partitions: status.partitions_total,
+        leader: status.leader.as_ref().map(ToString::to_string),
+        term: status.term,
+        grid_id: status.grid_id,
         grid: status.grid,
     };
     answer::json(&door, StatusCode::OK, &body)
@@ -119,7 +139,8 @@ pub(super) async fn grid(State(door): State<Arc<Door>>) -> Result<Response, ApiE
 )]
 pub(super) async fn members(State(door): State<Arc<Door>>) -> Result<Response, ApiError> {
     let status = door.service()?.grid_status();
-    answer::json(&door, StatusCode::OK, &MembersBody { members: member_bodies(&status) })
+    let leader = status.leader.as_ref().map(ToString::to_string);
+    answer::json(&door, StatusCode::OK, &MembersBody { leader, members: member_bodies(&status) })
 }
 
 /// Its partitions.

@@ -24,7 +24,19 @@ pub fn identity_key() -> Vec<u8> {
     b"identity".to_vec()
 }
 
-/// Key of the control state.
-pub fn control_key() -> Vec<u8> {
+/// Written when the member has come into its grid: from then on its control store must be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Id of the grid.
+    pub grid: String,
+}
+
+/// Key of [`Membership`].
+pub fn membership_key() -> Vec<u8> {
+    b"grid".to_vec()
+}
+
+/// Key of the control state of formats 1 and 2, where it was kept beside the rows.
+pub fn old_control_key() -> Vec<u8> {
     b"control".to_vec()
 }

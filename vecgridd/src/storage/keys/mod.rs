@@ -4,7 +4,8 @@
 //! |---|---|---|---|---|
 //! | member | `format` | u32 big-endian, [`FORMAT_VERSION`] | node | for ever |
 //! | member | `identity` | JSON, [`member::Identity`] | node | for ever |
-//! | member | `control` | JSON, the control state | control | replaced by each decision |
+//! | member | `grid` | JSON, [`member::Membership`] | node | for ever, once the member is in a grid |
+//! | member | `control` | JSON, the control state | control | formats 1 and 2 only: carried over into the control store |
 //! | oplog | partition u16, sequence u64 | [`log::LogRecord`] + CRC-32 | partition owner | until trimmed: within the retention, and applied |
 //! | partition | `01` | [`applied::Applied`] + CRC-32 | applier | replaced by each batch, together with its effects |
 //! | partition | `02` sequence u64 | [`dedup::Remembered`] + CRC-32 | applier | the window of request ids |
@@ -12,10 +13,20 @@
 //! | partition | `04` collection u32 | [`digest::RowsDigest`] + CRC-32 | applier | replaced by each batch that changes rows; goes with the collection |
 //! | partition | `10` collection u32, id | [`row::Row`] + CRC-32 | applier | until deleted, replaced or the collection is dropped |
 //!
+//! The control plane has a database of its own, with the same two families:
+//!
+//! | family | key | value | owner | lifetime |
+//! |---|---|---|---|---|
+//! | member | `owner` | [`control::Owner`] | control | for ever |
+//! | member | `vote`, `committed`, `purged` | JSON of the consensus | control/raft | replaced |
+//! | member | `snapshot` | JSON, the state as of an entry | control/raft | replaced by each snapshot |
+//! | oplog | index u64 | JSON, an entry of the control log | control/raft | until purged behind a snapshot |
+//!
 //! Numbers in keys are big-endian, so keys sort as numbers do. Values are protobuf messages (old
 //! versions can be read for ever), each followed by the CRC-32 of its bytes.
 
 pub mod applied;
+pub mod control;
 pub mod dedup;
 pub mod digest;
 pub mod log;
@@ -29,9 +40,10 @@ use super::StorageError;
 
 /// Version of everything in this catalogue. A daemon refuses a newer one.
 ///
+/// 3: the control state is in a database of its own, carried over at the first start (`control/carry_over.rs`).
 /// 2: `04`, and in `01` how long the log is. What a store of version 1 lacks is made at the first start,
 /// partition by partition: see `partition/recover.rs`.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// The oldest version that is read.
 pub const OLDEST_FORMAT: u32 = 1;
 

@@ -1,0 +1,120 @@
+//! Grids of real daemons: births, restarts, leaders that die, members that are cut off.
+//!
+//! `VECGRID_BIRTHS` and `VECGRID_LEADER_KILLS` raise the number of rounds.
+
+use std::time::Duration;
+
+use vecgridd_tests::{
+    cluster::{ClusterOptions, Finding, TestCluster},
+    net::Network,
+    report, wait,
+};
+
+/// Within which daemons that were started together must be one grid.
+const BIRTH: Duration = Duration::from_secs(10);
+/// The longest that a grid may be without a leader.
+const LEADERLESS: Duration = Duration::from_secs(5);
+/// For what has no promise of its own.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn show(name: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+    report!("{name}: {} times, median {median:.2?}, worst {worst:.2?}", times.len());
+}
+
+fn births(name: &str, mut launch: impl FnMut() -> TestCluster) {
+    let mut times = Vec::new();
+    for _ in 0..setting("VECGRID_BIRTHS", 3) {
+        let mut cluster = launch();
+        times.push(cluster.wait_one_grid(BIRTH));
+        cluster.assert_no_panic();
+    }
+    show(name, times);
+}
+
+#[test]
+fn five_started_at_once_with_seeds_are_one_grid() {
+    births("five with seeds", || TestCluster::launch(5, ClusterOptions::new(Finding::Seeds)));
+}
+
+#[test]
+fn five_started_at_once_with_multicast_alone_are_one_grid() {
+    if let Err(why) = Network::new(1) {
+        report!("left out: {why}");
+        return;
+    }
+    let network = || Network::new(5).unwrap();
+    births("five by multicast", || {
+        TestCluster::launch_in(network(), 5, ClusterOptions::new(Finding::Multicast))
+    });
+}
+
+#[test]
+fn after_a_restart_of_all_at_once_the_grid_is_the_same() {
+    let mut cluster = TestCluster::launch(5, ClusterOptions::new(Finding::Seeds));
+    cluster.wait_one_grid(BIRTH);
+    let before = cluster.view(0).unwrap();
+    for kill in [false, true] {
+        for number in cluster.running() {
+            if kill { cluster.kill9(number) } else { cluster.stop(number) }
+        }
+        (0..5).for_each(|number| cluster.relaunch(number));
+        let took = cluster.wait_one_grid(LIMIT);
+        let after = cluster.view(0).unwrap();
+        assert_eq!(after.grid_id, before.grid_id);
+        let ids = |view: &vecgridd_tests::cluster::GridView| -> Vec<String> {
+            view.members.iter().map(|member| member.id.clone()).collect()
+        };
+        assert_eq!(ids(&after), ids(&before));
+        report!("all five {}: one grid again after {took:.2?}", if kill { "killed" } else { "stopped" });
+    }
+    cluster.assert_no_panic();
+}
+
+#[test]
+fn a_leader_that_is_killed_again_and_again_is_replaced() {
+    let mut cluster = TestCluster::launch(3, ClusterOptions::new(Finding::Seeds));
+    cluster.wait_one_grid(BIRTH);
+    let (mut leader, mut term) = cluster.wait_leader(0, LIMIT);
+    let mut times = Vec::new();
+    for _ in 0..setting("VECGRID_LEADER_KILLS", 10) {
+        let begun = std::time::Instant::now();
+        cluster.kill9(leader);
+        let (_, newer) = cluster.wait_leader(term, LEADERLESS);
+        times.push(begun.elapsed());
+        cluster.relaunch(leader);
+        cluster.wait_one_grid(LIMIT);
+        // Perhaps another by now.
+        (leader, term) = cluster.wait_leader(newer - 1, LIMIT);
+    }
+    show("leader killed", times);
+    cluster.assert_no_panic();
+}
+
+#[test]
+fn a_member_that_is_cut_off_is_missed_and_comes_back_by_itself() {
+    let network = match Network::new(3) {
+        Ok(network) => network,
+        Err(why) => return report!("left out: {why}"),
+    };
+    let mut cluster = TestCluster::launch_in(network, 3, ClusterOptions::new(Finding::Seeds));
+    cluster.wait_one_grid(BIRTH);
+    let (leader, _) = cluster.wait_leader(0, LIMIT);
+    let cut = (leader + 1) % 3;
+    cluster.network().isolate(cut);
+    let name = format!("n{cut}");
+    wait::until("the leader misses the member that is cut off", LIMIT, || {
+        let view = cluster.view(leader)?;
+        view.members.iter().find(|member| member.name == name && member.state == "away").map(|_| ())
+    });
+    assert!(cluster.view(cut).is_some(), "its app gets answers all the same");
+    cluster.network().rejoin(cut);
+    let took = cluster.wait_one_grid(LIMIT);
+    report!("back {took:.2?} after the cable was in again");
+    cluster.assert_no_panic();
+}

@@ -1,0 +1,216 @@
+//! The rules of deciding: examples, and what holds after any sequence of commands.
+
+use proptest::prelude::*;
+
+use super::{
+    command::{Command, Decision, Refused},
+    state::decide,
+};
+use crate::types::{
+    ClusterView, CollectionConfig, CollectionName, Durability, IndexOptions, Member, MemberDetails, MemberId,
+    MemberState, Metric, PartitionId, Placement,
+};
+
+const PARTITIONS: u16 = 4;
+
+fn config(name: &str, dimension: u32) -> CollectionConfig {
+    CollectionConfig {
+        name: CollectionName::new(name).unwrap(),
+        dimension,
+        metric: Metric::Cosine,
+        index: IndexOptions::default(),
+        durability: Durability::Sync,
+    }
+}
+
+fn id(number: u8) -> MemberId {
+    MemberId(format!("m{number}"))
+}
+
+fn details(incarnation: u64) -> MemberDetails {
+    MemberDetails { incarnation, ..MemberDetails::default() }
+}
+
+fn join(number: u8, incarnation: u64) -> Command {
+    Command::Join { member: id(number), store: format!("disk{number}"), details: details(incarnation) }
+}
+
+fn grid() -> ClusterView {
+    ClusterView::found("id", "g", PARTITIONS, Member::new(id(0), "disk0", ""))
+}
+
+fn name(text: &str) -> CollectionName {
+    CollectionName::new(text).unwrap()
+}
+
+#[test]
+fn creating_an_equal_collection_finds_it_and_a_different_one_is_refused() {
+    let mut view = grid();
+    let Ok(Decision::Created(first)) = decide(&mut view, Command::CreateCollection(config("a", 4))) else {
+        panic!()
+    };
+    let version = view.version();
+    assert_eq!(decide(&mut view, Command::CreateCollection(config("a", 4))), Ok(Decision::Exists(first)));
+    assert!(decide(&mut view, Command::CreateCollection(config("a", 5))).is_err());
+    assert_eq!(view.version(), version);
+}
+
+#[test]
+fn a_number_is_never_used_again_and_every_holder_removes_its_rows() {
+    let mut view = grid();
+    decide(&mut view, join(1, 1)).unwrap();
+    let expected = view.table[0].clone();
+    let both = Placement { in_sync: vec![id(0), id(1)], ..expected.clone() };
+    decide(&mut view, Command::Place { partition: PartitionId(0), expected, next: both }).unwrap();
+    decide(&mut view, Command::CreateCollection(config("a", 4))).unwrap();
+    let Ok(Decision::Dropped(Some(dropped))) = decide(&mut view, Command::DropCollection(name("a"))) else {
+        panic!()
+    };
+    let Ok(Decision::Created(again)) = decide(&mut view, Command::CreateCollection(config("a", 4))) else {
+        panic!()
+    };
+    assert_ne!(again.id, dropped);
+    let purged = |number| Command::Purged { collection: dropped, member: id(number) };
+    decide(&mut view, purged(0)).unwrap();
+    assert_eq!((view.purging().count(), view.purging_at(&id(1)).count()), (1, 1));
+    assert_eq!(view.purging_at(&id(0)).count(), 0);
+    decide(&mut view, purged(1)).unwrap();
+    assert_eq!(view.purging().count(), 0);
+    let version = view.version();
+    assert_eq!(decide(&mut view, purged(1)), Ok(Decision::Noted));
+    assert_eq!(view.version(), version, "nothing changed");
+}
+
+#[test]
+fn a_log_begins_with_a_birth_and_has_one() {
+    let mut view = ClusterView::unborn();
+    assert_eq!(decide(&mut view, join(1, 1)), Err(Refused::Unborn));
+    decide(&mut view, Command::Found(Box::new(grid()))).unwrap();
+    assert_eq!(view, grid());
+    assert_eq!(decide(&mut view, Command::Found(Box::new(grid()))), Err(Refused::NotFirst));
+}
+
+#[test]
+fn a_member_that_lost_its_disk_or_left_does_not_come_back_under_its_id() {
+    let mut view = grid();
+    decide(&mut view, join(1, 1)).unwrap();
+    assert_eq!(decide(&mut view, join(1, 1)), Ok(Decision::Noted), "the answer was lost");
+    let other = Command::Join { member: id(1), store: "other".into(), details: details(2) };
+    assert_eq!(decide(&mut view, other), Err(Refused::OtherStore(id(1))));
+    decide(&mut view, Command::Remove(id(1))).unwrap();
+    assert_eq!(decide(&mut view, join(1, 2)), Err(Refused::HasLeft(id(1))));
+    assert_eq!(view.members().count(), 1);
+}
+
+#[test]
+fn fencing_concerns_one_run_of_a_daemon_and_ends_when_it_says_so() {
+    let mut view = grid();
+    decide(&mut view, join(1, 3)).unwrap();
+    let fence = |incarnation| Command::Fence { member: id(1), incarnation };
+    let update = |incarnation| Command::Update { member: id(1), details: details(incarnation) };
+    decide(&mut view, fence(2)).unwrap();
+    assert_eq!(view.member(&id(1)).unwrap().state, MemberState::Alive);
+    decide(&mut view, fence(3)).unwrap();
+    assert_eq!(view.member(&id(1)).unwrap().state, MemberState::Away);
+    assert_eq!(decide(&mut view, update(2)), Err(Refused::OldIncarnation(id(1))));
+    decide(&mut view, update(4)).unwrap();
+    assert_eq!(view.member(&id(1)).unwrap().state, MemberState::Alive);
+}
+
+#[test]
+fn who_holds_partitions_stays() {
+    let mut view = grid();
+    let refused = decide(&mut view, Command::Remove(id(0))).unwrap_err();
+    assert_eq!(refused, Refused::StillHolds { member: id(0), partitions: usize::from(PARTITIONS) });
+}
+
+/// A command that may fit or not: `expected` of a placement is the one of now, or an arbitrary one.
+fn any_command() -> impl Strategy<Value = (Command, bool)> {
+    let member = 0_u8..4;
+    let placement =
+        (1_u64..6, 0_u8..4, proptest::collection::vec(0_u8..4, 0..4)).prop_map(|(epoch, primary, set)| {
+            Placement { epoch, primary: id(primary), in_sync: set.into_iter().map(id).collect() }
+        });
+    let command = prop_oneof![
+        3 => (member.clone(), 0_u64..4).prop_map(|(m, i)| join(m, i)),
+        2 => (member.clone(), 0_u64..4).prop_map(|(m, i)| Command::Update { member: id(m), details: details(i) }),
+        2 => (member.clone(), 0_u64..4).prop_map(|(m, i)| Command::Fence { member: id(m), incarnation: i }),
+        1 => member.clone().prop_map(|m| Command::Remove(id(m))),
+        12 => (0_u16..PARTITIONS + 1, placement.clone(), placement).prop_map(|(p, expected, next)| {
+            Command::Place { partition: PartitionId(p), expected, next }
+        }),
+        1 => Just(Command::CreateCollection(config("a", 4))),
+        1 => Just(Command::DropCollection(name("a"))),
+        1 => (1_u32..4, member).prop_map(|(c, m)| Command::Purged {
+            collection: crate::types::CollectionId(c),
+            member: id(m)
+        }),
+    ];
+    (command, proptest::bool::weighted(0.8))
+}
+
+/// What must hold between one state and the next (DESIGN: invariants 1 and 4).
+fn check(before: &ClusterView, after: &ClusterView) -> Result<(), TestCaseError> {
+    prop_assert_eq!(after.version() > before.version(), after != before, "a version is one state");
+    for (old, new) in before.table.iter().zip(&after.table) {
+        prop_assert!(new.epoch >= old.epoch && new.epoch <= old.epoch + 1);
+        prop_assert!(new.epoch > old.epoch || new.primary == old.primary, "one primary per epoch");
+        prop_assert!(old.in_sync.contains(&new.primary), "who is promoted was in sync");
+        prop_assert!(new.in_sync.contains(&new.primary));
+        let holders = new.in_sync.iter().collect::<std::collections::BTreeSet<_>>();
+        prop_assert_eq!(holders.len(), new.in_sync.len());
+        for holder in holders {
+            let known = after.member(holder);
+            prop_assert!(
+                known.is_some_and(|member| !member.has_left()),
+                "members that are gone hold nothing"
+            );
+        }
+    }
+    for (id, member) in &before.members {
+        let now = after.member(id);
+        prop_assert!(now.is_some_and(|m| m.store == member.store && m.joined == member.joined));
+        prop_assert!(!member.has_left() || now.is_some_and(Member::has_left), "who left stays away");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn any_commands_keep_the_invariants_and_give_the_same_state_everywhere(
+        commands in proptest::collection::vec(any_command(), 1..60),
+    ) {
+        let (mut view, mut log) = (grid(), Vec::new());
+        for (mut command, fitting) in commands {
+            if let Command::Place { partition, expected, next } = &mut command
+                && fitting
+                && let Some(current) = view.table.get(usize::from(partition.0))
+            {
+                // As a careful proposer would, so that most are accepted.
+                *expected = current.clone();
+                next.epoch = current.epoch + u64::from(next.primary != current.primary);
+                if !next.in_sync.contains(&next.primary) {
+                    next.in_sync.push(next.primary.clone());
+                }
+            }
+            let before = view.clone();
+            let outcome = decide(&mut view, command.clone());
+            prop_assert!(outcome.is_ok() || view == before, "what is refused changes nothing");
+            check(&before, &view)?;
+            log.push(command);
+        }
+        // Another member reads the log as it was written, and snapshots as they were.
+        let bytes = serde_json::to_vec(&log).unwrap();
+        let log: Vec<Command> = serde_json::from_slice(&bytes).unwrap();
+        let mut other = grid();
+        for (at, command) in log.into_iter().enumerate() {
+            let _ = decide(&mut other, command);
+            if at % 7 == 0 {
+                other = serde_json::from_slice(&serde_json::to_vec(&other).unwrap()).unwrap();
+            }
+        }
+        prop_assert_eq!(other, view);
+    }
+}

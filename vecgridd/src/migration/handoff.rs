@@ -1,0 +1,236 @@
+//! How a primary changes who holds its partition: one proposal at a time. Pure.
+//!
+//! ```text
+//!   away members out ─▶ wanted members in, one by one, each when level ─▶ the wanted primary ─▶ unwanted out
+//! ```
+//!
+//! The control plane compares and sets, so a proposal takes effect once or never. What is proposed is
+//! proposed again until its fate is known: the table shows it, or something else. Until then writes wait
+//! for everybody who is in sync or might be ([`Handoff::counted`]).
+
+use std::collections::BTreeSet;
+
+use super::Chain;
+use crate::{
+    placement::Holders,
+    types::{MemberId, Placement},
+};
+
+/// What happens to a handoff.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HandoffEvent<'a> {
+    /// The table says this about the partition.
+    Decided(&'a Placement),
+    /// This is how it should be held.
+    Wanted(&'a Holders),
+    /// These members are not there.
+    Away(&'a BTreeSet<MemberId>),
+    /// This member is level at this moment, see [`Handoff::is_level`]. Said again after every change, as
+    /// long as it is so.
+    Level(&'a MemberId),
+    /// Nothing was heard of a proposal for a while.
+    Silence,
+}
+
+/// Set the second if the first is still so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// How the partition is held.
+    pub expected: Placement,
+    /// How it is to be held.
+    pub next: Placement,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Handoff {
+    me: MemberId,
+    current: Placement,
+    /// This member has not led in this epoch before, so no proposal is under way that it has forgotten.
+    fresh: bool,
+    wanted: Option<Holders>,
+    away: BTreeSet<MemberId>,
+    open: Option<Proposal>,
+}
+
+impl Handoff {
+    /// The primary's handoff, made once when it begins to lead in an epoch. `fresh`: its copy had not
+    /// promised itself to this epoch before, so it has never led in it.
+    pub fn new(me: MemberId, current: Placement, fresh: bool) -> Self {
+        Self { me, current, fresh, wanted: None, away: BTreeSet::new(), open: None }
+    }
+
+    /// May writes be acknowledged?
+    pub fn serves(&self) -> bool {
+        self.fresh && self.leads()
+    }
+
+    /// Is this member still the primary, as far as it knows?
+    pub fn leads(&self) -> bool {
+        self.current.primary == self.me
+    }
+
+    /// Who must have a write before it counts: everybody who is in sync, or will be if what was
+    /// proposed is decided.
+    pub fn counted(&self) -> BTreeSet<&MemberId> {
+        let proposed = self.open.iter().flat_map(|open| &open.next.in_sync);
+        self.current.in_sync.iter().chain(proposed).collect()
+    }
+
+    /// Does a member whose disk has our log up to `durable` have everything that was ever acknowledged?
+    /// Only what is committed in our own epoch says how far that is: the primary before us may have acknowledged
+    /// more than it told us.
+    pub fn is_level(&self, log: &Chain, committed: u64, durable: u64) -> bool {
+        durable >= committed && committed > 0 && log.epoch_at(committed) == Some(self.current.epoch)
+    }
+
+    /// Only who is in sync: not enough, as the simulator shows.
+    #[cfg(test)]
+    pub(super) fn in_sync(&self) -> &[MemberId] {
+        &self.current.in_sync
+    }
+
+    /// Only who will be in sync if what was proposed is decided: not enough either.
+    #[cfg(test)]
+    pub(super) fn counted_if_shrunk(&self) -> BTreeSet<&MemberId> {
+        self.open.as_ref().map_or(&self.current.in_sync, |open| &open.next.in_sync).iter().collect()
+    }
+
+    /// Who must be brought level or kept so, this member excepted. Nobody in an epoch in which this member has
+    /// led before: it no longer knows what it sent.
+    pub fn streams_to(&self) -> BTreeSet<&MemberId> {
+        if !self.fresh {
+            return BTreeSet::new();
+        }
+        let wanted =
+            self.wanted.iter().flat_map(Holders::members).filter(|member| !self.away.contains(*member));
+        self.counted().into_iter().chain(wanted).filter(|member| **member != self.me).collect()
+    }
+
+    /// Takes one event; what is to be proposed now, if anything.
+    pub fn step(&mut self, event: &HandoffEvent<'_>) -> Option<Proposal> {
+        let mut level = None;
+        match event {
+            HandoffEvent::Decided(placement) => self.decided(placement),
+            HandoffEvent::Wanted(holders) => self.wanted = Some((*holders).clone()),
+            HandoffEvent::Away(away) => self.away = (*away).clone(),
+            // Not remembered: a moment later more may be committed.
+            HandoffEvent::Level(member) => level = Some(*member),
+            HandoffEvent::Silence => return self.open.clone(),
+        }
+        if self.open.is_some() || !self.leads() {
+            return None;
+        }
+        let proposal = Proposal { expected: self.current.clone(), next: self.next(level)? };
+        self.open = Some(proposal.clone());
+        Some(proposal)
+    }
+
+    fn decided(&mut self, placement: &Placement) {
+        if *placement == self.current {
+            return;
+        }
+        self.fresh |= placement.epoch > self.current.epoch;
+        self.current = placement.clone();
+        // It took effect, or it never will: what it expected is over, and does not come again.
+        self.open = None;
+    }
+
+    fn next(&self, level: Option<&MemberId>) -> Option<Placement> {
+        let Placement { epoch, primary, in_sync } = &self.current;
+        let with =
+            |epoch, primary: &MemberId, in_sync| Placement { epoch, primary: primary.clone(), in_sync };
+        let without = |gone: &dyn Fn(&MemberId) -> bool| {
+            in_sync.iter().filter(|member| **member == self.me || !gone(member)).cloned().collect::<Vec<_>>()
+        };
+        // Also begins an epoch of this run, if that is still to be done.
+        let present = without(&|member| self.away.contains(member));
+        if !self.fresh || present.len() < in_sync.len() {
+            return Some(with(epoch + 1, primary, present));
+        }
+        let wanted = self.wanted.as_ref()?;
+        let mut missing = wanted.members().filter(|member| !in_sync.contains(member)).peekable();
+        if missing.peek().is_some() {
+            let ready = missing.find(|member| level == Some(*member) && !self.away.contains(*member))?;
+            let joined = in_sync.iter().chain([ready]).cloned().collect();
+            return Some(with(*epoch, primary, joined));
+        }
+        if wanted.primary != *primary {
+            if self.away.contains(&wanted.primary) {
+                return None;
+            }
+            return Some(with(epoch + 1, &wanted.primary, in_sync.clone()));
+        }
+        let kept = without(&|member| !wanted.holds(member));
+        (kept.len() < in_sync.len()).then(|| with(epoch + 1, primary, kept))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(name: &str) -> MemberId {
+        MemberId(name.to_owned())
+    }
+
+    fn placed(epoch: u64, primary: &str, in_sync: &[&str]) -> Placement {
+        Placement { epoch, primary: id(primary), in_sync: in_sync.iter().map(|name| id(name)).collect() }
+    }
+
+    fn wanted(primary: &str, others: &[&str]) -> Holders {
+        Holders { primary: id(primary), others: others.iter().map(|name| id(name)).collect() }
+    }
+
+    #[test]
+    fn a_move_is_in_then_switch_and_the_new_primary_takes_the_old_one_out() {
+        let mut old = Handoff::new(id("a"), placed(1, "a", &["a"]), true);
+        assert_eq!(old.step(&HandoffEvent::Wanted(&wanted("b", &[]))), None, "b is not level");
+        assert_eq!(old.streams_to(), [&id("b")].into());
+        let both = placed(1, "a", &["a", "b"]);
+        assert_eq!(old.step(&HandoffEvent::Level(&id("b"))).map(|p| p.next), Some(both.clone()));
+        assert_eq!(old.counted(), [&id("a"), &id("b")].into(), "counted before it is decided");
+        let switched = placed(2, "b", &["a", "b"]);
+        assert_eq!(old.step(&HandoffEvent::Decided(&both)).map(|p| p.next), Some(switched.clone()));
+        assert_eq!(old.step(&HandoffEvent::Decided(&switched)), None);
+        assert!(!old.leads());
+
+        let mut new = Handoff::new(id("b"), switched, true);
+        let moved = placed(3, "b", &["b"]);
+        assert_eq!(new.step(&HandoffEvent::Wanted(&wanted("b", &[]))).map(|p| p.next), Some(moved.clone()));
+        assert_eq!(new.step(&HandoffEvent::Decided(&moved)), None);
+    }
+
+    #[test]
+    fn wanting_something_else_cancels_a_move_that_has_not_been_proposed() {
+        let mut handoff = Handoff::new(id("a"), placed(1, "a", &["a"]), true);
+        handoff.step(&HandoffEvent::Wanted(&wanted("b", &[])));
+        assert_eq!(handoff.step(&HandoffEvent::Wanted(&wanted("a", &[]))), None);
+        assert!(handoff.streams_to().is_empty());
+        assert_eq!(handoff.step(&HandoffEvent::Level(&id("b"))), None);
+    }
+
+    #[test]
+    fn a_proposal_of_unknown_fate_is_made_again_and_counts_until_something_is_decided() {
+        let mut handoff = Handoff::new(id("a"), placed(1, "a", &["a"]), true);
+        handoff.step(&HandoffEvent::Wanted(&wanted("a", &["b"])));
+        let made = handoff.step(&HandoffEvent::Level(&id("b")));
+        assert!(made.is_some());
+        assert_eq!(handoff.step(&HandoffEvent::Silence), made);
+        handoff.step(&HandoffEvent::Away(&[id("b")].into()));
+        assert_eq!(handoff.counted().len(), 2, "b may be in sync by now");
+        // It was: now it is taken out, with a new epoch.
+        let out = handoff.step(&HandoffEvent::Decided(&placed(1, "a", &["a", "b"])));
+        assert_eq!(out.map(|p| p.next), Some(placed(2, "a", &["a"])));
+    }
+
+    #[test]
+    fn a_primary_that_starts_again_begins_an_epoch_first() {
+        let mut handoff = Handoff::new(id("a"), placed(4, "a", &["a", "b"]), false);
+        assert!(!handoff.serves());
+        let first = handoff.step(&HandoffEvent::Wanted(&wanted("a", &["b"])));
+        assert_eq!(first.map(|p| p.next), Some(placed(5, "a", &["a", "b"])));
+        handoff.step(&HandoffEvent::Decided(&placed(5, "a", &["a", "b"])));
+        assert!(handoff.serves());
+    }
+}

@@ -1,0 +1,406 @@
+//! The driver of the machines on one member, with sets of numbers for rows.
+//!
+//! `disk` survives a crash, `run` does not. What a step sends is put into the `out` that it is given.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Bug;
+use crate::{
+    migration::{
+        Attempt, Chain, Handoff, HandoffEvent, Have, OwnLog, Proposal, Replica, ReplicaEffect, ReplicaEvent,
+        Stream, StreamEffect, StreamEvent,
+    },
+    placement::Holders,
+    types::{MemberId, Placement, Version},
+};
+
+/// Chunks of every snapshot.
+const CHUNKS: u64 = 3;
+/// Records of one message.
+const BATCH: usize = 4;
+
+pub(super) type Writes = BTreeSet<u64>;
+
+/// A record: its version, and the write, if it is one.
+pub(super) type Record = (Version, Option<u64>);
+
+#[derive(Debug, Clone)]
+pub(super) enum Message {
+    ToReplica { event: ReplicaEvent, rows: Writes, records: Vec<Record> },
+    Answer(Have),
+    Propose(Proposal),
+    Table { version: u64, placement: Placement, wanted: Holders, away: BTreeSet<MemberId> },
+}
+
+/// A message between two members, or a member and the control plane (`None`).
+#[derive(Debug, Clone)]
+pub(super) struct Letter {
+    pub(super) partition: usize,
+    pub(super) from: Option<MemberId>,
+    pub(super) to: Option<MemberId>,
+    pub(super) message: Message,
+}
+
+/// One copy on disk: rows up to `base`, then the log.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Copy {
+    pub(super) replica: Replica,
+    pub(super) rows: Writes,
+    pub(super) base: u64,
+    pub(super) log: BTreeMap<u64, Record>,
+    incoming: Writes,
+}
+
+impl Copy {
+    pub(super) fn writes(&self) -> Writes {
+        self.rows.iter().copied().chain(self.log.values().filter_map(|(_, write)| *write)).collect()
+    }
+
+    fn rows_at(&self, sequence: u64) -> Writes {
+        let folded = self.log.range(..=sequence).filter_map(|(_, (_, write))| *write);
+        self.rows.iter().copied().chain(folded).collect()
+    }
+
+    /// Cuts the log below a committed sequence: its writes are rows by then.
+    fn trim(&mut self, sequence: u64) {
+        self.rows = self.rows_at(sequence);
+        self.log.retain(|at, _| *at > sequence);
+        self.base = self.base.max(sequence);
+    }
+}
+
+#[derive(Debug)]
+struct Line {
+    stream: Stream,
+    snapshot: Option<(Version, Writes)>,
+}
+
+/// What a primary knows while it leads.
+#[derive(Debug)]
+struct Lead {
+    epoch: u64,
+    handoff: Handoff,
+    lines: BTreeMap<MemberId, Line>,
+    attempts: BTreeMap<MemberId, Attempt>,
+    waiting: BTreeMap<u64, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Run {
+    seen: u64,
+    lead: Option<Lead>,
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: MemberId,
+    pub(super) disk: Vec<Copy>,
+    run: Vec<Run>,
+    pub(super) up: bool,
+    pub(super) paused: bool,
+    /// Writes acknowledged and not yet told to the judge: partition, epoch, write.
+    pub(super) acked: Vec<(usize, u64, u64)>,
+    pub(super) installed: u64,
+    /// With a bug planted: what a crash brings back.
+    not_on_disk: BTreeMap<usize, Copy>,
+    bug: Bug,
+}
+
+impl Member {
+    pub(super) fn new(id: MemberId, partitions: usize, bug: Bug) -> Self {
+        let disk = vec![Copy::default(); partitions];
+        let run = (0..partitions).map(|_| Run::default()).collect();
+        let (up, paused, acked) = (true, false, Vec::new());
+        Self { id, disk, run, up, paused, acked, installed: 0, not_on_disk: BTreeMap::new(), bug }
+    }
+
+    pub(super) fn acts(&self) -> bool {
+        self.up && !self.paused
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.up = false;
+        self.paused = false;
+        for (partition, copy) in std::mem::take(&mut self.not_on_disk) {
+            self.disk[partition] = copy;
+        }
+    }
+
+    pub(super) fn start(&mut self) {
+        self.up = true;
+        self.run = self.disk.iter().map(|_| Run::default()).collect();
+    }
+
+    /// Cuts the log of a partition as short as it may be.
+    pub(super) fn trim(&mut self, partition: usize) {
+        let copy = &mut self.disk[partition];
+        copy.trim(copy.replica.committed());
+    }
+
+    /// A client's write; false when this member does not take it.
+    pub(super) fn write(&mut self, partition: usize, write: u64, out: &mut Vec<Letter>) -> bool {
+        if !self.append(partition, Some(write)) {
+            return false;
+        }
+        self.settle(partition, true, out);
+        true
+    }
+
+    fn append(&mut self, partition: usize, write: Option<u64>) -> bool {
+        let Some(lead) = self.run[partition].lead.as_mut() else { return false };
+        let serves = lead.handoff.serves();
+        let copy = &mut self.disk[partition];
+        let version = Version { epoch: lead.epoch, sequence: copy.replica.chain().last().sequence + 1 };
+        if !serves || !copy.replica.append_own(version) {
+            return false;
+        }
+        copy.log.insert(version.sequence, (version, write));
+        lead.waiting.extend(write.map(|write| (version.sequence, write)));
+        true
+    }
+
+    /// Nothing was heard for a while.
+    pub(super) fn silence(&mut self, partition: usize, out: &mut Vec<Letter>) {
+        if self.bug == Bug::NobodyAsksAgain {
+            return;
+        }
+        let Some(lead) = self.run[partition].lead.as_mut() else { return };
+        let proposal = lead.handoff.step(&HandoffEvent::Silence);
+        let names: Vec<MemberId> = lead.lines.keys().cloned().collect();
+        self.propose(partition, proposal, out);
+        for name in names {
+            self.stream(partition, &name, &StreamEvent::Silence, out);
+        }
+        self.settle(partition, false, out);
+    }
+
+    pub(super) fn receive(&mut self, letter: Letter, out: &mut Vec<Letter>) {
+        let Letter { partition, from, message, .. } = letter;
+        match (message, from) {
+            (Message::ToReplica { event, rows, records }, Some(from)) => {
+                self.replicate(partition, &from, event, &rows, &records, out);
+            }
+            (Message::Answer(have), Some(from)) => {
+                self.stream(partition, &from, &StreamEvent::Have(&have), out);
+                self.settle(partition, false, out);
+            }
+            (Message::Table { version, placement, wanted, away }, _) => {
+                if version > self.run[partition].seen {
+                    self.run[partition].seen = version;
+                    self.look(partition, &placement, &wanted, &away, out);
+                }
+            }
+            (message, from) => panic!("nobody sends this: {message:?} from {from:?}"),
+        }
+    }
+
+    fn look(
+        &mut self,
+        partition: usize,
+        placement: &Placement,
+        wanted: &Holders,
+        away: &BTreeSet<MemberId>,
+        out: &mut Vec<Letter>,
+    ) {
+        let epoch = placement.epoch;
+        if placement.primary != self.id || self.disk[partition].replica.promised() > epoch {
+            self.run[partition].lead = None;
+            return;
+        }
+        let begins = self.run[partition].lead.as_ref().is_none_or(|lead| lead.epoch < epoch);
+        if begins {
+            let fresh =
+                epoch > self.disk[partition].replica.promised() || self.bug == Bug::NoNewEpochAfterStart;
+            let handoff = Handoff::new(self.id.clone(), placement.clone(), fresh);
+            let (lines, attempts) = (BTreeMap::new(), BTreeMap::new());
+            self.run[partition].lead =
+                Some(Lead { epoch, handoff, lines, attempts, waiting: BTreeMap::new() });
+            self.disk[partition].replica.promise(epoch);
+            self.append(partition, None);
+        }
+        for event in
+            [HandoffEvent::Decided(placement), HandoffEvent::Wanted(wanted), HandoffEvent::Away(away)]
+        {
+            let proposal = self.run[partition].lead.as_mut().and_then(|lead| lead.handoff.step(&event));
+            self.propose(partition, proposal, out);
+        }
+        self.settle(partition, begins, out);
+    }
+
+    fn propose(&self, partition: usize, proposal: Option<Proposal>, out: &mut Vec<Letter>) {
+        let Some(mut proposal) = proposal else { return };
+        let removal = proposal.next.in_sync.len() < proposal.expected.in_sync.len();
+        if self.bug == Bug::RemovalKeepsEpoch && removal {
+            proposal.next.epoch = proposal.expected.epoch;
+        }
+        let message = Message::Propose(proposal);
+        out.push(Letter { partition, from: Some(self.id.clone()), to: None, message });
+    }
+
+    /// Brings everything in line after something changed: streams, commit point, answers, proposals.
+    fn settle(&mut self, partition: usize, grew: bool, out: &mut Vec<Letter>) {
+        loop {
+            let promised = self.disk[partition].replica.promised();
+            let Some(lead) = self.run[partition].lead.as_mut() else { return };
+            if !lead.handoff.leads() || lead.epoch < promised {
+                self.run[partition].lead = None;
+                return;
+            }
+            let to: BTreeSet<MemberId> = lead.handoff.streams_to().into_iter().cloned().collect();
+            for (name, line) in lead.lines.extract_if(.., |name, _| !to.contains(name)) {
+                lead.attempts.insert(name, line.stream.next_attempt());
+            }
+            let first = Attempt { epoch: lead.epoch, number: 0 };
+            let new: Vec<MemberId> = to.into_iter().filter(|name| !lead.lines.contains_key(name)).collect();
+            for name in &new {
+                let attempt = lead.attempts.get(name).copied().unwrap_or(first);
+                lead.lines.insert(name.clone(), Line { stream: Stream::new(attempt), snapshot: None });
+            }
+            let grown: Vec<MemberId> = if grew { lead.lines.keys().cloned().collect() } else { Vec::new() };
+            for name in &new {
+                self.stream(partition, name, &StreamEvent::Silence, out);
+            }
+            for name in grown.iter().filter(|name| !new.contains(name)) {
+                self.stream(partition, name, &StreamEvent::Grew, out);
+            }
+            self.commit(partition);
+            if !self.propose_level(partition, out) {
+                return;
+            }
+        }
+    }
+
+    fn commit(&mut self, partition: usize) {
+        let Some(lead) = self.run[partition].lead.as_mut() else { return };
+        if !lead.handoff.serves() {
+            return;
+        }
+        let copy = &mut self.disk[partition];
+        let counted: Vec<MemberId> = match self.bug {
+            Bug::NewcomerNotCounted => lead.handoff.in_sync().to_vec(),
+            Bug::ShrinksAlone => lead.handoff.counted_if_shrunk().into_iter().cloned().collect(),
+            _ => lead.handoff.counted().into_iter().cloned().collect(),
+        };
+        let durable = |name: &MemberId| {
+            let line = lead.lines.get(name).and_then(|line| line.stream.durable());
+            if *name == self.id { copy.replica.chain().last().sequence } else { line.unwrap_or(0) }
+        };
+        let committed = counted.iter().map(durable).min().unwrap_or(0);
+        copy.replica.commit_own(committed);
+        let still = lead.waiting.split_off(&(copy.replica.committed() + 1));
+        let acked = std::mem::replace(&mut lead.waiting, still);
+        self.acked.extend(acked.into_values().map(|write| (partition, lead.epoch, write)));
+    }
+
+    fn propose_level(&mut self, partition: usize, out: &mut Vec<Letter>) -> bool {
+        let Some(lead) = self.run[partition].lead.as_mut() else { return false };
+        let replica = &self.disk[partition].replica;
+        let committed = replica.committed();
+        let enough = |durable| match self.bug {
+            Bug::LevelBeforeEpochStart => durable >= committed,
+            _ => lead.handoff.is_level(replica.chain(), committed, durable),
+        };
+        let level = |(_, line): &(&MemberId, &Line)| line.stream.durable().is_some_and(enough);
+        let names: Vec<MemberId> = lead.lines.iter().filter(level).map(|(name, _)| name.clone()).collect();
+        let proposal = names.iter().find_map(|name| lead.handoff.step(&HandoffEvent::Level(name)));
+        let made = proposal.is_some();
+        self.propose(partition, proposal, out);
+        made
+    }
+
+    fn stream(&mut self, partition: usize, to: &MemberId, event: &StreamEvent<'_>, out: &mut Vec<Letter>) {
+        let Some(lead) = self.run[partition].lead.as_mut() else { return };
+        let copy = &self.disk[partition];
+        let Some(line) = lead.lines.get_mut(to) else { return };
+        let log = OwnLog { chain: copy.replica.chain(), first: copy.base + 1 };
+        let mut effects = std::collections::VecDeque::from(line.stream.step(log, event.clone()));
+        let epoch = lead.epoch;
+        while let Some(effect) = effects.pop_front() {
+            let mut send = |event, rows, records| {
+                let message = Message::ToReplica { event, rows, records };
+                out.push(Letter { partition, from: Some(self.id.clone()), to: Some(to.clone()), message });
+            };
+            match effect {
+                StreamEffect::Ask => send(ReplicaEvent::Ask { epoch }, Writes::new(), Vec::new()),
+                StreamEffect::OpenSnapshot => {
+                    let sequence = copy.replica.committed();
+                    let at = Version { epoch: copy.replica.chain().epoch_at(sequence).unwrap(), sequence };
+                    line.snapshot = Some((at, copy.rows_at(sequence)));
+                    effects.extend(line.stream.step(log, StreamEvent::Opened(Some(at))));
+                }
+                StreamEffect::SendRows { attempt, at, chunk } => {
+                    let (opened, rows) = line.snapshot.as_ref().unwrap();
+                    assert_eq!(*opened, at);
+                    let rows = rows.iter().copied().filter(|write| write % CHUNKS == chunk).collect();
+                    let chain: Chain = copy.replica.chain().up_to(at.sequence);
+                    let last = chunk + 1 == CHUNKS;
+                    send(ReplicaEvent::Rows { attempt, chain, chunk, last }, rows, Vec::new());
+                }
+                StreamEffect::CloseSnapshot => line.snapshot = None,
+                StreamEffect::SendRecords { after } => {
+                    let records: Vec<Record> =
+                        copy.log.range(after.sequence + 1..).take(BATCH).map(|(_, record)| *record).collect();
+                    let event = ReplicaEvent::Records {
+                        epoch,
+                        previous: after,
+                        records: records.iter().map(|(version, _)| *version).collect(),
+                        committed: copy.replica.committed(),
+                    };
+                    send(event, Writes::new(), records);
+                }
+                StreamEffect::Durable(_) => {}
+                StreamEffect::Fenced => {
+                    self.run[partition].lead = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn replicate(
+        &mut self,
+        partition: usize,
+        from: &MemberId,
+        mut event: ReplicaEvent,
+        rows: &Writes,
+        records: &[Record],
+        out: &mut Vec<Letter>,
+    ) {
+        let copy = &mut self.disk[partition];
+        if let (Bug::OldEpochsAccepted, ReplicaEvent::Records { epoch, .. }) = (self.bug, &mut event) {
+            *epoch = copy.replica.promised().max(*epoch);
+        }
+        let before = copy.clone();
+        for effect in copy.replica.step(&event) {
+            match effect {
+                ReplicaEffect::Clear => {
+                    let replica = std::mem::take(&mut copy.replica);
+                    *copy = Copy { replica, ..Copy::default() };
+                }
+                ReplicaEffect::StoreRows => {
+                    copy.incoming.extend(rows);
+                    if copy.replica.have().installing.is_none() {
+                        self.installed += 1;
+                        copy.rows = std::mem::take(&mut copy.incoming);
+                        copy.base = copy.replica.chain().last().sequence;
+                    }
+                }
+                ReplicaEffect::CutAfter(sequence) => copy.log.retain(|at, _| *at <= sequence),
+                ReplicaEffect::Append(place) => {
+                    let record = records[place];
+                    copy.log.insert(record.0.sequence, record);
+                }
+                ReplicaEffect::Commit(_) => {}
+                ReplicaEffect::Quarantine => panic!("{} is quarantined: partition {partition}", self.id),
+                ReplicaEffect::Answer(have) => {
+                    let (own, to) = (Some(self.id.clone()), Some(from.clone()));
+                    out.push(Letter { partition, from: own, to, message: Message::Answer(have) });
+                }
+            }
+        }
+        if self.bug == Bug::AnswerBeforeDisk {
+            self.not_on_disk.insert(partition, before);
+        }
+        self.settle(partition, false, out);
+    }
+}

@@ -1,0 +1,298 @@
+//! Members, control plane and network of one schedule, and what chance does to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::{
+    Bug,
+    control::Control,
+    member::{Letter, Member, Message},
+};
+use crate::types::MemberId;
+
+/// Letters under way at most; more are lost, as in a full queue.
+const UNDER_WAY: usize = 200;
+/// Rounds within which everything must be at rest when the faults have stopped.
+pub(super) const ROUNDS: usize = 300;
+
+/// How much happened.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    acked: u64,
+    crashes: u64,
+    pauses: u64,
+    lost: u64,
+    repeated: u64,
+    snapshots: u64,
+    promotions: u64,
+    decisions: u64,
+    membership: u64,
+    worst_rounds: u64,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.acked += other.acked;
+        self.crashes += other.crashes;
+        self.pauses += other.pauses;
+        self.lost += other.lost;
+        self.repeated += other.repeated;
+        self.snapshots += other.snapshots;
+        self.promotions += other.promotions;
+        self.decisions += other.decisions;
+        self.membership += other.membership;
+        self.worst_rounds = self.worst_rounds.max(other.worst_rounds);
+    }
+
+    /// At least this much per schedule, on average.
+    pub(super) fn happens(&self, schedules: u64) -> bool {
+        let often =
+            [self.acked / 10, self.crashes, self.pauses, self.lost, self.repeated, self.decisions / 3];
+        let rarer = [self.snapshots, self.membership, self.promotions * 2];
+        often.into_iter().all(|n| n >= schedules) && rarer.into_iter().all(|n| n >= schedules / 4)
+    }
+}
+
+pub(super) struct World {
+    random: StdRng,
+    pub(super) control: Control,
+    pub(super) members: BTreeMap<MemberId, Member>,
+    under_way: Vec<Letter>,
+    next_write: u64,
+    /// Acknowledged writes of each partition.
+    pub(super) acked: Vec<BTreeSet<u64>>,
+    pub(super) counts: Counts,
+    loss: f64,
+    repeat: f64,
+    trouble: f64,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, bug: Bug) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let partitions = random.random_range(1..=4);
+        let all: Vec<MemberId> = (0..5).map(|n| MemberId(format!("m{n}"))).collect();
+        let first: BTreeSet<MemberId> = all[..random.random_range(1..=4)].iter().cloned().collect();
+        let control = Control::new(first, partitions, random.random_range(0..=2), bug);
+        let members = all.into_iter().map(|id| (id.clone(), Member::new(id, partitions, bug))).collect();
+        let (loss, repeat) = (random.random_range(0.0..0.3), random.random_range(0.0..0.3));
+        let trouble = random.random_range(0.005..0.08);
+        Self {
+            random,
+            control,
+            members,
+            under_way: Vec::new(),
+            next_write: 0,
+            acked: vec![BTreeSet::new(); partitions],
+            counts: Counts::default(),
+            loss,
+            repeat,
+            trouble,
+        }
+    }
+
+    pub(super) fn length(&mut self) -> usize {
+        self.random.random_range(200..1_200)
+    }
+
+    fn somebody(&mut self) -> MemberId {
+        let at = self.random.random_range(0..self.members.len());
+        self.members.keys().nth(at).cloned().unwrap()
+    }
+
+    fn some_partition(&mut self) -> usize {
+        self.random.random_range(0..self.acked.len())
+    }
+
+    fn send(&mut self, letters: Vec<Letter>) {
+        for letter in letters {
+            if self.under_way.len() < UNDER_WAY {
+                self.under_way.push(letter);
+            } else {
+                self.counts.lost += 1;
+            }
+        }
+    }
+
+    pub(super) fn fault_or_step(&mut self) {
+        if self.random.random_bool(self.trouble) {
+            self.fault();
+            return;
+        }
+        let mut out = Vec::new();
+        match self.random.random_range(0..100) {
+            0..=14 => {
+                let (partition, write) = (self.some_partition(), self.next_write);
+                self.next_write += 1;
+                // Clients go to whoever says it is the primary: perhaps two do.
+                let who = self.somebody();
+                let takes = self.members.values_mut().filter(|m| m.acts());
+                let mut takes: Vec<&mut Member> = takes.collect();
+                takes.sort_by_key(|m| m.id < who);
+                let _ = takes.into_iter().any(|m| m.write(partition, write, &mut out));
+            }
+            15..=24 => {
+                let (who, partition) = (self.somebody(), self.some_partition());
+                if let Some(member) = self.members.get_mut(&who).filter(|m| m.acts()) {
+                    member.silence(partition, &mut out);
+                }
+            }
+            25..=34 => {
+                let (who, partition) = (self.somebody(), self.some_partition());
+                out.push(self.table_for(&who, partition));
+            }
+            _ => self.deliver(&mut out),
+        }
+        self.send(out);
+        self.note();
+    }
+
+    fn note(&mut self) {
+        let all = self.members.values_mut();
+        let acked: Vec<_> =
+            all.flat_map(|m| std::mem::take(&mut m.acked).into_iter().map(|a| (m.id.clone(), a))).collect();
+        for (by, (partition, epoch, write)) in acked {
+            let term = self.control.terms.get(&(partition, epoch));
+            assert_eq!(
+                term,
+                Some(&by),
+                "{by} acknowledged, and is not the primary of epoch {epoch} of {partition}"
+            );
+            self.acked[partition].insert(write);
+            self.counts.acked += 1;
+        }
+    }
+
+    fn table_for(&self, to: &MemberId, partition: usize) -> Letter {
+        let message = Message::Table {
+            version: self.control.version,
+            placement: self.control.table[partition].clone(),
+            wanted: self.control.wanted[partition].clone(),
+            away: self.control.away.clone(),
+        };
+        Letter { partition, from: None, to: Some(to.clone()), message }
+    }
+
+    /// One letter, whichever; perhaps it is lost, perhaps it comes again.
+    fn deliver(&mut self, out: &mut Vec<Letter>) {
+        if self.under_way.is_empty() {
+            return;
+        }
+        let at = self.random.random_range(0..self.under_way.len());
+        let letter = if self.random.random_bool(self.repeat) {
+            self.counts.repeated += 1;
+            self.under_way[at].clone()
+        } else {
+            self.under_way.swap_remove(at)
+        };
+        if self.random.random_bool(self.loss) {
+            self.counts.lost += 1;
+        } else {
+            self.arrive(letter, out);
+        }
+    }
+
+    fn arrive(&mut self, letter: Letter, out: &mut Vec<Letter>) {
+        match (&letter.to, &letter.message, &letter.from) {
+            (None, Message::Propose(proposal), Some(from)) => {
+                let before = self.control.version;
+                self.control.propose(letter.partition, proposal);
+                self.counts.decisions += u64::from(self.control.version > before);
+                out.push(self.table_for(from, letter.partition));
+            }
+            (Some(to), ..) => {
+                if let Some(member) = self.members.get_mut(to).filter(|m| m.acts()) {
+                    member.receive(letter, out);
+                }
+            }
+            _ => panic!("a letter to nobody: {letter:?}"),
+        }
+    }
+
+    fn fault(&mut self) {
+        let who = self.somebody();
+        let partition = self.some_partition();
+        let member = self.members.get_mut(&who).unwrap();
+        match self.random.random_range(0..10) {
+            0 | 1 if member.up => {
+                member.crash();
+                self.counts.crashes += 1;
+            }
+            0 | 1 | 4 if !member.up => {
+                member.start();
+                self.control.away.remove(&who);
+                self.control.plan();
+            }
+            2 | 3 if member.acts() => {
+                member.paused = true;
+                self.counts.pauses += 1;
+            }
+            2..=4 if member.paused => {
+                // It goes on as if nothing had happened, and hears only later that it was fenced.
+                member.paused = false;
+                self.control.away.remove(&who);
+                self.control.plan();
+            }
+            5 | 6 if !member.acts() => {
+                self.control.away.insert(who);
+                self.control.plan();
+                for partition in 0..self.acked.len() {
+                    let before = self.control.version;
+                    self.control.promote(partition);
+                    self.counts.promotions += u64::from(self.control.version > before);
+                }
+            }
+            7 => member.trim(partition),
+            8 => {
+                let joins = !self.control.members.contains(&who);
+                if joins {
+                    self.control.members.insert(who);
+                } else if self.control.members.len() > 1 {
+                    self.control.members.remove(&who);
+                }
+                self.control.plan();
+                self.counts.membership += 1;
+            }
+            _ => {
+                self.control.backups = self.random.random_range(0..=2);
+                self.control.plan();
+            }
+        }
+    }
+
+    /// No more faults: everybody is there, nothing is lost, and nothing new comes in.
+    pub(super) fn heal(&mut self) {
+        for member in self.members.values_mut() {
+            member.paused = false;
+            if !member.up {
+                member.start();
+            }
+        }
+        self.control.away.clear();
+        self.control.plan();
+        for round in 0..ROUNDS {
+            let names: Vec<MemberId> = self.members.keys().cloned().collect();
+            let mut out = Vec::new();
+            for (name, partition) in names.iter().flat_map(|n| (0..self.acked.len()).map(move |p| (n, p))) {
+                out.push(self.table_for(name, partition));
+                self.members.get_mut(name).unwrap().silence(partition, &mut out);
+            }
+            // Nothing is lost from now on, so the queue is as long as it must be.
+            let mut letters: std::collections::VecDeque<Letter> =
+                self.under_way.drain(..).chain(out).collect();
+            while let Some(letter) = letters.pop_front() {
+                let mut out = Vec::new();
+                self.arrive(letter, &mut out);
+                letters.extend(out);
+                self.note();
+                super::judge::always(self);
+            }
+            self.counts.worst_rounds = round as u64 + 1;
+            if super::judge::unfinished(self).is_none() {
+                break;
+            }
+        }
+        self.counts.snapshots = self.members.values().map(|m| m.installed).sum();
+    }
+}

@@ -1,0 +1,256 @@
+//! Coming into the grid: the control plane and its threads, the members' door, and how a data directory gets there.
+//!
+//! | the data directory | |
+//! |---|---|
+//! | is in a grid | goes back to it; without its control store it does not start |
+//! | has the state of a daemon before there were several members | founds the grid that it was, with everything in it |
+//! | is empty | joins the grid it finds, or founds one by the rules of `cluster/birth.rs` |
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::data_dir::DataDir;
+use crate::{
+    cluster::{
+        Arrival, ArriveError, Arrived, Door, arrive,
+        birth::Rules,
+        discovery::{self, Announcement, DiscoveryOptions, Peers, Reach, Seed, SystemResolver},
+        lookout,
+    },
+    config::{Config, PeerConfig, Trust},
+    control::{Control, ControlParts, ControlStore, ControlTiming, Entry, StartError, carried_over},
+    peer::{Me, PeerLimits, PeerListener, Pool, Security, SecurityError, Serving},
+    storage::{
+        Batch, Engine, Family, RocksEngine, RocksOptions,
+        keys::member::{Identity, Membership, membership_key, old_control_key},
+    },
+    task::{OwnRuntime, Tasks},
+    telemetry::Metrics,
+    types::{ClusterView, Member, MemberDetails, MemberId},
+};
+
+/// Threads of the control plane: one may be busy with JSON while the other beats.
+const THREADS: usize = 2;
+/// The control database is small.
+const BUDGETS: RocksOptions = RocksOptions { memtable_bytes: 8 << 20, block_cache_bytes: 1 << 20 };
+/// How long to look around by multicast before a grid is founded. Answers come within a second; this leaves room
+/// for daemons that start a moment later.
+const WAITING: Duration = Duration::from_secs(3);
+/// How long seeds may take to be looked up before a fresh member goes on without them.
+const FIRST_LOOKUP: Duration = Duration::from_secs(6);
+
+/// This member's part in the grid.
+pub struct GridPart {
+    /// What the grid agreed on.
+    pub control: Control,
+    tasks: Tasks,
+    runtime: OwnRuntime,
+}
+
+impl GridPart {
+    /// Ends it, last of all: until then the other members hear this one.
+    pub async fn stop(self) {
+        let Self { control, tasks, runtime } = self;
+        control.stop().await;
+        drop(control);
+        if !tasks.stop(PeerLimits::default().grace * 4).await {
+            tracing::warn!("some work of the control plane did not end in time");
+        }
+        drop(runtime);
+    }
+}
+
+/// The row store, whose member family says who we are and whether we are in a grid.
+pub struct Home<'a> {
+    pub engine: &'a dyn Engine,
+    pub identity: &'a Identity,
+}
+
+/// Brings this member into its grid; returns when it knows the grid's state.
+pub async fn enter(
+    config: &Config,
+    data_dir: &DataDir,
+    home: Home<'_>,
+    metrics: &Arc<Metrics>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<GridPart> {
+    let folder = data_dir.control();
+    let open = move || RocksEngine::open(&folder, BUDGETS);
+    let opened = tokio::task::spawn_blocking(open).await?;
+    let store = ControlStore::new(Arc::new(opened.map_err(StartError::of_open)?));
+    let runtime = OwnRuntime::start("control", THREADS).context("no threads for the control plane")?;
+    let (tasks, me) = (Tasks::default(), Arc::new(Me::new(home.identity.clone())));
+    let security = security(config)?;
+    let pool = Pool::new(Arc::clone(&me), security.clone(), runtime.handle()?);
+    let mut details = MemberDetails {
+        name: config.node_name.clone(),
+        zone: config.zone.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..MemberDetails::default()
+    };
+    let door = match &config.peers {
+        Some(peers) => {
+            let listener = PeerListener::bind(peers.listen)
+                .with_context(|| format!("cannot listen to members on {}", peers.listen))?;
+            details.address = peers.advertised(listener.address());
+            tracing::info!(listen = %listener.address(), advertised = details.address, "other members may connect");
+            let door = Arc::new(Door::new(&config.grid, me.member(), &details.address));
+            let serving = Serving {
+                host: Arc::clone(&door),
+                me: Arc::clone(&me),
+                security,
+                metrics: Arc::clone(metrics),
+                limits: PeerLimits::default(),
+            };
+            let tasks = tasks.clone();
+            let serve = async move { listener.serve(serving, &tasks) };
+            runtime.run(serve).await.context("the members' door failed")??;
+            Some(door)
+        }
+        None => None,
+    };
+
+    // Also of a member that has its grid: others find it by this.
+    let addresses = match &config.peers {
+        Some(peers) => look_for_members(config, peers, me.member(), &details, &tasks)?,
+        None => watch::channel(Peers::new()).1,
+    };
+    let old_state = home.engine.get(Family::Member, &old_control_key())?;
+    let in_grid = home.engine.get(Family::Member, &membership_key())?.is_some();
+    match store.owner()? {
+        Some(_) => {}
+        None if in_grid => bail!(StartError::Damaged("it is empty".to_owned())),
+        None if old_state.is_some() => store.take(home.identity, &new_grid_id(), true)?,
+        None => {
+            let arrival = Arrival {
+                member: home.identity.member.clone(),
+                grid_name: config.grid.clone(),
+                details: MemberDetails { incarnation: 1, ..details.clone() },
+                rules: rules(config),
+                waiting: if is_multicast(config) { WAITING } else { Duration::ZERO },
+                addresses: addresses.clone(),
+                sees: door.as_ref().map_or_else(watch::Sender::default, |door| door.sees()),
+            };
+            match look_for_grid(arrival, config, &runtime, &pool, shutdown).await? {
+                Arrived::Found => store.take(home.identity, &new_grid_id(), true)?,
+                Arrived::Joined(grid) => store.take(home.identity, &grid, false)?,
+            }
+        }
+    }
+    let owner = store.start(home.identity)?;
+    me.belongs_to(&owner.grid);
+    details.incarnation = owner.incarnation;
+    let entry = if owner.founder {
+        let mut founder = Member::new(home.identity.member.clone(), &home.identity.store, "");
+        founder.details = details.clone();
+        Entry::Found(Box::new(match &old_state {
+            Some(bytes) => carried_over(bytes, &owner.grid, founder)?,
+            None => ClusterView::found(&owner.grid, &config.grid, config.partitions, founder),
+        }))
+    } else {
+        Entry::Member
+    };
+
+    let parts = ControlParts {
+        tasks: tasks.clone(),
+        store,
+        pool: pool.clone(),
+        details,
+        metrics: Arc::clone(metrics),
+        timing: ControlTiming::default(),
+    };
+    let control = Control::start(&runtime, parts).await?;
+    if let Some(door) = door {
+        door.open(control.clone());
+        let looking = lookout(control.clone(), pool, Arc::clone(metrics), addresses, tasks.token());
+        tasks.spawn_on(&runtime.handle()?, "lookout", looking);
+    }
+    let part = GridPart { control, tasks, runtime };
+    let entered = tokio::select! {
+        entered = part.control.enter(entry) => entered,
+        () = shutdown.cancelled() => Err(StartError::Stopped),
+    };
+    if let Err(error) = entered {
+        part.stop().await;
+        return Err(error.into());
+    }
+    if !in_grid {
+        // From now on only the control store knows, and a start without it is refused.
+        let mut batch = Batch::default();
+        let membership = Membership { grid: part.control.view().id().to_owned() };
+        batch.put(Family::Member, membership_key(), serde_json::to_vec(&membership)?);
+        batch.delete(Family::Member, old_control_key());
+        home.engine.commit(&batch, true)?;
+    }
+    Ok(part)
+}
+
+fn security(config: &Config) -> Result<Security, SecurityError> {
+    match config.peers.as_ref().map(|peers| &peers.trust) {
+        None | Some(Trust::Anyone) => Ok(Security::Open),
+        Some(Trust::Secret(file)) => Security::of_secret(file),
+        Some(Trust::Certificates { cert, key, ca }) => Security::of_files(cert, key, ca),
+    }
+}
+
+fn new_grid_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+fn is_multicast(config: &Config) -> bool {
+    config.peers.as_ref().is_some_and(|peers| peers.multicast)
+}
+
+fn rules(config: &Config) -> Rules {
+    let named = config.peers.as_ref().is_some_and(|peers| !peers.seeds.is_empty());
+    Rules {
+        bootstrap: config.bootstrap,
+        expect: config.bootstrap_expect,
+        after_waiting: is_multicast(config) && !named && config.bootstrap_expect.is_none(),
+    }
+}
+
+/// Starts to look where members may be, and by multicast to say where this one is.
+fn look_for_members(
+    config: &Config,
+    peers: &PeerConfig,
+    member: &MemberId,
+    details: &MemberDetails,
+    tasks: &Tasks,
+) -> anyhow::Result<watch::Receiver<Peers>> {
+    let seeds = peers.seeds.iter().map(|seed| seed.parse()).collect::<Result<Vec<Seed>, _>>()?;
+    let own: Peers = details.address.parse().into_iter().collect();
+    let address = own.first().copied();
+    let reach = if peers.listen.ip().is_loopback() { Reach::Loopback } else { Reach::Networks };
+    let announcement = peers.multicast.then(|| Announcement {
+        grid: config.grid.clone(),
+        member: member.clone(),
+        // A host name is for those that were given it; by multicast we say the addresses that we have.
+        address: address.unwrap_or(peers.listen),
+        reach,
+    });
+    let options = DiscoveryOptions { seeds, mdns: announcement, own };
+    Ok(discovery::start(tasks, options, SystemResolver))
+}
+
+async fn look_for_grid(
+    mut arrival: Arrival,
+    config: &Config,
+    runtime: &OwnRuntime,
+    pool: &Pool,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Arrived> {
+    // Before seeds were looked up for the first time, nobody can be asked whether there is a grid.
+    if config.peers.as_ref().is_some_and(|peers| !peers.seeds.is_empty()) {
+        tokio::select! {
+            _ = tokio::time::timeout(FIRST_LOOKUP, arrival.addresses.changed()) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+    let (pool, stop) = (pool.clone(), shutdown.clone());
+    let arrived = runtime.run(async move { arrive(&pool, arrival, &stop).await }).await;
+    arrived.unwrap_or(Err(ArriveError::Stopped)).map_err(Into::into)
+}

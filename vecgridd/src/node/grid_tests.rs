@@ -1,0 +1,142 @@
+//! A data directory and its grid: the first start, the next ones, and what is refused.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    data_dir::{self, DataDir},
+    grid::{GridPart, Home, enter},
+};
+use crate::{
+    config::{Config, Options},
+    control::Command,
+    storage::{
+        Batch, Engine, Family, MemoryEngine, RocksEngine, RocksOptions,
+        keys::{
+            FORMAT_VERSION, control,
+            member::{Identity, format_key, identity_key, membership_key, old_control_key},
+        },
+    },
+    task::clock,
+    telemetry::Metrics,
+    types::{ClusterView, CollectionName, MemberId},
+};
+
+fn config(folder: &TempDir) -> Config {
+    let options = Options {
+        data_dir: Some(folder.path().to_owned()),
+        bootstrap: Some(true),
+        partitions: Some(2),
+        ..Options::default()
+    };
+    options.check().unwrap()
+}
+
+/// One start of a daemon, as far as its grid is concerned. `rows` is its row store.
+async fn start(folder: &TempDir, rows: &MemoryEngine) -> anyhow::Result<GridPart> {
+    let config = config(folder);
+    let data_dir = DataDir::take(folder.path())?;
+    let identity = data_dir::identity(rows, config.bootstrap)?;
+    let home = Home { engine: rows, identity: &identity };
+    let metrics = Arc::new(Metrics::new("0", "test")?);
+    enter(&config, &data_dir, home, &metrics, &CancellationToken::new()).await
+}
+
+/// What a daemon of version 0.1.0 left behind, with a collection and one whose rows were not all removed.
+fn old_directory(member: &str) -> MemoryEngine {
+    let rows = MemoryEngine::default();
+    let identity = Identity { member: MemberId(member.to_owned()), store: "disk".to_owned() };
+    let placement = format!(r#"{{"epoch":1,"primary":"{member}","in_sync":["{member}"]}}"#);
+    let state = format!(
+        r#"{{"version":4,"grid":"default","table":[{placement},{placement}],"next_collection":3,
+        "collections":{{"c":{{"id":1,"config":{{"name":"c","dimension":3,"metric":"cosine","index":{{"engine":"native",
+            "m":16,"ef_construction":200,"ef":null,"target_recall":0.99,"vectors":"memory"}},"durability":"sync"}}}}}},
+        "purging":[2]}}"#
+    );
+    let mut batch = Batch::default();
+    batch.put(Family::Member, format_key(), 2_u32.to_be_bytes().to_vec());
+    batch.put(Family::Member, identity_key(), serde_json::to_vec(&identity).unwrap());
+    batch.put(Family::Member, old_control_key(), state.into_bytes());
+    rows.commit(&batch, true).unwrap();
+    rows
+}
+
+fn view_of(part: &GridPart) -> Arc<ClusterView> {
+    part.control.view()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_directory_becomes_the_grid_that_it_was() {
+    let folder = TempDir::new().unwrap();
+    let member = uuid::Uuid::new_v4().to_string();
+    let rows = old_directory(&member);
+    let part = start(&folder, &rows).await.unwrap();
+    let view = view_of(&part);
+    assert_eq!((view.version(), view.partitions(), view.grid()), (4, 2, "default"));
+    assert!(view.collection(&CollectionName::new("c").unwrap()).is_some());
+    assert_eq!(view.purging_at(&MemberId(member)).map(|id| id.0).collect::<Vec<_>>(), [2]);
+    assert!(part.control.lease().holds(clock::now()), "a member alone is its own majority");
+    assert!(rows.get(Family::Member, &old_control_key()).unwrap().is_none());
+    let format = rows.get(Family::Member, &format_key()).unwrap().unwrap();
+    assert_eq!(format, FORMAT_VERSION.to_be_bytes(), "an older daemon must not open it");
+    let dropped = CollectionName::new("c").unwrap();
+    part.control.propose(Command::DropCollection(dropped)).await.unwrap();
+    let before = view_of(&part);
+    part.stop().await;
+    // And again: the state is in the control store now.
+    let part = restart(&folder, &rows).await.unwrap();
+    let after = view_of(&part);
+    assert_eq!((after.id(), after.collections().count()), (before.id(), 0));
+    assert!(after.version() >= before.version());
+    part.stop().await;
+}
+
+/// The control store of the run before may still be closing.
+async fn restart(folder: &TempDir, rows: &MemoryEngine) -> anyhow::Result<GridPart> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        match start(folder, rows).await {
+            Err(error) if format!("{error:#}").contains("lock") && std::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn control_store(folder: &Path) -> RocksEngine {
+    let budgets = RocksOptions { memtable_bytes: 8 << 20, block_cache_bytes: 1 << 20 };
+    RocksEngine::open(&folder.join("control"), budgets).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_or_damaged_control_store_does_not_start_and_says_what_to_do() {
+    let folder = TempDir::new().unwrap();
+    let rows = MemoryEngine::default();
+    let part = start(&folder, &rows).await.unwrap();
+    assert!(rows.get(Family::Member, &membership_key()).unwrap().is_some());
+    part.stop().await;
+    restart(&folder, &rows).await.unwrap().stop().await;
+
+    let mut damaged = Batch::default();
+    damaged.put(Family::Oplog, control::entry_key(1), b"not what was written".to_vec());
+    control_store(folder.path()).commit(&damaged, true).unwrap();
+    let error = restart(&folder, &rows).await.err().unwrap().to_string();
+    assert!(error.contains("Restore the folder `control`") && error.contains("--seeds"), "{error}");
+
+    std::fs::remove_dir_all(folder.path().join("control")).unwrap();
+    let error = restart(&folder, &rows).await.err().unwrap().to_string();
+    assert!(error.contains("Restore the folder `control`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_directories_are_not_mixed() {
+    let (one, two) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (rows, others) = (MemoryEngine::default(), MemoryEngine::default());
+    start(&one, &rows).await.unwrap().stop().await;
+    start(&two, &others).await.unwrap().stop().await;
+    let error = restart(&two, &rows).await.err().unwrap().to_string();
+    assert!(error.contains("do not mix"), "{error}");
+}

@@ -1,0 +1,121 @@
+//! The calls. Each has a deadline, and says whether a failed one certainly had no effect.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::timeout;
+use tonic::{Request, Response, Status};
+use vecgrid_proto::peer as wire;
+
+use super::{Envelope, PeerError, Pool, pool::Client};
+use crate::types::MemberId;
+
+/// Sends one request to a member and waits for the answer, not longer than `patience`.
+async fn ask<Q, A, F>(
+    pool: &Pool,
+    whom: (Option<&MemberId>, &str),
+    patience: Duration,
+    message: Q,
+    send: impl FnOnce(Request<Q>) -> F,
+) -> Result<A, PeerError>
+where
+    F: Future<Output = Result<Response<A>, Status>>,
+{
+    let (to, name) = whom;
+    let envelope = Envelope::from_me(pool.me(), to);
+    let request = envelope.around(message).map_err(|reason| PeerError::Refused(name.to_owned(), reason))?;
+    match timeout(patience, send(request)).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(PeerError::of(name, &status)),
+        Err(_) => Err(PeerError::Late(name.to_owned())),
+    }
+}
+
+impl Pool {
+    /// Who is at this address?
+    ///
+    /// # Errors
+    /// [`PeerError`], as for all calls.
+    pub async fn hello(
+        &self,
+        address: &str,
+        message: wire::HelloRequest,
+        patience: Duration,
+    ) -> Result<wire::HelloResponse, PeerError> {
+        let mut client = self.client_at(address)?;
+        ask(self, (None, address), patience, message, |request| async move { client.hello(request).await })
+            .await
+    }
+
+    /// Is this member there? The connection is a new one, because an old one may not know yet.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn probe(&self, member: &MemberId, patience: Duration) -> Result<(), PeerError> {
+        let (address, _) = self.address(member).ok_or_else(|| PeerError::NoAddress(member.0.clone()))?;
+        let mut client = self.client_at(&address)?;
+        let whom = (Some(member), address.as_str());
+        let message = wire::HelloRequest::default();
+        ask(self, whom, patience, message, |request| async move { client.hello(request).await }).await?;
+        Ok(())
+    }
+
+    /// Asks whoever is at this address to be taken into its grid.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn join(
+        &self,
+        address: &str,
+        message: wire::JoinRequest,
+        patience: Duration,
+    ) -> Result<wire::JoinResponse, PeerError> {
+        let mut client = self.client_at(address)?;
+        ask(self, (None, address), patience, message, |request| async move { client.join(request).await })
+            .await
+    }
+
+    /// A message of the consensus.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn consensus(
+        &self,
+        to: &MemberId,
+        message: wire::ConsensusRequest,
+        patience: Duration,
+    ) -> Result<wire::ConsensusResponse, PeerError> {
+        let mut client: Client = self.client(to)?;
+        let send = |request| async move { client.consensus(request).await };
+        ask(self, (Some(to), &to.0), patience, message, send).await
+    }
+
+    /// A proposal for the leader.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn propose(
+        &self,
+        to: &MemberId,
+        message: wire::ProposeRequest,
+        patience: Duration,
+    ) -> Result<wire::ProposeResponse, PeerError> {
+        let mut client: Client = self.client(to)?;
+        let send = |request| async move { client.propose(request).await };
+        ask(self, (Some(to), &to.0), patience, message, send).await
+    }
+
+    /// A sign of life.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn beat(
+        &self,
+        to: &MemberId,
+        message: wire::BeatRequest,
+        patience: Duration,
+    ) -> Result<wire::BeatResponse, PeerError> {
+        let mut client: Client = self.client(to)?;
+        let send = |request| async move { client.beat(request).await };
+        ask(self, (Some(to), &to.0), patience, message, send).await
+    }
+}

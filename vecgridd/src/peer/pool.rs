@@ -1,0 +1,104 @@
+//! One channel for each member that this one talks to, and where each can be reached.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::runtime::Handle;
+use tonic::transport::Channel;
+use vecgrid_proto::peer::peer_client::PeerClient;
+
+use super::{Me, PeerError, Security, connect};
+use crate::types::MemberId;
+
+/// Largest message between members: a piece of a snapshot and some.
+pub(super) const MAX_MESSAGE: usize = 16 << 20;
+
+pub(super) type Client = PeerClient<Channel>;
+
+struct Known {
+    address: String,
+    incarnation: u64,
+    client: Client,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Pool {
+    me: Arc<Me>,
+    known: Arc<Mutex<BTreeMap<MemberId, Known>>>,
+    security: Security,
+    /// Serves the channels, whoever calls.
+    runtime: Handle,
+}
+
+impl Pool {
+    /// Knows nobody.
+    pub fn new(me: Arc<Me>, security: Security, runtime: Handle) -> Self {
+        Self { me, known: Arc::default(), security, runtime }
+    }
+
+    /// Who we are.
+    pub fn me(&self) -> &Arc<Me> {
+        &self.me
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<MemberId, Known>> {
+        // Nothing under this mutex can panic half-way.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A member can be reached at `address`, said the run of its daemon with this number: what a later run said
+    /// stays. The channel is kept if the address is not new.
+    pub fn learn(&self, member: &MemberId, address: &str, incarnation: u64) {
+        let mut all = self.lock();
+        if address.is_empty() || member == self.me.member() {
+            return;
+        }
+        if let Some(known) = all.get_mut(member)
+            && (known.incarnation > incarnation || known.address == address)
+        {
+            known.incarnation = known.incarnation.max(incarnation);
+            return;
+        }
+        match self.client_at(address) {
+            Ok(client) => {
+                let known = Known { address: address.to_owned(), incarnation, client };
+                all.insert(member.clone(), known);
+            }
+            Err(error) => {
+                tracing::warn!(%member, %error, "a member's address cannot be used");
+            }
+        }
+    }
+
+    /// Forgets all members but these.
+    pub fn retain(&self, keep: impl Fn(&MemberId) -> bool) {
+        self.lock().retain(|member, _| keep(member));
+    }
+
+    /// All members of which an address is known.
+    pub fn members(&self) -> Vec<(MemberId, String)> {
+        self.lock().iter().map(|(member, known)| (member.clone(), known.address.clone())).collect()
+    }
+
+    /// Where a member can be reached, and which run of its daemon said so.
+    pub fn address(&self, member: &MemberId) -> Option<(String, u64)> {
+        self.lock().get(member).map(|known| (known.address.clone(), known.incarnation))
+    }
+
+    pub(super) fn client(&self, member: &MemberId) -> Result<Client, PeerError> {
+        let known = self.lock().get(member).map(|known| known.client.clone());
+        known.ok_or_else(|| PeerError::NoAddress(member.0.clone()))
+    }
+
+    /// A client of whoever is at an address.
+    pub(super) fn client_at(&self, address: &str) -> Result<Client, PeerError> {
+        let _served_there = self.runtime.enter();
+        let channel = connect::channel(address, &self.security)
+            .map_err(|why| PeerError::Unreachable(address.to_owned(), why))?;
+        let client = PeerClient::new(channel);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    }
+}

@@ -1,0 +1,162 @@
+//! Being asked: the envelope is looked at here, once for all messages; [`Host`] gives the answers.
+
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+use tonic::{Request, Response, Status};
+use vecgrid_proto::peer::{self as wire, peer_server::Peer};
+
+use super::{Envelope, Me, RefusedPeer};
+use crate::{telemetry::Metrics, types::MemberId};
+
+/// However patient a caller is, it is not answered later.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is known about a member that sends us something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// One of us.
+    Member,
+    /// Not known, or not yet: this member may be behind.
+    Unknown,
+    /// Known, on another disk.
+    OtherStore,
+    /// Gone for good.
+    HasLeft,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The member.
+    pub member: MemberId,
+    /// Its disk.
+    pub store: String,
+}
+
+/// Gives the answers.
+#[tonic::async_trait]
+pub trait Host: Send + Sync + 'static {
+    /// What is known about a member.
+    fn standing(&self, caller: &Caller) -> Standing;
+
+    /// Who we are.
+    fn hello(&self, caller: &Caller, message: wire::HelloRequest) -> wire::HelloResponse;
+
+    /// A fresh member wants to come in.
+    async fn join(&self, caller: Caller, message: wire::JoinRequest) -> Result<wire::JoinResponse, Status>;
+
+    /// A message of the consensus.
+    async fn consensus(
+        &self,
+        caller: Caller,
+        message: wire::ConsensusRequest,
+    ) -> Result<wire::ConsensusResponse, Status>;
+
+    /// A proposal.
+    async fn propose(
+        &self,
+        caller: Caller,
+        message: wire::ProposeRequest,
+    ) -> Result<wire::ProposeResponse, Status>;
+
+    /// A sign of life.
+    async fn beat(&self, caller: Caller, message: wire::BeatRequest) -> Result<wire::BeatResponse, Status>;
+
+    /// A connection over which this member had spoken has ended: a hint that it may be gone.
+    fn closed(&self, member: &MemberId);
+}
+
+/// One connection's view of the host.
+pub(super) struct Door<H> {
+    pub(super) host: Arc<H>,
+    pub(super) me: Arc<Me>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Who has spoken here first.
+    pub(super) spoken: Arc<OnceLock<MemberId>>,
+}
+
+impl<H: Host> Door<H> {
+    /// Who asks, if the message may be looked at. `fresh`: whether the asker may have no grid.
+    fn open<T>(&self, request: Request<T>, fresh: bool) -> Result<(Caller, T), Status> {
+        let envelope = Envelope::read(request.metadata()).map_err(|why| self.refuse(why, "?"))?;
+        let refuse = |why| self.refuse(why, &envelope.member.0);
+        envelope.check(&self.me).map_err(refuse)?;
+        if !fresh {
+            envelope.check_grid(&self.me).map_err(refuse)?;
+        }
+        let caller = Caller { member: envelope.member.clone(), store: envelope.store.clone() };
+        if !envelope.grid.is_empty() && envelope.grid == self.me.grid() {
+            match self.host.standing(&caller) {
+                Standing::Member | Standing::Unknown => {}
+                Standing::OtherStore => return Err(refuse(RefusedPeer::OtherStore)),
+                Standing::HasLeft => return Err(refuse(RefusedPeer::HasLeft)),
+            }
+            let _ = self.spoken.set(caller.member.clone());
+        }
+        Ok((caller, request.into_inner()))
+    }
+
+    fn refuse(&self, why: RefusedPeer, member: &str) -> Status {
+        let times = self.metrics.peer_refused(why.as_str());
+        // Whoever is refused tries again and again.
+        if times.is_power_of_two() {
+            tracing::warn!(reason = why.as_str(), member, times, "a message of another member was refused");
+        }
+        why.into()
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, Status>>) -> Result<Response<T>, Status> {
+    match timeout(ANSWER_WITHIN, answer).await {
+        Ok(answer) => answer.map(Response::new),
+        Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+    }
+}
+
+#[tonic::async_trait]
+impl<H: Host> Peer for Door<H> {
+    async fn hello(
+        &self,
+        request: Request<wire::HelloRequest>,
+    ) -> Result<Response<wire::HelloResponse>, Status> {
+        let (caller, message) = self.open(request, true)?;
+        Ok(Response::new(self.host.hello(&caller, message)))
+    }
+
+    async fn join(
+        &self,
+        request: Request<wire::JoinRequest>,
+    ) -> Result<Response<wire::JoinResponse>, Status> {
+        let (caller, message) = self.open(request, true)?;
+        in_time(self.host.join(caller, message)).await
+    }
+
+    async fn consensus(
+        &self,
+        request: Request<wire::ConsensusRequest>,
+    ) -> Result<Response<wire::ConsensusResponse>, Status> {
+        let (caller, message) = self.open(request, false)?;
+        in_time(self.host.consensus(caller, message)).await
+    }
+
+    async fn propose(
+        &self,
+        request: Request<wire::ProposeRequest>,
+    ) -> Result<Response<wire::ProposeResponse>, Status> {
+        let (caller, message) = self.open(request, false)?;
+        in_time(self.host.propose(caller, message)).await
+    }
+
+    async fn beat(
+        &self,
+        request: Request<wire::BeatRequest>,
+    ) -> Result<Response<wire::BeatResponse>, Status> {
+        let (caller, message) = self.open(request, false)?;
+        in_time(self.host.beat(caller, message)).await
+    }
+}

@@ -1,0 +1,79 @@
+//! A daemon of the grid, as all of them see it.
+
+use serde::{Deserialize, Serialize};
+
+use super::MemberId;
+
+/// Whether a member counts. Only a committed decision changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberState {
+    /// It takes part.
+    Alive,
+    /// It was not heard for a session and is fenced. It comes back by itself.
+    Away,
+    /// It left for good. Its id is never used again.
+    Left,
+}
+
+impl MemberState {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Alive, Self::Away, Self::Left];
+
+    /// As it is shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Away => "away",
+            Self::Left => "left",
+        }
+    }
+}
+
+/// What a member says about itself; may change with each of its starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberDetails {
+    /// For people.
+    pub name: String,
+    /// Where other members reach it, `host:port`; empty for one that listens to none.
+    pub address: String,
+    /// Members of one zone may fail together; empty = unknown.
+    pub zone: String,
+    /// Grows with each start: what an earlier run of the daemon had promised does not bind this one.
+    pub incarnation: u64,
+    /// Of its daemon.
+    pub version: String,
+}
+
+/// A daemon of the grid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Who it is.
+    pub id: MemberId,
+    /// Its disk: one that lost its disk must not pass for the one that had it.
+    pub store: String,
+    /// In which order members joined: smaller is longer ago.
+    pub joined: u64,
+    /// Whether it counts.
+    pub state: MemberState,
+    /// What it says about itself.
+    pub details: MemberDetails,
+}
+
+impl Member {
+    /// The first member of a grid.
+    pub fn new(id: MemberId, store: &str, name: &str) -> Self {
+        let details = MemberDetails { name: name.to_owned(), ..MemberDetails::default() };
+        Self { id, store: store.to_owned(), joined: 1, state: MemberState::Alive, details }
+    }
+
+    /// Gone for good.
+    pub fn has_left(&self) -> bool {
+        self.state == MemberState::Left
+    }
+
+    /// Takes part.
+    pub fn is_alive(&self) -> bool {
+        self.state == MemberState::Alive
+    }
+}
