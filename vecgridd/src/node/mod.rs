@@ -164,7 +164,8 @@ async fn start(
     let open = move || RocksEngine::open(&rows, budgets);
     let engine: Arc<dyn Engine> =
         Arc::new(tokio::task::spawn_blocking(open).await?.context("cannot open the row store")?);
-    let may_be_new = config.bootstrap || config.peers.as_ref().is_some_and(|peers| !peers.seeds.is_empty());
+    let finds_others = config.peers.as_ref().is_some_and(|peers| peers.multicast || !peers.seeds.is_empty());
+    let may_be_new = config.bootstrap || config.bootstrap_expect.is_some() || finds_others;
     let identity = data_dir::identity(&*engine, may_be_new)?;
     let home = Home { engine: &*engine, identity: &identity };
     let grid = grid::enter(config, data_dir, home, metrics, shutdown).await?;
