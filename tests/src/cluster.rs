@@ -83,6 +83,8 @@ pub struct MemberView {
     pub name: String,
     /// `up`, or what else.
     pub state: String,
+    /// Takes part in decisions: a grid bears the loss of fewer than half of those.
+    pub votes: bool,
 }
 
 #[derive(Debug)]
@@ -289,6 +291,18 @@ impl TestCluster {
         }
     }
 
+    /// Waits until `count` members take part in decisions, in the eyes of all that run.
+    ///
+    /// # Panics
+    /// When it does not come true in time.
+    pub fn wait_voters(&mut self, count: usize, limit: Duration) {
+        wait::until(&format!("{count} members that decide"), limit, || {
+            let (views, running) = (self.views(), self.running().len());
+            let enough = |view: &GridView| view.members.iter().filter(|member| member.votes).count() == count;
+            (views.len() == running && views.values().all(enough)).then_some(())
+        });
+    }
+
     /// Waits until a member that runs leads, in the eyes of all that run and answer, in a term greater than
     /// `above`. Its number, and the term.
     ///
@@ -324,8 +338,8 @@ impl Drop for TestCluster {
             node.daemon.resume();
         }
         if std::thread::panicking() {
-            let folder = std::env::temp_dir().join(format!("vecgrid-failed-{}", std::process::id()));
-            let _ = fs::create_dir_all(&folder);
+            let folder = tempfile::Builder::new().prefix("vecgrid-failed-").tempdir();
+            let Ok(folder) = folder.map(tempfile::TempDir::keep) else { return };
             for (number, node) in &self.nodes {
                 let _ = fs::write(folder.join(format!("n{number}.log")), node.daemon.log());
             }

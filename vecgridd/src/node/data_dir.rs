@@ -80,7 +80,7 @@ pub fn identity(engine: &dyn Engine, may_be_new: bool) -> anyhow::Result<Identit
     if !may_be_new {
         bail!(
             "the data directory is empty: pass --bootstrap to create a new grid in it, or --seeds with addresses of \
-             members to join theirs"
+             members, or --discovery mdns, to join theirs"
         );
     }
     let identity = Identity {
