@@ -151,9 +151,10 @@ impl Node {
     /// As a process that is killed: nothing is said to anyone, connections break.
     async fn kill(self) {
         let Self { control, tasks, runtime, engine, .. } = self;
-        drop((control, runtime, tasks));
+        drop((control, tasks));
         // The database must be closed before it is opened again.
-        until("its threads have ended", || engine.strong_count() == 0).await;
+        runtime.end(PATIENCE).await;
+        assert_eq!(engine.strong_count(), 0);
     }
 }
 

@@ -59,7 +59,8 @@ impl GridPart {
         if !tasks.stop(PeerLimits::default().grace * 4).await {
             tracing::warn!("some work of the control plane did not end in time");
         }
-        drop(runtime);
+        // The database is closed when this returns.
+        runtime.end(PeerLimits::default().grace * 4).await;
     }
 }
 

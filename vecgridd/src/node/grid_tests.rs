@@ -1,6 +1,6 @@
 //! A data directory and its grid: the first start, the next ones, and what is refused.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -86,24 +86,11 @@ async fn an_old_directory_becomes_the_grid_that_it_was() {
     let before = view_of(&part);
     part.stop().await;
     // And again: the state is in the control store now.
-    let part = restart(&folder, &rows).await.unwrap();
+    let part = start(&folder, &rows).await.unwrap();
     let after = view_of(&part);
     assert_eq!((after.id(), after.collections().count()), (before.id(), 0));
     assert!(after.version() >= before.version());
     part.stop().await;
-}
-
-/// The control store of the run before may still be closing.
-async fn restart(folder: &TempDir, rows: &MemoryEngine) -> anyhow::Result<GridPart> {
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    loop {
-        match start(folder, rows).await {
-            Err(error) if format!("{error:#}").contains("lock") && std::time::Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            other => return other,
-        }
-    }
 }
 
 fn control_store(folder: &Path) -> RocksEngine {
@@ -118,16 +105,16 @@ async fn a_lost_or_damaged_control_store_does_not_start_and_says_what_to_do() {
     let part = start(&folder, &rows).await.unwrap();
     assert!(rows.get(Family::Member, &membership_key()).unwrap().is_some());
     part.stop().await;
-    restart(&folder, &rows).await.unwrap().stop().await;
+    start(&folder, &rows).await.unwrap().stop().await;
 
     let mut damaged = Batch::default();
     damaged.put(Family::Oplog, control::entry_key(1), b"not what was written".to_vec());
     control_store(folder.path()).commit(&damaged, true).unwrap();
-    let error = restart(&folder, &rows).await.err().unwrap().to_string();
+    let error = start(&folder, &rows).await.err().unwrap().to_string();
     assert!(error.contains("Restore the folder `control`") && error.contains("--seeds"), "{error}");
 
     std::fs::remove_dir_all(folder.path().join("control")).unwrap();
-    let error = restart(&folder, &rows).await.err().unwrap().to_string();
+    let error = start(&folder, &rows).await.err().unwrap().to_string();
     assert!(error.contains("Restore the folder `control`"), "{error}");
 }
 
@@ -137,6 +124,6 @@ async fn data_directories_are_not_mixed() {
     let (rows, others) = (MemoryEngine::default(), MemoryEngine::default());
     start(&one, &rows).await.unwrap().stop().await;
     start(&two, &others).await.unwrap().stop().await;
-    let error = restart(&two, &rows).await.err().unwrap().to_string();
+    let error = start(&two, &rows).await.err().unwrap().to_string();
     assert!(error.contains("do not mix"), "{error}");
 }

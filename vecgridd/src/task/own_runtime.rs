@@ -1,10 +1,10 @@
 //! A small runtime apart from the one that serves requests.
 
-use std::io;
+use std::{io, time::Duration};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Threads for work that must go on while all others are busy. Ends when dropped, without waiting.
+/// Threads for work that must go on while all others are busy. [`OwnRuntime::end`] waits for their end; dropping does not.
 #[derive(Debug)]
 pub struct OwnRuntime {
     runtime: Option<Runtime>,
@@ -26,6 +26,18 @@ impl OwnRuntime {
         match &self.runtime {
             Some(runtime) => runtime.spawn(work).await.ok(),
             None => None,
+        }
+    }
+
+    /// Ends it: tasks stop where they wait, and what they own is dropped when this returns, unless a thread is stuck for
+    /// longer than `grace`.
+    pub async fn end(mut self, grace: Duration) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting would block the thread that we are on.
+            let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(grace)).await;
+            if let Err(error) = ended {
+                tracing::warn!(%error, "a runtime did not end cleanly");
+            }
         }
     }
 
