@@ -417,15 +417,25 @@ async fn addresses(control: Control) {
     }
 }
 
-/// Asks whether a member is there, for [`sessions`].
+/// Between two attempts to hear whether a member is there.
+const PROBE_AGAIN: Duration = Duration::from_millis(50);
+
+/// Asks whether a member is there, for [`sessions`], until that is clear or its session tells.
 pub(super) async fn probe(control: Control, member: MemberId) {
-    let asked = clock::now();
     let patience = control.shared.timing.session;
-    let answer = timeout(patience, control.shared.pool.probe(&member, patience)).await;
-    // Only a host that says that nobody listens is sure.
-    if let Ok(Err(PeerError::Unreachable(_, why))) = answer
-        && why.contains("refused")
-    {
+    let clear = async {
+        loop {
+            let asked = clock::now();
+            match control.shared.pool.probe(&member, patience).await {
+                Ok(()) => return None,
+                // Only a host that says that nobody listens is sure.
+                Err(PeerError::Unreachable(_, why)) if why.contains("refused") => return Some(asked),
+                // A process that is ending closes one socket after the other.
+                Err(_) => tokio::time::sleep(PROBE_AGAIN).await,
+            }
+        }
+    };
+    if let Ok(Some(asked)) = timeout(patience, clear).await {
         let _ = control.shared.events.try_send(Event::Gone { member, asked });
     }
 }
