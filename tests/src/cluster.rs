@@ -348,8 +348,11 @@ impl Drop for TestCluster {
     }
 }
 
+/// A port that the system gives to no outgoing connection: those begin at 32768, and one of them could take
+/// it between our look and the daemon's start.
 fn free_port() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("no free port: {e}"))
+    let free = || TcpListener::bind(("127.0.0.1", rand::random_range(10_000..32_000))).ok();
+    (0..100).find_map(|_| free()).unwrap_or_else(|| panic!("no free port among a hundred"))
 }
 
 fn address_of(listener: &TcpListener) -> String {
