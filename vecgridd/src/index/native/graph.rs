@@ -161,6 +161,13 @@ impl Graph {
             + self.places.bytes()
     }
 
+    /// Whether a row was added and linked: a point has links, but for one that is alone.
+    pub fn has(&self, slot: u32) -> bool {
+        slot < self.end()
+            && (self.links.atoms(slot)[0].load(Relaxed) != 0
+                || self.entry().is_some_and(|(entry, _)| entry == slot))
+    }
+
     /// Stores a row, without links; gives its level. Once per slot; until this returns nobody but the
     /// caller may know the slot.
     pub fn add(&self, slot: u32, encoded: &Encoded) -> io::Result<usize> {

@@ -126,6 +126,10 @@ impl Native {
         if slot >= MAX_SLOTS {
             return Err(EngineError::Full(MAX_SLOTS));
         }
+        // A batch that was stopped comes again, in part or from the start, after the graph was saved and restored.
+        if self.graph.has(slot) {
+            return Ok(());
+        }
         let encoded = self.frame.encode(vector);
         let level = self.graph.add(slot, &encoded).map_err(|e| EngineError::Memory(e.to_string()))?;
         self.walker().link(slot, level, self.ef_construction, bench);

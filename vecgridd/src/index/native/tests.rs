@@ -108,6 +108,17 @@ fn a_filtered_walk_finds_the_nearest_eligible_rows() {
     }
 }
 
+/// As when a batch was stopped, the graph saved, and the batch begun again after a restart.
+#[test]
+fn a_batch_may_come_again() {
+    let rows = rows(1_000, 9);
+    let engine = engine(2);
+    for until in [1, 1, 700, 1_000, 1_000] {
+        engine.insert(numbered(&rows[..until], 0)).unwrap();
+        assert_eq!(engine.len(), until);
+    }
+}
+
 /// Whatever is eligible; and nothing that is not, or that the graph is not said to have.
 #[test]
 fn a_sift_finds_the_nearest_eligible_rows() {
