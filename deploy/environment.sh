@@ -21,6 +21,24 @@ if [ -z "${CC:-}${CXX:-}" ] && command -v ccache >/dev/null; then
   export CC="ccache gcc" CXX="ccache g++"
 fi
 
+# stop_processes SECONDS PID…: asks them to stop, and waits. Fails when some had to be killed.
+stop_processes() {
+  local deadline=$((SECONDS + $1)) pid killed=false
+  shift
+  kill -TERM "$@" 2>/dev/null || true
+  for pid; do
+    while kill -0 "$pid" 2>/dev/null; do
+      if [ "$SECONDS" -ge "$deadline" ]; then
+        kill -KILL "$pid" 2>/dev/null || true
+        killed=true
+        break
+      fi
+      sleep 0.05
+    done
+  done
+  ! $killed
+}
+
 # run_step NAME COMMAND…: run it, remember how long it took. print_steps shows the table.
 step_times=()
 run_step() {

@@ -49,16 +49,8 @@ running() {
 # shellcheck disable=SC2317 # called by the trap
 cleanup() {
   trap '' INT TERM
-  [ "${#daemons[@]}" -eq 0 ] || kill -TERM "${daemons[@]}" 2>/dev/null || true
-  local deadline=$((SECONDS + stopped_at))
-  while running; do
-    if [ "$SECONDS" -ge "$deadline" ]; then
-      echo "Not all members stopped within $stopped_at s; they were killed." >&2
-      kill -KILL "${daemons[@]}" 2>/dev/null || true
-      break
-    fi
-    sleep 0.05
-  done
+  [ "${#daemons[@]}" -eq 0 ] || stop_processes "$stopped_at" "${daemons[@]}" ||
+    echo "Not all members stopped within $stopped_at s; they were killed." >&2
   [ -n "$kept" ] || rm -rf "$work"
 }
 trap cleanup EXIT

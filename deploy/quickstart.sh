@@ -32,16 +32,7 @@ daemon=
 finished=false
 
 stop_daemon() {
-  kill -TERM "$daemon" 2>/dev/null || true
-  local deadline=$((SECONDS + stopped_at))
-  while kill -0 "$daemon" 2>/dev/null; do
-    if [ "$SECONDS" -ge "$deadline" ]; then
-      echo "The daemon did not stop within $stopped_at s and was killed." >&2
-      kill -KILL "$daemon" 2>/dev/null || true
-      break
-    fi
-    sleep 0.05
-  done
+  stop_processes "$stopped_at" "$daemon" || echo "The daemon did not stop within $stopped_at s and was killed." >&2
   wait "$daemon" || echo "The daemon ended with exit code $?." >&2
 }
 

@@ -264,8 +264,17 @@ pub struct Config {
 impl Config {
     /// Whether a member without data has a grid to look for, or others to found one with.
     pub fn may_find_a_grid(&self) -> bool {
-        let named = self.peers.as_ref().is_some_and(|peers| peers.multicast || !peers.seeds.is_empty());
-        named || self.bootstrap_expect.is_some()
+        self.has_seeds() || self.is_multicast() || self.bootstrap_expect.is_some()
+    }
+
+    /// Whether addresses were named at which other members may be.
+    pub fn has_seeds(&self) -> bool {
+        self.peers.as_ref().is_some_and(|peers| !peers.seeds.is_empty())
+    }
+
+    /// Whether other members are looked for by multicast.
+    pub fn is_multicast(&self) -> bool {
+        self.peers.as_ref().is_some_and(|peers| peers.multicast)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tonic::Status;
 use vecgrid_proto::peer as wire;
@@ -20,7 +20,7 @@ use super::{
     sessions,
 };
 use crate::{
-    peer::{Caller, PeerError, Pool},
+    peer::{Caller, Pool},
     task::{OwnRuntime, Tasks, clock},
     telemetry::Metrics,
     types::{ClusterView, MemberDetails, MemberId},
@@ -414,28 +414,5 @@ async fn addresses(control: Control) {
             changed = view.changed() => if changed.is_err() { return },
             () = stop.cancelled() => return,
         }
-    }
-}
-
-/// Between two attempts to hear whether a member is there.
-const PROBE_AGAIN: Duration = Duration::from_millis(50);
-
-/// Asks whether a member is there, for [`sessions`], until that is clear or its session tells.
-pub(super) async fn probe(control: Control, member: MemberId) {
-    let patience = control.shared.timing.session;
-    let clear = async {
-        loop {
-            let asked = clock::now();
-            match control.shared.pool.probe(&member, patience).await {
-                Ok(()) => return None,
-                // Only a host that says that nobody listens is sure.
-                Err(PeerError::Unreachable(_, why)) if why.contains("refused") => return Some(asked),
-                // A process that is ending closes one socket after the other.
-                Err(_) => tokio::time::sleep(PROBE_AGAIN).await,
-            }
-        }
-    };
-    if let Ok(Some(asked)) = timeout(patience, clear).await {
-        let _ = control.shared.events.try_send(Event::Gone { member, asked });
     }
 }

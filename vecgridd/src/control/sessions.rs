@@ -4,17 +4,18 @@ use std::{collections::BTreeSet, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use super::{
     Command, Control,
     failure_detector::{Effect, Event, FailureDetector},
-    handle::probe,
 };
 use crate::{task::clock, types::MemberId};
 
 const LOOK: Duration = Duration::from_millis(50);
+/// Between two attempts to hear whether a member is there.
+const PROBE_AGAIN: Duration = Duration::from_millis(50);
 
 /// Runs for as long as the daemon does, also while this member does not lead.
 pub(super) async fn run(
@@ -56,5 +57,25 @@ async fn fence(control: Control, member: MemberId, incarnation: u64) {
         Err(error) => {
             tracing::warn!(%member, %error, "a member is not heard any more, and could not be fenced yet")
         }
+    }
+}
+
+/// Asks whether a member is there until that is clear or its session tells.
+async fn probe(control: Control, member: MemberId) {
+    let patience = control.shared().timing.session;
+    let clear = async {
+        loop {
+            let asked = clock::now();
+            match control.shared().pool.probe(&member, patience).await {
+                Ok(()) => return None,
+                // Only a host that says that nobody listens is sure.
+                Err(error) if error.is_nobody() => return Some(asked),
+                // A process that is ending closes one socket after the other.
+                Err(_) => tokio::time::sleep(PROBE_AGAIN).await,
+            }
+        }
+    };
+    if let Ok(Some(asked)) = timeout(patience, clear).await {
+        let _ = control.shared().events.try_send(Event::Gone { member, asked });
     }
 }

@@ -1,6 +1,15 @@
 //! Random numbers, reproducible from a seed (splitmix64: Steele, Lea and Flood, 2014).
 //!
-//! For samples only: nothing here is a secret.
+//! For samples, levels and signs: nothing here is a secret. Numbers never change, since stored graphs depend on them.
+
+/// The next number, and the state behind it.
+pub(super) fn splitmix64(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
 
 /// A stream of numbers.
 #[derive(Debug, Clone)]
@@ -12,11 +21,7 @@ impl Draw {
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        splitmix64(&mut self.0)
     }
 
     /// One of `0..end`; the first few are more likely by `end / 2^64`.

@@ -7,7 +7,7 @@
 //! them (ACORN): it need not be wider, but each step looks at more links, and where too few rows are
 //! eligible it finds no way on. Not every engine can do it.
 //!
-//! A sift looks at each eligible row too, but at its compressed form, a tenth of the memory, and ranks the nearest
+//! A sift looks at each eligible row too, but at its compressed form, a sixth of the memory, and ranks the nearest
 //! again. It is a scan in what it costs per row and a walk in how sure it is. Not every engine can do it.
 //!
 //! So the choice is the least of four estimates, all in rows that a scan reads in that time. None

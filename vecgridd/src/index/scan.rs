@@ -201,7 +201,7 @@ fn keep(bits: u64, test: impl Fn(usize) -> bool) -> u64 {
 }
 
 /// Places of the ones, in order.
-fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
+pub(super) fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let at = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
         bits &= bits - 1;

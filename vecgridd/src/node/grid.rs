@@ -131,7 +131,7 @@ pub async fn enter(
                 grid_name: config.grid.clone(),
                 details: MemberDetails { incarnation: 1, ..details.clone() },
                 rules: rules(config),
-                waiting: if is_multicast(config) { WAITING } else { Duration::ZERO },
+                waiting: if config.is_multicast() { WAITING } else { Duration::ZERO },
                 addresses: addresses.clone(),
                 sees: door.as_ref().map_or_else(watch::Sender::default, |door| door.sees()),
             };
@@ -201,16 +201,11 @@ fn new_grid_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-fn is_multicast(config: &Config) -> bool {
-    config.peers.as_ref().is_some_and(|peers| peers.multicast)
-}
-
 fn rules(config: &Config) -> Rules {
-    let named = config.peers.as_ref().is_some_and(|peers| !peers.seeds.is_empty());
     Rules {
         bootstrap: config.bootstrap,
         expect: config.bootstrap_expect,
-        after_waiting: is_multicast(config) && !named && config.bootstrap_expect.is_none(),
+        after_waiting: config.is_multicast() && !config.has_seeds() && config.bootstrap_expect.is_none(),
     }
 }
 
@@ -245,7 +240,7 @@ async fn look_for_grid(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Arrived> {
     // Before seeds were looked up for the first time, nobody can be asked whether there is a grid.
-    if config.peers.as_ref().is_some_and(|peers| !peers.seeds.is_empty()) {
+    if config.has_seeds() {
         tokio::select! {
             _ = tokio::time::timeout(FIRST_LOOKUP, arrival.addresses.changed()) => {}
             () = shutdown.cancelled() => {}

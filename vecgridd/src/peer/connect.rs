@@ -18,9 +18,9 @@ pub(super) const NOT_CONNECTED: &str = "no connection to the member";
 
 /// How long opening a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// Notices a host that vanished without a word.
-const PING_EVERY: Duration = Duration::from_secs(2);
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// Both sides notice a host that vanished without a word.
+pub(super) const PING_EVERY: Duration = Duration::from_secs(2);
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A channel to an address, which is connected when it is first used, and again after each failure.
 pub(super) fn channel(address: &str, security: &Security) -> Result<Channel, String> {

@@ -1,36 +1,31 @@
 //! Why a message between members did not do what it should.
 
+use std::fmt;
+
 use tonic::{Code, Status};
 
+use crate::{telemetry::Metrics, types::MemberId};
+
 /// Why a member refuses to look at a message. The words are also the metric's label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedPeer {
     /// Not a message of a member.
-    #[error("malformed")]
     Malformed,
     /// Its certificate is none that we trust, or it has none.
-    #[error("stranger")]
     Stranger,
     /// Another version of the contract.
-    #[error("protocol")]
     Protocol,
     /// Meant for a member that is not (or no longer) at this address.
-    #[error("not_me")]
     NotMe,
     /// Somebody uses our own id: two daemons run on copies of one data directory.
-    #[error("same_member")]
     SameMember,
     /// One of the two has no grid yet.
-    #[error("no_grid")]
     NoGrid,
     /// The two belong to different grids.
-    #[error("other_grid")]
     OtherGrid,
     /// A known member on another disk.
-    #[error("other_store")]
     OtherStore,
     /// A member that has left for good.
-    #[error("has_left")]
     HasLeft,
 }
 
@@ -62,7 +57,30 @@ impl RefusedPeer {
             Self::HasLeft => "has_left",
         }
     }
+
+    /// Counts and tells that something was refused; `member` is who says it sent it, if anybody.
+    pub(super) fn note(self, metrics: &Metrics, member: Option<&MemberId>) {
+        let (reason, times) = (self.as_str(), metrics.peer_refused(self.as_str()));
+        // Whoever is refused tries again and again.
+        if !times.is_power_of_two() {
+            return;
+        }
+        match member {
+            Some(member) => tracing::warn!(reason, %member, times, "a message of another member was refused"),
+            None => {
+                tracing::warn!(reason, times, "something that is not a member connected to --peer-listen")
+            }
+        }
+    }
 }
+
+impl fmt::Display for RefusedPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::error::Error for RefusedPeer {}
 
 impl From<RefusedPeer> for Status {
     fn from(refused: RefusedPeer) -> Self {
@@ -113,6 +131,11 @@ impl PeerError {
     /// True when whoever is there has no certificate that we trust.
     pub fn is_distrust(&self) -> bool {
         matches!(self, Self::Unreachable(_, why) if why.contains("certificate"))
+    }
+
+    /// True when the host of the address says that nobody listens there.
+    pub fn is_nobody(&self) -> bool {
+        matches!(self, Self::Unreachable(_, why) if why.contains("refused"))
     }
 
     /// True when the request certainly had no effect.

@@ -24,7 +24,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use vecgrid_proto::peer::peer_server::PeerServer;
 
-use super::{Host, Me, PREAMBLE, RefusedPeer, Security, pool::MAX_MESSAGE, server::Door};
+use super::{
+    Host, Me, PREAMBLE, RefusedPeer, Security,
+    connect::{PING_EVERY, PING_TIMEOUT},
+    pool::MAX_MESSAGE,
+    server::Door,
+};
 use crate::{task::Tasks, telemetry::Metrics};
 
 /// Limits of the members' door.
@@ -53,8 +58,6 @@ impl Default for PeerLimits {
 
 /// After a failed accept (no file descriptors left): time for others to close some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-const PING_EVERY: Duration = Duration::from_secs(2);
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A bound port, not yet served.
 pub struct PeerListener {
@@ -143,7 +146,7 @@ async fn serve<H: Host>(shared: Arc<Shared<H>>, mut stream: TcpStream, _slot: Ow
         let mut greeting = [0; PREAMBLE.len()];
         stream.read_exact(&mut greeting).await.ok()?;
         if greeting != PREAMBLE {
-            refuse(&serving.metrics, RefusedPeer::Malformed);
+            RefusedPeer::Malformed.note(&serving.metrics, None);
             return None;
         }
         Some(stream)
@@ -157,7 +160,7 @@ async fn serve<H: Host>(shared: Arc<Shared<H>>, mut stream: TcpStream, _slot: Ow
                 Ok(stream) => Some(Stream::Tls(Box::new(stream))),
                 Err(error) => {
                     tracing::debug!(%error, "a handshake with a member failed");
-                    refuse(&serving.metrics, RefusedPeer::Stranger);
+                    RefusedPeer::Stranger.note(&serving.metrics, None);
                     None
                 }
             },
@@ -174,18 +177,6 @@ async fn serve<H: Host>(shared: Arc<Shared<H>>, mut stream: TcpStream, _slot: Ow
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-}
-
-fn refuse(metrics: &Metrics, why: RefusedPeer) {
-    let times = metrics.peer_refused(why.as_str());
-    // Whoever is refused tries again and again.
-    if times.is_power_of_two() {
-        tracing::warn!(
-            reason = why.as_str(),
-            times,
-            "something that is not a member connected to --peer-listen"
-        );
-    }
 }
 
 /// Answers what comes over one connection, until it ends.

@@ -83,8 +83,9 @@ pub(super) struct Door<H> {
 impl<H: Host> Door<H> {
     /// Who asks, if the message may be looked at. `fresh`: whether the asker may have no grid.
     fn open<T>(&self, request: Request<T>, fresh: bool) -> Result<(Caller, T), Status> {
-        let envelope = Envelope::read(request.metadata()).map_err(|why| self.refuse(why, "?"))?;
-        let refuse = |why| self.refuse(why, &envelope.member.0);
+        let envelope =
+            Envelope::read(request.metadata()).map_err(|why| self.refuse(why, &MemberId("?".to_owned())))?;
+        let refuse = |why| self.refuse(why, &envelope.member);
         envelope.check(&self.me).map_err(refuse)?;
         if !fresh {
             envelope.check_grid(&self.me).map_err(refuse)?;
@@ -101,12 +102,8 @@ impl<H: Host> Door<H> {
         Ok((caller, request.into_inner()))
     }
 
-    fn refuse(&self, why: RefusedPeer, member: &str) -> Status {
-        let times = self.metrics.peer_refused(why.as_str());
-        // Whoever is refused tries again and again.
-        if times.is_power_of_two() {
-            tracing::warn!(reason = why.as_str(), member, times, "a message of another member was refused");
-        }
+    fn refuse(&self, why: RefusedPeer, member: &MemberId) -> Status {
+        why.note(&self.metrics, Some(member));
         why.into()
     }
 }

@@ -126,6 +126,8 @@ fn a_member_that_is_cut_off_is_missed_and_comes_back_by_itself() {
     };
     let mut cluster = TestCluster::launch_in(network, 3, ClusterOptions::new(Finding::Seeds));
     cluster.wait_one_grid(BIRTH);
+    // With fewer than three that decide, nobody may be missing.
+    cluster.wait_voters(3, LIMIT);
     let (leader, _) = cluster.wait_leader(0, LIMIT);
     let cut = (leader + 1) % 3;
     cluster.network().isolate(cut);

@@ -332,16 +332,16 @@ fn bits<T: Copy>(part: &[T; 64], test: impl Fn(T) -> bool) -> u64 {
 mod tests {
     use super::{
         super::{
+            super::draw::splitmix64,
             arena::{Arena, Plain},
             kernels::Kernels,
-            rotation::random,
         },
         *,
     };
 
     fn vectors(count: usize, dimension: usize, seed: u64) -> Vec<Vec<f32>> {
         let mut state = seed;
-        let mut unit = move || (random(&mut state) >> 40) as f32 / (1 << 23) as f32 - 1.0;
+        let mut unit = move || (splitmix64(&mut state) >> 40) as f32 / (1 << 23) as f32 - 1.0;
         (0..count)
             .map(|_| (0..dimension).map(|at| unit() + if at == 3 { 20.0 } else { 0.0 }).collect())
             .collect()

@@ -25,10 +25,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    super::draw::splitmix64,
     arena::{Arena, Stored},
     frame::{Code, EXTRA_WORDS, Encoded, Frame},
     nibbles,
-    rotation::random,
 };
 
 /// Locks for lists of links.
@@ -195,7 +195,7 @@ impl Graph {
 
     /// As random as the slot number is mixed: `m` times fewer points from level to level.
     fn level(&self, slot: u32) -> usize {
-        let unit = (random(&mut u64::from(slot)) >> 11) as f64 / (1_u64 << 53) as f64;
+        let unit = (splitmix64(&mut u64::from(slot)) >> 11) as f64 / (1_u64 << 53) as f64;
         let level = -(1.0 - unit).ln() / (self.m as f64).ln();
         (level as usize).min(MAX_LEVELS - 1)
     }

@@ -8,6 +8,8 @@
 //! random signs and a Walsh-Hadamard transform, over the first and the last 2^n components in turn,
 //! so that any length will do (the "FhtKac" rotation of the RaBitQ library, Gao et al. 2024).
 
+use super::super::draw::splitmix64;
+
 const ROUNDS: usize = 4;
 /// Components that are mixed with straight-line code.
 const LANES: usize = 8;
@@ -27,7 +29,7 @@ impl Rotation {
         assert!(length.is_multiple_of(64) && length > 0, "whole blocks of 64 components");
         let window = 1 << length.ilog2();
         let mut state = length as u64;
-        let signs = (0..ROUNDS * length).map(|_| if random(&mut state) >> 63 == 0 { 1.0 } else { -1.0 });
+        let signs = (0..ROUNDS * length).map(|_| if splitmix64(&mut state) >> 63 == 0 { 1.0 } else { -1.0 });
         Self { signs: signs.collect(), length, window }
     }
 
@@ -98,15 +100,6 @@ fn transform(vector: &mut [f32]) {
     }
 }
 
-/// splitmix64
-pub(super) fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +114,7 @@ mod tests {
         for length in [64, 128, 192, 384, 1_536] {
             let rotation = Rotation::new(length);
             let mut vector =
-                || -> Vec<f32> { (0..length).map(|_| (random(&mut state) >> 40) as f32 - 8e6).collect() };
+                || -> Vec<f32> { (0..length).map(|_| (splitmix64(&mut state) >> 40) as f32 - 8e6).collect() };
             let (a, b) = (vector(), vector());
             let (mut c, mut d) = (a.clone(), b.clone());
             rotation.apply(&mut c);

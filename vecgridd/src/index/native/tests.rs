@@ -5,10 +5,10 @@ use std::sync::{Arc, atomic::AtomicBool};
 use super::{
     super::{
         distance::Measure,
+        draw::splitmix64,
         engine::{Engine, EngineError, EngineOptions, Walked},
     },
     Native,
-    rotation::random,
 };
 use crate::types::Metric;
 
@@ -17,10 +17,10 @@ const ROWS: usize = 4_000;
 
 /// Reproducible rows around 40 centres, with codes worth reading.
 fn rows(count: usize, seed: u64) -> Vec<Vec<f32>> {
-    let unit = |state: &mut u64| (random(state) >> 40) as f32 / (1 << 23) as f32 - 1.0;
+    let unit = |state: &mut u64| (splitmix64(state) >> 40) as f32 / (1 << 23) as f32 - 1.0;
     let mut state = seed;
     let mut row = || {
-        let mut centre = random(&mut state) % 40;
+        let mut centre = splitmix64(&mut state) % 40;
         (0..DIMENSION).map(|_| unit(&mut centre) + 1.5 * unit(&mut state)).collect()
     };
     (0..count).map(|_| row()).collect()

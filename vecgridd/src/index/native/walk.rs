@@ -18,7 +18,7 @@
 //! them: a sift.
 
 use super::{
-    super::engine::Work,
+    super::{engine::Work, scan::ones},
     beam::Beam,
     frame::{Frame, Query},
     graph::Graph,
@@ -66,11 +66,7 @@ impl Eligible<'_> {
 
     /// In order.
     pub fn slots(self) -> impl Iterator<Item = u32> {
-        (0..).zip(self.0).flat_map(|(at, word)| {
-            let rest = |word: &u64| Some(word & word.wrapping_sub(1)).filter(|rest| *rest != 0);
-            let words = std::iter::successors((*word != 0).then_some(*word), rest);
-            words.map(move |word| 64 * at + word.trailing_zeros())
-        })
+        (0..).zip(self.0).flat_map(|(at, word)| ones(*word).map(move |place| 64 * at + place as u32))
     }
 }
 

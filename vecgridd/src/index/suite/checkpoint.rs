@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 use super::{
     super::{CollectionIndex, PartitionSet, Refusal, checkpoint::Store, collection_index::RestoreError},
-    world::{Numbers, PARTITIONS, World, config, filter, limits},
+    world::{Numbers, PARTITIONS, Step, World, config, filter, limits, step},
 };
-use crate::types::{CollectionConfig, EngineKind, Metric, PartitionId, VectorPlace};
+use crate::types::{CollectionConfig, EngineKind, Metric, VectorPlace};
 
 fn all() -> PartitionSet {
     PartitionSet::all(PARTITIONS)
@@ -280,24 +280,18 @@ fn vectors_on_disk_are_found_while_they_move_there() {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
-    Put(Vec<(u64, bool)>),
-    Delete(Vec<u64>),
-    DropPartition(u16),
-    Wait,
+enum SavedStep {
+    Of(Step),
     Save,
     /// The index is closed, and saved first if so.
     Restart(bool),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn saved_step() -> impl Strategy<Value = SavedStep> {
     prop_oneof![
-        6 => prop::collection::vec((0_u64..900, prop::bool::weighted(0.9)), 1..400).prop_map(Step::Put),
-        3 => prop::collection::vec(0_u64..900, 1..200).prop_map(Step::Delete),
-        1 => (0..PARTITIONS).prop_map(Step::DropPartition),
-        1 => Just(Step::Wait),
-        2 => Just(Step::Save),
-        2 => any::<bool>().prop_map(Step::Restart),
+        11 => step().prop_map(SavedStep::Of),
+        2 => Just(SavedStep::Save),
+        2 => any::<bool>().prop_map(SavedStep::Restart),
     ]
 }
 
@@ -305,7 +299,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     /// After a restart the index holds what it held when it was saved.
     #[test]
-    fn whatever_happens_an_index_comes_back_as_it_was_saved(steps in prop::collection::vec(step(), 1..32)) {
+    fn whatever_happens_an_index_comes_back_as_it_was_saved(steps in prop::collection::vec(saved_step(), 1..32)) {
         let (folder, config) = (TempDir::new().unwrap(), native(Metric::Euclidean, 3));
         let mut world = saved_world(folder.path(), &config);
         let mut numbers = Numbers(61);
@@ -313,18 +307,12 @@ proptest! {
         let mut saved = world.rows.clone();
         for step in steps {
             match step {
-                Step::Put(rows) => {
-                    let rows = rows.into_iter().map(|(n, vector)| (n, json!({ "n": n }), vector.then(|| numbers.vector(3))));
-                    world.put(rows.collect());
-                }
-                Step::Delete(rows) => world.delete(rows),
-                Step::DropPartition(partition) => world.drop_partition(PartitionId(partition)),
-                Step::Wait => assert!(world.index.wait_built()),
-                Step::Save => {
+                SavedStep::Of(step) => world.take(step, &mut numbers),
+                SavedStep::Save => {
                     world.index.save();
                     saved = world.rows.clone();
                 }
-                Step::Restart(save) => {
+                SavedStep::Restart(save) => {
                     if save {
                         world.index.save_at_end();
                         saved = world.rows.clone();

@@ -14,9 +14,9 @@ use serde_json::json;
 
 use super::{
     super::PartitionSet,
-    world::{ENGINES, Numbers, PARTITIONS, World, config, filter},
+    world::{ENGINES, Numbers, PARTITIONS, World, config, filter, step},
 };
-use crate::types::{EngineKind, Metric, PartitionId, Query};
+use crate::types::{EngineKind, Metric, Query};
 
 fn all() -> PartitionSet {
     PartitionSet::all(PARTITIONS)
@@ -168,23 +168,6 @@ fn searches_see_every_row_exactly_once_while_all_are_replaced() {
     }
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Put(Vec<(u64, bool)>),
-    Delete(Vec<u64>),
-    DropPartition(u16),
-    Wait,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => prop::collection::vec((0_u64..900, prop::bool::weighted(0.9)), 1..400).prop_map(Step::Put),
-        3 => prop::collection::vec(0_u64..900, 1..200).prop_map(Step::Delete),
-        1 => (0..PARTITIONS).prop_map(Step::DropPartition),
-        1 => Just(Step::Wait),
-    ]
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
@@ -193,15 +176,7 @@ proptest! {
         let mut world = World::new(config(engine, Metric::Euclidean, 3));
         let mut numbers = Numbers(31);
         for step in steps {
-            match step {
-                Step::Put(rows) => {
-                    let rows = rows.into_iter().map(|(n, vector)| (n, json!({ "n": n }), vector.then(|| numbers.vector(3))));
-                    world.put(rows.collect());
-                }
-                Step::Delete(rows) => world.delete(rows),
-                Step::DropPartition(partition) => world.drop_partition(PartitionId(partition)),
-                Step::Wait => assert!(world.index.wait_built()),
-            }
+            world.take(step, &mut numbers);
             world.check(filter(json!({"n": {"$lt": numbers.below(900)}})), &all());
             let mut query = world.query(numbers.vector(3), 1 + numbers.below(20) as usize);
             query.ef = Some(8);

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{Change, CollectionIndex, Digest, IndexLimits, PartitionSet, View};
+use super::super::{Change, CollectionIndex, Digest, IndexLimits, PartitionSet, View, draw::splitmix64};
 use crate::types::{
     CollectionConfig, CollectionName, Durability, EngineKind, Entry, EntryId, Filter, Hit, IndexOptions,
     Metadata, Metric, PartitionId, Query, Vector, Version,
@@ -39,16 +40,12 @@ pub fn config(engine: EngineKind, metric: Metric, dimension: u32) -> CollectionC
     CollectionConfig { name, dimension, metric, index, durability: Durability::Sync }.checked().unwrap()
 }
 
-/// Reproducible numbers (splitmix64).
+/// Reproducible numbers.
 pub struct Numbers(pub u64);
 
 impl Numbers {
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        splitmix64(&mut self.0)
     }
 
     pub fn below(&mut self, end: u64) -> u64 {
@@ -89,7 +86,40 @@ pub struct World {
     sequence: u64,
 }
 
+/// What may happen to a world of rows 0 to 899 in three dimensions.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Rows, and whether each has a vector.
+    Put(Vec<(u64, bool)>),
+    Delete(Vec<u64>),
+    DropPartition(u16),
+    Wait,
+}
+
+pub fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => prop::collection::vec((0_u64..900, prop::bool::weighted(0.9)), 1..400).prop_map(Step::Put),
+        3 => prop::collection::vec(0_u64..900, 1..200).prop_map(Step::Delete),
+        1 => (0..PARTITIONS).prop_map(Step::DropPartition),
+        1 => Just(Step::Wait),
+    ]
+}
+
 impl World {
+    /// Has it happen.
+    pub fn take(&mut self, step: Step, numbers: &mut Numbers) {
+        match step {
+            Step::Put(rows) => {
+                let row =
+                    |(n, vector): (u64, bool)| (n, json!({ "n": n }), vector.then(|| numbers.vector(3)));
+                self.put(rows.into_iter().map(row).collect());
+            }
+            Step::Delete(rows) => self.delete(rows),
+            Step::DropPartition(partition) => self.drop_partition(PartitionId(partition)),
+            Step::Wait => assert!(self.index.wait_built()),
+        }
+    }
+
     pub fn new(config: CollectionConfig) -> Self {
         Self::with_limits(config, limits())
     }
