@@ -14,7 +14,6 @@ mod quiet;
 mod ready;
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, OnceLock},
     thread::JoinHandle,
     time::Duration,
@@ -27,7 +26,7 @@ use crate::{
     api::{ApiConfig, ApiLimits, Bound},
     config::Config,
     index::{CheckOptions, Checker, IndexFolder, IndexLimits, Registry},
-    partition::{self, Applier, Handle, OwnerParts, Retention},
+    partition::{self, Applier, Hosts, OwnerParts, Retention},
     service::{Parts, Service},
     storage::{Engine, LogWriter, RocksEngine, RocksOptions, keys::member::Identity},
     task::{CpuPool, Health, Tasks},
@@ -206,8 +205,11 @@ async fn start(
         Applier::start(Arc::clone(&engine), Arc::clone(&indexes), grid.control.watch(), observer.clone())?;
     let own =
         |state| partition::spawn(tasks, OwnerParts { state, log: log.clone(), applier: applier.clone() });
-    let own = |(partition, state)| (partition, own(state));
-    let partitions: BTreeMap<PartitionId, Handle> = recovered.into_iter().map(own).collect();
+    let hosts = Hosts::default();
+    for (partition, state) in recovered {
+        hosts.add(partition, own(state));
+        hosts.answer(partition, true);
+    }
     let checks = CheckOptions { share: config.recall_checks, cpu: config.recall_cpu };
     let (recall, check_thread) = Checker::start(checks)?;
     quiet::spawn(tasks, Arc::clone(&engine));
@@ -217,7 +219,7 @@ async fn start(
     let service = Service::new(Parts {
         member: identity.member,
         control: grid.control.clone(),
-        partitions,
+        hosts,
         engine: Arc::clone(&engine),
         indexes: Arc::clone(&indexes),
         recall,

@@ -18,6 +18,7 @@
 mod actor;
 mod applier;
 mod dedup;
+mod hosts;
 mod level;
 #[cfg(test)]
 mod level_tests;
@@ -29,6 +30,7 @@ mod state_tests;
 
 pub use actor::{Handle, OwnerParts, Taken, WriteError, spawn};
 pub use applier::{Applier, ApplierObserver, Purger};
+pub use hosts::Hosts;
 pub use level::{LevelReport, level_indexes};
 pub use log_extent::Retention;
 pub use recover::{Recovered, recover};

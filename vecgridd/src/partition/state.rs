@@ -79,6 +79,12 @@ pub struct Committed {
 pub enum Refusal {
     /// The request id was used for different content. Nothing happened.
     RequestIdReused,
+    /// This member is not the primary, or is just handing the partition over. Nothing happened.
+    NotPrimary,
+    /// The grid has not confirmed for too long that this member may act. Nothing happened.
+    NoLease,
+    /// Another member became the primary while the write was on its way: it may be in the log that goes on.
+    Overtaken,
     /// The log failed before the write was taken. Nothing happened.
     NotWritable,
     /// The log failed under the write. It may be found after a restart.

@@ -110,7 +110,7 @@ impl Service {
 
     fn partition_status(&self, view: &ClusterView, partition: PartitionId) -> PartitionStatus {
         let placement = view.partition(partition);
-        let here = self.parts.partitions.get(&partition);
+        let here = self.parts.hosts.get(partition);
         let failed = here.is_some() && self.parts.health.failure().is_some();
         let gone = here.is_none() && !view.member(&placement.primary).is_some_and(Member::is_alive);
         PartitionStatus {
@@ -123,7 +123,7 @@ impl Service {
                 (_, true) => "unavailable",
                 _ => "serving",
             },
-            sequence: here.map_or(0, |partition| partition.applied().sequence),
+            sequence: here.as_ref().map_or(0, |partition| partition.applied().sequence),
         }
     }
 }

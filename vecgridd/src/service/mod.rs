@@ -15,14 +15,14 @@ mod scroll;
 mod search;
 mod upsert;
 
-use std::{collections::BTreeMap, future::Future, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     control::{Control, ControlError, Refused},
     index::{Checker, CollectionIndex, RecallStats, Registry},
-    partition::{Handle, Purger},
+    partition::{Hosts, Purger},
     storage::Engine,
     task::{CpuPool, CpuPoolError, Health, Tasks},
     types::{ClusterView, Collection, CollectionId, CollectionName, MemberId, PartitionId},
@@ -71,8 +71,8 @@ pub struct Parts {
     pub member: MemberId,
     /// What the grid agreed on.
     pub control: Control,
-    /// Owners of the partitions that this member holds.
-    pub partitions: BTreeMap<PartitionId, Handle>,
+    /// The partitions that are here.
+    pub hosts: Hosts,
     /// The rows.
     pub engine: Arc<dyn Engine>,
     /// The indexes.
@@ -145,10 +145,11 @@ impl Service {
     fn refuse_elsewhere(&self) -> Result<(), ServiceError> {
         let view = self.view();
         // Asked by every request: those held are some of the grid's, so the number of them tells.
-        if self.parts.partitions.len() == usize::from(view.partitions()) {
+        let here = self.parts.hosts.answers();
+        if here.len() == usize::from(view.partitions()) {
             return Ok(());
         }
-        let elsewhere = |partition: &PartitionId| !self.parts.partitions.contains_key(partition);
+        let elsewhere = |partition: &PartitionId| !here.contains(*partition);
         match (0..view.partitions()).map(PartitionId).find(elsewhere) {
             None => Ok(()),
             Some(partition) => {

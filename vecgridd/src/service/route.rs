@@ -108,7 +108,7 @@ impl Service {
             self.view().collection_by_id(id).map(|c| c.config.name.clone())
         };
         let name = name();
-        let Some(owner) = self.parts.partitions.get(&partition) else {
+        let Some(owner) = self.parts.hosts.get(partition) else {
             return Err(ServiceError::Internal(format!("{partition} has no owner here")));
         };
         let taken = ctx.before(owner.write(operation, durability, share)).await?;
@@ -138,6 +138,13 @@ impl Service {
         let why = || self.parts.health.failure().map_or_else(String::new, |why| why.to_string());
         match error {
             WriteError::Refused(Refusal::RequestIdReused) => ServiceError::RequestIdReused,
+            WriteError::Refused(Refusal::NotPrimary) => {
+                ServiceError::NoLeader("the partition is on its way to another member".into())
+            }
+            WriteError::Refused(Refusal::NoLease) => {
+                ServiceError::NoLeader("this member is cut off from the others".into())
+            }
+            WriteError::Refused(Refusal::Overtaken) => ServiceError::Interrupted,
             WriteError::Refused(Refusal::NotWritable) => ServiceError::StorageRefused(why()),
             WriteError::Refused(Refusal::LogFailed) => ServiceError::StorageReadOnly(why()),
             WriteError::Closed => ServiceError::ShuttingDown,
