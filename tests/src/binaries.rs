@@ -12,10 +12,16 @@ pub fn vecgrid() -> PathBuf {
     beside_this_one("vecgrid")
 }
 
+/// This crate's folder. Cargo says where it is run: a binary may have been built for another copy of the sources
+/// that shares its cache.
+pub fn crate_folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).into()
+}
+
 /// The workspace's root: the folder above this crate.
 pub fn workspace() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    let here = crate_folder();
+    here.parent().unwrap_or(&here).to_owned()
 }
 
 /// A test runs as `…/release/deps/name-hash`, the benchmark as `…/release/bench`.

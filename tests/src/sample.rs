@@ -67,7 +67,7 @@ impl DataSet {
 
 /// The folder of the sample.
 pub fn sample_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("sample")
+    binaries::crate_folder().join("sample")
 }
 
 /// The sample that ships with the project.

@@ -66,7 +66,7 @@ pub fn run(options: &Options, set: &Set, report: &mut Report) -> Result<()> {
 
 /// Where the scripts are.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+    crate_folder().join("peers")
 }
 
 /// The python that has the peers; makes its environment at the first use.

@@ -51,6 +51,11 @@ impl Registry {
         self.indexes.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
+    /// All indexes that there are.
+    pub fn all(&self) -> Vec<Arc<CollectionIndex>> {
+        self.indexes.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     /// The index of a collection.
     ///
     /// # Errors

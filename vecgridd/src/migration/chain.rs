@@ -33,6 +33,25 @@ impl Chain {
         version == Version::default() || self.epoch_at(version.sequence) == Some(version.epoch)
     }
 
+    /// Last sequence of each epoch, oldest first.
+    pub fn epochs(&self) -> &[(u64, u64)] {
+        &self.0
+    }
+
+    /// The log whose epochs ended like this, and which now ends with `last`; `None` when that cannot be one log.
+    pub fn ending(epochs: Vec<(u64, u64)>, last: Version) -> Option<Self> {
+        let mut chain = Self(epochs);
+        chain.cut_after(last.sequence);
+        match chain.0.last_mut() {
+            Some((epoch, end)) if *epoch == last.epoch => *end = last.sequence,
+            None if last.sequence > 0 => chain.0.push((last.epoch, last.sequence)),
+            None => {}
+            Some(_) => return None,
+        }
+        let grows = |pair: &[(u64, u64)]| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1;
+        chain.0.windows(2).all(grows).then_some(chain)
+    }
+
     /// Adds a record; false, and nothing happens, when it is not the next one.
     #[must_use]
     pub fn push(&mut self, version: Version) -> bool {

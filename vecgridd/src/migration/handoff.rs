@@ -70,6 +70,16 @@ impl Handoff {
         self.current.primary == self.me
     }
 
+    /// Is another member proposed as the primary? Then nothing new is to be taken until that is decided.
+    pub fn hands_over(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.next.primary != self.me)
+    }
+
+    /// What is open was never sent: it cannot be decided, and something else may be right by now.
+    pub fn withdraw(&mut self) {
+        self.open = None;
+    }
+
     /// Who must have a write before it counts: everybody who is in sync, or will be if what was
     /// proposed is decided.
     pub fn counted(&self) -> BTreeSet<&MemberId> {

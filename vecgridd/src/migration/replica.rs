@@ -96,6 +96,12 @@ pub struct Replica {
 }
 
 impl Replica {
+    /// As it was found on the disk after a start. What an installation had brought that did not end is thrown
+    /// away before: the copy then has nothing, and says so.
+    pub fn found(promised: u64, chain: Chain, attempt: Attempt, committed: u64) -> Self {
+        Self { promised, chain, attempt, installing: None, committed }
+    }
+
     /// Its log.
     pub fn chain(&self) -> &Chain {
         &self.chain

@@ -4,6 +4,9 @@
 //! with how far each partition is applied; then it changes each collection's index once. No fsync:
 //! the records are durable in the log, and a batch that is lost is applied again at the next start.
 //! Rows come before the index, so whatever a search finds can be read.
+//!
+//! What another member sends of a partition's rows, and the end of a copy, go the same way: so the index has one
+//! writer, and sees everything in the order in which the rows do.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
@@ -12,12 +15,15 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::state::{Applied, Committed};
+use super::{
+    snapshot::Pairs,
+    state::{Applied, Committed},
+};
 use crate::{
     index::{Change, Digest, Registry},
     storage::{
         Batch, Engine, Family, StorageError,
-        keys::{self, applied, dedup, digest, log, row, tombstone},
+        keys::{self, applied, copy, dedup, digest, log, row, tombstone},
     },
     types::{ClusterView, CollectionId, Mutation, MutationOutcome, PartitionId, Version},
 };
@@ -30,6 +36,20 @@ const QUEUE: usize = 4_096;
 enum Job {
     Apply { partition: PartitionId, committed: Committed, done: oneshot::Sender<Applied> },
     Purge { collection: CollectionId, done: oneshot::Sender<()> },
+    Install { partition: PartitionId, install: Install, done: oneshot::Sender<()> },
+}
+
+/// A change of a copy that is not a record: rows as another member has them, or the end of the copy.
+#[derive(Debug, Default)]
+pub struct Install {
+    /// Rows, bookkeeping and log of this copy go first.
+    pub clear: bool,
+    /// Keys and values of the partition's family, as another member has them.
+    pub pairs: Pairs,
+    /// Nothing is missing: the rows are those of the log up to here.
+    pub complete: Option<Version>,
+    /// What the copy has promised from now on.
+    pub copy: copy::CopyState,
 }
 
 /// Told when rows cannot be written any more.
@@ -72,6 +92,14 @@ impl Applier {
         // A closed queue drops `done`, which the receiver reports.
         let _ = self.jobs.send(Job::Apply { partition, committed, done }).await;
         applied
+    }
+
+    /// Hands in a change of a whole copy. The receiver is told when it is on the disk and the indexes show it;
+    /// it fails when the thread has ended.
+    pub async fn install(&self, partition: PartitionId, install: Install) -> oneshot::Receiver<()> {
+        let (done, installed) = oneshot::channel();
+        let _ = self.jobs.send(Job::Install { partition, install, done }).await;
+        installed
     }
 
     /// A handle that asks for purges and does not keep the thread alive.
@@ -120,6 +148,81 @@ impl Worker {
     }
 
     fn work(&mut self, jobs: impl Iterator<Item = Job>) -> Result<(), StorageError> {
+        let mut group = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Install { partition, install, done } => {
+                    self.apply(std::mem::take(&mut group))?;
+                    self.install(partition, install)?;
+                    let _ = done.send(());
+                }
+                job => group.push(job),
+            }
+        }
+        self.apply(group)
+    }
+
+    fn install(&mut self, partition: PartitionId, install: Install) -> Result<(), StorageError> {
+        let view = Arc::clone(&self.view.borrow_and_update());
+        let live = |collection| view.collection_by_id(collection).is_some();
+        let family = Family::Partition(partition);
+        let mut batch = Batch::default();
+        if install.clear {
+            batch.delete_range(family, Vec::new(), vec![u8::MAX]);
+            let (from, to) = log::range(partition, 0, u64::MAX);
+            batch.delete_range(Family::Oplog, from, to);
+        }
+        let mut changes: BTreeMap<CollectionId, Vec<Change>> = BTreeMap::new();
+        for (key, value) in install.pairs {
+            // A collection that was dropped meanwhile is purged here, too: what comes after that must not stay.
+            if row::is_key(&key) {
+                let (collection, id) = row::parse_key(&key)?;
+                if !live(collection) {
+                    continue;
+                }
+                let stored = row::decode(id, &value)?;
+                let change = Change::Put { partition, entry: stored.entry, version: stored.version };
+                changes.entry(collection).or_default().push(change);
+            } else if digest::collection(&key).is_some_and(|collection| !live(collection)) {
+                continue;
+            }
+            batch.put(family, key.to_vec(), value.to_vec());
+        }
+        if let Some(at) = install.complete {
+            let point = applied::Applied {
+                epoch: at.epoch,
+                sequence: at.sequence,
+                log_first: at.sequence + 1,
+                log_bytes: 0,
+                has_digests: true,
+            };
+            batch.put(family, applied::key(), keys::seal(&point));
+        }
+        batch.put(Family::Member, copy::key(partition), copy::encode(&install.copy));
+        self.engine.commit(&batch, true)?;
+        self.digests.forget_partition(partition);
+        if install.clear {
+            self.indexes.all().iter().for_each(|index| index.drop_partition(partition));
+        }
+        for (collection, changes) in changes {
+            self.change_index(&view, collection, changes)?;
+        }
+        Ok(())
+    }
+
+    fn change_index(
+        &self,
+        view: &ClusterView,
+        collection: CollectionId,
+        changes: Vec<Change>,
+    ) -> Result<(), StorageError> {
+        let Some(collection) = view.collection_by_id(collection) else { return Ok(()) };
+        let index = self.indexes.get_or_create(collection.id, &collection.config);
+        index.map_err(|e| StorageError::Io(e.to_string()))?.apply(changes);
+        Ok(())
+    }
+
+    fn apply(&mut self, jobs: Vec<Job>) -> Result<(), StorageError> {
         let view = Arc::clone(&self.view.borrow_and_update());
         let mut effects = Effects::new(&*self.engine, &mut self.digests);
         let mut answers = Vec::new();
@@ -131,6 +234,8 @@ impl Worker {
                     answers.push((done, effects.add(partition, committed, live)?));
                 }
                 Job::Purge { collection, done } => purges.push((collection, done)),
+                // Not in a group.
+                Job::Install { .. } => {}
             }
         }
         let (mut batch, changes) = effects.finish();
@@ -144,13 +249,7 @@ impl Worker {
         }
         self.engine.commit(&batch, false)?;
         for (collection, changes) in changes {
-            if let Some(collection) = view.collection_by_id(collection) {
-                let index = self
-                    .indexes
-                    .get_or_create(collection.id, &collection.config)
-                    .map_err(|e| StorageError::Io(e.to_string()))?;
-                index.apply(changes);
-            }
+            self.change_index(&view, collection, changes)?;
         }
         for (collection, done) in purges {
             self.indexes.remove(collection);
@@ -190,6 +289,10 @@ impl Digests {
 
     fn forget(&mut self, collection: CollectionId) {
         self.known.retain(|(_, known), _| *known != collection);
+    }
+
+    fn forget_partition(&mut self, partition: PartitionId) {
+        self.known.retain(|(known, _), _| *known != partition);
     }
 }
 

@@ -72,6 +72,11 @@ impl LogExtent {
         self.bytes += u64::from(bytes);
     }
 
+    /// Forgets the last record, which is not committed.
+    pub fn pop_last(&mut self) {
+        self.bytes -= self.sizes.pop_back().map_or(0, u64::from);
+    }
+
     /// The oldest record that is not committed is so now.
     pub fn commit(&mut self) {
         let at = self.committed.records - self.old.records;

@@ -15,22 +15,32 @@
 //!
 //! Left out until there are other members: streams to backups, leases, snapshots.
 
-mod actor;
 mod applier;
 mod dedup;
+mod following;
+mod handle;
 mod hosts;
+mod keeper;
+mod lead;
+mod leading;
 mod level;
 #[cfg(test)]
 mod level_tests;
 mod log_extent;
+mod outside;
+mod owner;
 mod recover;
+mod snapshot;
 pub mod state;
 #[cfg(test)]
 mod state_tests;
 
-pub use actor::{Handle, OwnerParts, Taken, WriteError, spawn};
+pub use handle::{Handle, Taken, WriteError};
 pub use applier::{Applier, ApplierObserver, Purger};
 pub use hosts::Hosts;
 pub use level::{LevelReport, level_indexes};
+pub use keeper::keep;
 pub use log_extent::Retention;
+pub use outside::{CopyMessage, Outside};
+pub use owner::{OwnerParts, spawn};
 pub use recover::{Recovered, recover};

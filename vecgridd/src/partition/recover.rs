@@ -2,7 +2,8 @@
 //!
 //! A partition's rows say how far its log is applied. Records behind that point are durable but
 //! not applied: they are driven through the same [`State`] and the same [`Effects`] as when they
-//! were written, so recovery cannot differ from normal work. The records are checked on the way:
+//! were written, so recovery cannot differ from normal work. Where others may have a part in what is committed, they
+//! stay in the log until that is known. The records are checked on the way:
 //! no gap, no damage. Records before that point are not read: how long the log is, is stored.
 //!
 //! A store of format 1 says neither that nor which rows there are in one number: both are counted once.
@@ -10,35 +11,39 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use super::{
-    actor::fingerprint,
+    following::found,
+    handle::fingerprint,
     applier::{Digests, Effects, seal_digest},
     dedup::DedupWindow,
     log_extent::{Kept, LogExtent, Retention},
-    state::{Effect, Event, Start, State, Ticket},
+    state::{Effect, Event, Start, State},
 };
 use crate::{
     index::Digest,
+    migration::Replica,
     storage::{
         Batch, Engine, Family, StorageError,
-        keys::{self, applied, dedup, digest, log, row},
+        keys::{self, applied, copy, dedup, digest, log, row},
     },
     types::{ClusterView, CollectionId, MemberId, MutationOutcome, PartitionId, RequestId, Version},
 };
 
 /// Records of one batch while replaying.
 const REPLAY_BATCH: usize = 512;
-/// Nobody waits for a replayed record.
-const NOBODY: Ticket = 0;
-
-/// A partition, ready to be owned.
+/// A copy of a partition, ready to be owned.
 pub struct Recovered {
-    /// Its state: the log is applied up to its end.
+    /// Its state: the log is applied up to what is known to be committed.
     pub state: State,
-    /// Records that were durable but not applied.
+    /// What it has, as others ask for it.
+    pub replica: Replica,
+    /// What it had written down about itself.
+    pub copy: copy::CopyState,
+    /// Records that were durable but not applied, and are now.
     pub replayed: u64,
 }
 
-/// Brings one partition's rows level with its log.
+/// Brings one partition's rows level with its log, as far as that is committed: where nobody else can ever have
+/// had a part of it, all of it.
 ///
 /// # Errors
 /// When the disk fails, or the log has a gap or damage.
@@ -49,6 +54,10 @@ pub fn recover(
     partition: PartitionId,
     retention: Retention,
 ) -> Result<Recovered, StorageError> {
+    let mut copy = read_copy(engine, partition)?;
+    if copy.installing {
+        throw_away(engine, partition, &mut copy)?;
+    }
     let applied = match read_applied(engine, partition)? {
         Some(applied) if applied.has_digests => applied,
         Some(old) => count(engine, partition, old)?,
@@ -60,47 +69,71 @@ pub fn recover(
         0 => LogExtent::empty(next),
         first => LogExtent::kept(Kept { first, bytes: applied.log_bytes }, next),
     };
+    let last = Version { epoch: applied.epoch, sequence: applied.sequence };
+    let dedup = read_dedup(engine, partition)?;
+    let mut state = State::new(Start { partition, me: me.clone(), last, dedup, log, retention });
     let placement = view.partition(partition);
-    let mut state = State::new(Start {
-        partition,
-        epoch: placement.epoch,
-        me: me.clone(),
-        in_sync: placement.in_sync.clone(),
-        last: applied.sequence,
-        dedup: read_dedup(engine, partition)?,
-        log,
-        retention,
-    });
-    let replayed = rest.len() as u64;
+    let alone = placement.in_sync == [me.clone()] && placement.epoch >= copy.promised && !copy.shared;
+    let mut end = last;
     for chunk in rest.chunks(REPLAY_BATCH) {
-        replay(engine, view, me, &mut state, chunk)?;
+        end = replay(engine, view, me, &mut state, chunk, alone)?;
     }
-    Ok(Recovered { state, replayed })
+    let replayed = state.applied().sequence - last.sequence;
+    let replica = found(&copy, end, state.committed())?;
+    Ok(Recovered { state, replica, copy, replayed })
 }
 
+fn read_copy(engine: &dyn Engine, partition: PartitionId) -> Result<copy::CopyState, StorageError> {
+    let stored = engine.get(Family::Member, &copy::key(partition))?;
+    stored.map_or_else(|| Ok(copy::CopyState::default()), |bytes| copy::decode(&bytes))
+}
+
+/// Rows that were being installed are of no use without the rest.
+fn throw_away(
+    engine: &dyn Engine,
+    partition: PartitionId,
+    copy: &mut copy::CopyState,
+) -> Result<(), StorageError> {
+    copy.installing = false;
+    copy.epochs.clear();
+    let mut batch = Batch::default();
+    batch.delete_range(Family::Partition(partition), Vec::new(), vec![u8::MAX]);
+    let (from, to) = log::range(partition, 0, u64::MAX);
+    batch.delete_range(Family::Oplog, from, to);
+    batch.put(Family::Member, copy::key(partition), copy::encode(copy));
+    engine.commit(&batch, true)
+}
+
+/// Takes records of the log into the state, in order; applies them where they are committed. Gives the last one.
 fn replay(
     engine: &dyn Engine,
     view: &ClusterView,
     me: &MemberId,
     state: &mut State,
     records: &[log::LogRecord],
-) -> Result<(), StorageError> {
+    committed: bool,
+) -> Result<Version, StorageError> {
     let partition = state.partition();
     let mut batch = Batch::default();
     let mut digests = Digests::default();
     let mut effects = Effects::new(engine, &mut digests);
+    let mut last = state.applied();
     for record in records {
         let (version, operation) = log::operation(record.clone())?;
         let (fingerprint, bytes) = fingerprint(&operation);
-        let proposed = state.step(Event::Propose { ticket: NOBODY, operation, fingerprint, bytes });
-        let in_order = |e: &Effect| matches!(e, Effect::Append { version: again, .. } if *again == version);
-        if !proposed.iter().any(in_order) {
+        if version.epoch < last.epoch || version.sequence != state.last() + 1 {
             return Err(StorageError::corrupt(
                 format!("the log of {partition}"),
                 format!("record {version} is out of order"),
             ));
         }
-        for effect in state.step(Event::Durable { member: me.clone(), sequence: version.sequence }) {
+        last = version;
+        state.step(Event::Accept { version, operation, fingerprint, bytes });
+        state.step(Event::Durable { member: me.clone(), sequence: version.sequence });
+        if !committed {
+            continue;
+        }
+        for effect in state.step(Event::Committed(version.sequence)) {
             let Effect::Apply(committed) = effect else { continue };
             let live = view.collection_by_id(committed.operation.collection).is_some();
             let applied = effects.add(partition, committed, live)?;
@@ -109,7 +142,8 @@ fn replay(
     }
     let (rows, _) = effects.finish();
     batch.append(rows);
-    engine.commit(&batch, false)
+    engine.commit(&batch, false)?;
+    Ok(last)
 }
 
 /// How far the log of a partition is applied; `None` when nothing ever was.
@@ -179,7 +213,8 @@ fn count(
     Ok(new)
 }
 
-fn read_dedup(engine: &dyn Engine, partition: PartitionId) -> Result<DedupWindow, StorageError> {
+/// The requests that a partition remembers.
+pub(super) fn read_dedup(engine: &dyn Engine, partition: PartitionId) -> Result<DedupWindow, StorageError> {
     let what = format!("a remembered request of {partition}");
     let mut window = DedupWindow::default();
     let (from, to) = dedup::all();

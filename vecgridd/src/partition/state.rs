@@ -1,15 +1,16 @@
-//! What one partition decides. Pure: events in, effects out; no clock, no socket, no disk.
+//! What one copy of a partition decides. Pure: events in, effects out; no clock, no socket, no disk.
 //!
-//! The order of a write: *propose* gives it the next sequence and asks for an append; when every
-//! in-sync replica has it *durable* it is *committed* and handed to the applier, in order; when it
-//! is *applied* (rows and index show it) the client is answered. Nothing is answered earlier, and
-//! nothing is applied that could still be cut off.
+//! While this member leads, the order of a write is: *propose* gives it the next sequence and asks for an append;
+//! when every member that counts has it *durable* it is *committed* and handed to the applier, in order; when it
+//! is *applied* (rows and index show it) the client is answered. Nothing is answered earlier, and nothing is
+//! applied that could still be cut off.
 //!
-//! With one member the in-sync set holds that member alone. Copies will add members to the set and
-//! their `Durable` events; the rules here do not change.
+//! While another member leads, records are *accepted* as that one ordered them, *committed* as far as it says,
+//! and applied in the same way; nobody waits for them. What is not committed when this member begins to lead is
+//! kept, and committed when everybody who counts then has it.
 //!
 //! Invariants, checked after every step in debug builds and tests: sequences have no gap; applied
-//! ≤ committed ≤ every in-sync replica's durable point; each ticket is answered exactly once.
+//! ≤ committed ≤ what is durable here; each ticket is answered exactly once.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -39,13 +40,40 @@ pub enum Event {
         /// Its size in the log.
         bytes: usize,
     },
-    /// A replica has the log up to this sequence on disk.
+    /// A record as another member ordered it, or as it was found in the log after a start. The caller has it
+    /// appended, or found it there.
+    Accept {
+        /// Its version; follows the last one.
+        version: Version,
+        /// What it does.
+        operation: Operation,
+        /// Hash of its content.
+        fingerprint: u64,
+        /// Its size in the log.
+        bytes: usize,
+    },
+    /// A member has the log up to this sequence on disk.
     Durable {
-        /// Which replica.
+        /// Which one.
         member: MemberId,
         /// Its last durable record.
         sequence: u64,
     },
+    /// Records up to here are committed: the primary says so, or nobody else ever had any.
+    Committed(u64),
+    /// Records after this one never counted; the caller cuts the log.
+    CutAfter(u64),
+    /// From now on this member orders the writes.
+    Lead {
+        /// Its term.
+        epoch: u64,
+        /// Who must have a write before it counts, and up to where each has the log.
+        counted: BTreeMap<MemberId, u64>,
+    },
+    /// Others must have a write before it counts.
+    Count(BTreeMap<MemberId, u64>),
+    /// This member does not order the writes any more.
+    Follow,
     /// The applier is done with the record of this sequence.
     Applied {
         /// Which record.
@@ -112,18 +140,19 @@ pub enum Effect {
     },
 }
 
+/// A record that is not committed. Nobody waits for one of another member, or of an earlier run.
 #[derive(Debug)]
 struct Pending {
     version: Version,
     operation: Operation,
     fingerprint: u64,
-    ticket: Ticket,
+    ticket: Option<Ticket>,
 }
 
 #[derive(Debug)]
 struct Applying {
-    sequence: u64,
-    ticket: Ticket,
+    version: Version,
+    ticket: Option<Ticket>,
     request_id: Option<RequestId>,
 }
 
@@ -132,14 +161,10 @@ struct Applying {
 pub struct Start {
     /// Which one.
     pub partition: PartitionId,
-    /// Its term.
-    pub epoch: u64,
     /// This member.
     pub me: MemberId,
-    /// Who must have a write before it counts.
-    pub in_sync: Vec<MemberId>,
-    /// Sequence of the last record, which is applied.
-    pub last: u64,
+    /// The last record that is applied.
+    pub last: Version,
     /// Requests applied before.
     pub dedup: DedupWindow,
     /// What the log holds.
@@ -148,16 +173,22 @@ pub struct Start {
     pub retention: Retention,
 }
 
+#[derive(Debug)]
+struct Lead {
+    epoch: u64,
+    counted: BTreeMap<MemberId, u64>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct State {
     partition: PartitionId,
-    epoch: u64,
     me: MemberId,
-    durable: BTreeMap<MemberId, u64>,
+    lead: Option<Lead>,
     last: u64,
+    durable: u64,
     committed: u64,
-    applied: u64,
+    applied: Version,
     pending: VecDeque<Pending>,
     applying: VecDeque<Applying>,
     dedup: DedupWindow,
@@ -167,15 +198,16 @@ pub struct State {
 }
 
 impl State {
-    /// A partition whose log is applied up to its end.
+    /// A partition whose log is applied up to its end. Nobody is known to lead.
     pub fn new(start: Start) -> Self {
+        let last = start.last.sequence;
         Self {
             partition: start.partition,
-            epoch: start.epoch,
             me: start.me,
-            durable: start.in_sync.into_iter().map(|member| (member, start.last)).collect(),
-            last: start.last,
-            committed: start.last,
+            lead: None,
+            last,
+            durable: last,
+            committed: last,
             applied: start.last,
             pending: VecDeque::new(),
             applying: VecDeque::new(),
@@ -196,9 +228,39 @@ impl State {
         &self.me
     }
 
-    /// Epoch and last applied sequence.
+    /// The last applied record.
     pub fn applied(&self) -> Version {
-        Version { epoch: self.epoch, sequence: self.applied }
+        self.applied
+    }
+
+    /// Sequence of the last record.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Records up to here are committed.
+    pub fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    /// Records up to here are on the disk.
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// The oldest record that the log holds; one more than the last when it holds none.
+    pub fn log_first(&self) -> u64 {
+        self.log.committed().first
+    }
+
+    /// Does this member order the writes?
+    pub fn leads(&self) -> bool {
+        self.lead.is_some()
+    }
+
+    /// Is everything that is in the log applied?
+    pub fn is_idle(&self) -> bool {
+        self.applied.sequence == self.last
     }
 
     /// Decides.
@@ -207,7 +269,22 @@ impl State {
             Event::Propose { ticket, operation, fingerprint, bytes } => {
                 self.propose(ticket, operation, fingerprint, bytes)
             }
-            Event::Durable { member, sequence } => self.durable(&member, sequence),
+            Event::Accept { version, operation, fingerprint, bytes } => {
+                self.push(Pending { version, operation, fingerprint, ticket: None }, bytes);
+                Vec::new()
+            }
+            Event::Durable { member, sequence } => self.durable_at(&member, sequence),
+            Event::Committed(sequence) => self.commit(sequence),
+            Event::CutAfter(sequence) => self.cut_after(sequence),
+            Event::Lead { epoch, counted } => {
+                self.lead = Some(Lead { epoch, counted });
+                self.commit_counted()
+            }
+            Event::Count(counted) => {
+                self.lead.iter_mut().for_each(|lead| lead.counted.clone_from(&counted));
+                self.commit_counted()
+            }
+            Event::Follow => self.follow(),
             Event::Applied { sequence, applied } => self.applied_one(sequence, &applied),
             Event::LogFailed => self.log_failed(),
         };
@@ -223,6 +300,9 @@ impl State {
         bytes: usize,
     ) -> Vec<Effect> {
         let answer = |answer| vec![Effect::Answer { ticket, answer }];
+        let Some(epoch) = self.lead.as_ref().map(|lead| lead.epoch) else {
+            return answer(Err(Refusal::NotPrimary));
+        };
         if let Some(id) = &operation.request_id
             && let Some((known_fingerprint, known)) = self.dedup.get(id)
         {
@@ -241,21 +321,41 @@ impl State {
         if self.failed {
             return answer(Err(Refusal::NotWritable));
         }
-        if let Some(id) = &operation.request_id {
-            self.dedup.begin(id.clone(), fingerprint);
-        }
-        self.last += 1;
-        self.log.push(bytes);
-        let version = Version { epoch: self.epoch, sequence: self.last };
-        self.pending.push_back(Pending { version, operation: operation.clone(), fingerprint, ticket });
+        let version = Version { epoch, sequence: self.last + 1 };
+        let pending = Pending { version, operation: operation.clone(), fingerprint, ticket: Some(ticket) };
+        self.push(pending, bytes);
         vec![Effect::Append { version, operation }]
     }
 
-    fn durable(&mut self, member: &MemberId, sequence: u64) -> Vec<Effect> {
-        // An answer of somebody who is not in the set counts for nothing.
-        let Some(point) = self.durable.get_mut(member) else { return Vec::new() };
-        *point = (*point).max(sequence);
-        let committed = self.durable.values().copied().min().unwrap_or(0);
+    fn push(&mut self, pending: Pending, bytes: usize) {
+        if let Some(id) = &pending.operation.request_id {
+            self.dedup.begin(id.clone(), pending.fingerprint);
+        }
+        self.last = pending.version.sequence;
+        self.log.push(bytes);
+        self.pending.push_back(pending);
+    }
+
+    fn durable_at(&mut self, member: &MemberId, sequence: u64) -> Vec<Effect> {
+        if *member == self.me {
+            self.durable = self.durable.max(sequence.min(self.last));
+        }
+        // An answer of somebody who does not count changes nothing.
+        if let Some(point) = self.lead.as_mut().and_then(|lead| lead.counted.get_mut(member)) {
+            *point = (*point).max(sequence);
+            return self.commit_counted();
+        }
+        Vec::new()
+    }
+
+    fn commit_counted(&mut self) -> Vec<Effect> {
+        let Some(lead) = &self.lead else { return Vec::new() };
+        let others = lead.counted.iter().filter(|(member, _)| **member != self.me).map(|(_, point)| *point);
+        self.commit(others.fold(self.durable, u64::min))
+    }
+
+    fn commit(&mut self, sequence: u64) -> Vec<Effect> {
+        let committed = sequence.min(self.durable);
         let mut effects = Vec::new();
         while self.pending.front().is_some_and(|next| next.version.sequence <= committed) {
             let Some(next) = self.pending.pop_front() else { break };
@@ -263,13 +363,9 @@ impl State {
             let request_id = next.operation.request_id.clone();
             let forget_request =
                 request_id.clone().and_then(|id| self.dedup.commit(id, next.version.sequence));
-            self.applying.push_back(Applying {
-                sequence: next.version.sequence,
-                ticket: next.ticket,
-                request_id,
-            });
+            self.applying.push_back(Applying { version: next.version, ticket: next.ticket, request_id });
             self.log.commit();
-            let trim_below = self.log.trim(self.retention, self.applied);
+            let trim_below = self.log.trim(self.retention, self.applied.sequence);
             effects.push(Effect::Apply(Committed {
                 version: next.version,
                 operation: next.operation,
@@ -283,35 +379,67 @@ impl State {
     }
 
     fn applied_one(&mut self, sequence: u64, applied: &Applied) -> Vec<Effect> {
-        if self.applying.front().is_none_or(|first| first.sequence != sequence) {
+        if self.applying.front().is_none_or(|first| first.version.sequence != sequence) {
             return Vec::new();
         }
         let Some(first) = self.applying.pop_front() else { return Vec::new() };
-        self.applied = sequence;
-        let mut waiting = vec![first.ticket];
+        self.applied = first.version;
+        let mut waiting: Vec<Ticket> = first.ticket.into_iter().collect();
         if let Some(id) = &first.request_id {
             waiting.extend(self.dedup.finish(id, applied));
         }
         waiting.into_iter().map(|ticket| Effect::Answer { ticket, answer: Ok(applied.clone()) }).collect()
     }
 
+    /// What is committed will be applied here, and answered; of the rest nothing is known.
+    fn follow(&mut self) -> Vec<Effect> {
+        self.lead = None;
+        let mut waiting = Vec::new();
+        for pending in &mut self.pending {
+            waiting.extend(pending.ticket.take());
+            if let Some((_, Known::InFlight(others))) =
+                pending.operation.request_id.as_ref().and_then(|id| self.dedup.get(id))
+            {
+                waiting.append(others);
+            }
+        }
+        refuse(waiting, Refusal::Overtaken)
+    }
+
+    fn cut_after(&mut self, sequence: u64) -> Vec<Effect> {
+        let mut waiting = Vec::new();
+        while self.pending.back().is_some_and(|last| last.version.sequence > sequence) {
+            let Some(last) = self.pending.pop_back() else { break };
+            waiting.extend(last.ticket);
+            if let Some(id) = &last.operation.request_id {
+                waiting.extend(self.dedup.abandon(id));
+            }
+            self.log.pop_last();
+            self.last -= 1;
+        }
+        self.durable = self.durable.min(self.last);
+        refuse(waiting, Refusal::Overtaken)
+    }
+
     fn log_failed(&mut self) -> Vec<Effect> {
         self.failed = true;
-        let mut effects = Vec::new();
+        let mut waiting = Vec::new();
         for lost in std::mem::take(&mut self.pending) {
-            let mut waiting = vec![lost.ticket];
+            waiting.extend(lost.ticket);
             if let Some(id) = &lost.operation.request_id {
                 waiting.extend(self.dedup.abandon(id));
             }
-            let refuse = |ticket| Effect::Answer { ticket, answer: Err(Refusal::LogFailed) };
-            effects.extend(waiting.into_iter().map(refuse));
         }
-        effects
+        refuse(waiting, Refusal::LogFailed)
     }
 
     fn check(&self) {
-        debug_assert!(self.applied <= self.committed && self.committed <= self.last);
-        debug_assert!(self.durable.values().all(|&point| point >= self.committed));
+        debug_assert!(self.applied.sequence <= self.committed && self.committed <= self.durable);
+        debug_assert!(self.durable <= self.last);
         debug_assert!(self.failed || self.last - self.committed == self.pending.len() as u64);
     }
+}
+
+fn refuse(tickets: Vec<Ticket>, refusal: Refusal) -> Vec<Effect> {
+    tickets.into_iter().map(|ticket| Effect::Answer { ticket, answer: Err(refusal) }).collect()
 }

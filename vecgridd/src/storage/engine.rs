@@ -72,6 +72,16 @@ impl Batch {
         self.writes.append(&mut other.writes);
     }
 
+    /// About how much there is to write.
+    pub fn bytes(&self) -> usize {
+        let of = |write: &Write| match write {
+            Write::Put { key, value, .. } => key.len() + value.len(),
+            Write::Delete { key, .. } => key.len(),
+            Write::DeleteRange { from, to, .. } => from.len() + to.len(),
+        };
+        self.writes.iter().map(of).sum()
+    }
+
     /// True when there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()

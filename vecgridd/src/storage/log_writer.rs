@@ -14,8 +14,8 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Batch, Engine, Family, keys::log};
-use crate::types::{Durability, PartitionId};
+use super::{Batch, Engine};
+use crate::types::Durability;
 
 /// Longest time an `interval` write waits for its fsync.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,17 +26,15 @@ const MAX_BATCH_BYTES: usize = 8 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFailed(pub Arc<str>);
 
-/// A record to make durable.
+/// Records to make durable, all or nothing: usually one of a partition's log.
 pub struct Append {
-    /// Whose log.
-    pub partition: PartitionId,
-    /// Its place.
-    pub sequence: u64,
-    /// Sealed [`log::LogRecord`].
-    pub record: Vec<u8>,
+    /// What is written.
+    pub batch: Batch,
+    /// About how much that is.
+    pub bytes: usize,
     /// When `done` may be told.
     pub durability: Durability,
-    /// Told when the record is as durable as asked.
+    /// Told when it is as durable as asked.
     pub done: oneshot::Sender<Result<(), LogFailed>>,
 }
 
@@ -108,7 +106,7 @@ impl<O: FsyncObserver> Writer<O> {
             while bytes < MAX_BATCH_BYTES
                 && let Ok(next) = inbox.try_recv()
             {
-                bytes += next.record.len();
+                bytes += next.bytes;
                 group.push(next);
             }
             self.commit(group);
@@ -127,8 +125,7 @@ impl<O: FsyncObserver> Writer<O> {
         }
         let mut batch = Batch::default();
         for append in &mut group {
-            let record = std::mem::take(&mut append.record);
-            batch.put(Family::Oplog, log::key(append.partition, append.sequence), record);
+            batch.append(std::mem::take(&mut append.batch));
         }
         let due = self.unsynced_since.is_some_and(|since| since.elapsed() >= SYNC_INTERVAL);
         let sync = due || group.iter().any(|append| append.durability == Durability::Sync);

@@ -29,7 +29,8 @@ pub fn all() -> (Vec<u8>, Vec<u8>) {
     range_of(&[KIND])
 }
 
-/// The collection of a key.
+/// The collection of a key of this kind.
 pub fn collection(key: &[u8]) -> Option<CollectionId> {
-    Some(CollectionId(u32::from_be_bytes(*key.get(1..)?.first_chunk()?)))
+    let (kind, collection) = key.split_first()?;
+    (*kind == KIND).then_some(CollectionId(u32::from_be_bytes(*collection.first_chunk()?)))
 }

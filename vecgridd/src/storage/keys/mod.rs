@@ -6,6 +6,7 @@
 //! | member | `identity` | JSON, [`member::Identity`] | node | for ever |
 //! | member | `grid` | JSON, [`member::Membership`] | node | for ever, once the member is in a grid |
 //! | member | `control` | JSON, the control state | control | formats 1 and 2 only: carried over into the control store |
+//! | member | `copy` partition u16 | JSON, [`copy::CopyState`] | partition owner | for ever: what a copy promised outlives it |
 //! | oplog | partition u16, sequence u64 | [`log::LogRecord`] + CRC-32 | partition owner | until trimmed: within the retention, and applied |
 //! | partition | `01` | [`applied::Applied`] + CRC-32 | applier | replaced by each batch, together with its effects |
 //! | partition | `02` sequence u64 | [`dedup::Remembered`] + CRC-32 | applier | the window of request ids |
@@ -27,6 +28,7 @@
 
 pub mod applied;
 pub mod control;
+pub mod copy;
 pub mod dedup;
 pub mod digest;
 pub mod log;

@@ -43,6 +43,11 @@ pub fn key(collection: CollectionId, id: &EntryId) -> Vec<u8> {
     key
 }
 
+/// Whether this is the key of an entry.
+pub fn is_key(key: &[u8]) -> bool {
+    key.first() == Some(&KIND)
+}
+
 /// Keys of all rows.
 pub fn all() -> (Vec<u8>, Vec<u8>) {
     range_of(&[KIND])

@@ -1,0 +1,73 @@
+//! Which partitions have an owner here: those that this member holds or is to hold, by the table.
+//!
+//! A copy that is not wanted here any more goes when nothing can count it any more; until then it stays.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    OwnerParts, recover,
+    owner::spawn,
+};
+use crate::{
+    storage::StorageError,
+    task::Tasks,
+    types::{ClusterView, MemberId, PartitionId},
+};
+
+/// Follows the table until the daemon stops. `here`: the partitions that have owners already.
+pub async fn keep(tasks: Tasks, parts: OwnerParts, me: MemberId, mut here: BTreeSet<PartitionId>) {
+    let mut view = parts.view.clone();
+    let stop = tasks.token();
+    loop {
+        let now = Arc::clone(&view.borrow_and_update());
+        let wanted = |partition: &PartitionId| is_here(&now, &me, *partition);
+        let all = || (0..now.partitions()).map(PartitionId);
+        let missing: Vec<PartitionId> = all().filter(|p| wanted(p) && !here.contains(p)).collect();
+        if !missing.is_empty() {
+            match begin(&tasks, &parts, &now, &me, missing.clone()).await {
+                Ok(()) => here.extend(missing),
+                // The disk, most likely: looked at again with the next table.
+                Err(error) => tracing::error!(%error, "copies of partitions cannot be made here"),
+            }
+        }
+        let surplus: Vec<PartitionId> = here.iter().copied().filter(|p| !wanted(p)).collect();
+        for partition in surplus {
+            let Some(owner) = parts.hosts.get(partition) else { continue };
+            if owner.leave().await {
+                parts.hosts.remove(partition);
+                here.remove(&partition);
+            }
+        }
+        tokio::select! {
+            changed = view.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Whether this member is to have a copy of a partition: it is in sync, or is to be.
+pub fn is_here(view: &ClusterView, me: &MemberId, partition: PartitionId) -> bool {
+    view.partition(partition).in_sync.contains(me)
+        || view.wanted(partition).is_some_and(|holders| holders.holds(me))
+}
+
+async fn begin(
+    tasks: &Tasks,
+    parts: &OwnerParts,
+    view: &Arc<ClusterView>,
+    me: &MemberId,
+    partitions: Vec<PartitionId>,
+) -> Result<(), StorageError> {
+    let (engine, view, me) = (Arc::clone(&parts.engine), Arc::clone(view), me.clone());
+    let retention = parts.retention;
+    let recovered = move || {
+        engine.create_partitions(&partitions)?;
+        let one = |partition| recover(&*engine, &view, &me, partition, retention).map(|r| (partition, r));
+        partitions.into_iter().map(one).collect::<Result<Vec<_>, _>>()
+    };
+    let joined = tokio::task::spawn_blocking(recovered).await;
+    for (partition, recovered) in joined.map_err(|e| StorageError::Io(e.to_string()))?? {
+        parts.hosts.add(partition, spawn(tasks, recovered, parts));
+    }
+    Ok(())
+}

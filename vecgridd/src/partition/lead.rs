@@ -1,0 +1,231 @@
+//! What the owner of a primary keeps while it leads: its handoff, and a line to each other member that is to have
+//! a copy.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    outside::{CopyMessage, Outside},
+    snapshot::Snapshot,
+};
+use crate::{
+    migration::{Attempt, Chain, Handoff, Have, Proposal, Stream},
+    storage::{
+        Engine, Family, StorageError,
+        keys::{self, log},
+    },
+    types::{MemberId, PartitionId, Version},
+};
+
+/// How long to wait after no answer came.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long until a missing lease is looked for again.
+const LEASE_LOOK: Duration = Duration::from_millis(20);
+/// Bytes of records in one message, roughly.
+const RECORDS: usize = 1 << 20;
+
+/// See the module.
+pub(super) struct Lead {
+    pub(super) epoch: u64,
+    /// Tells what belongs to an earlier lead.
+    pub(super) number: u64,
+    pub(super) handoff: Handoff,
+    pub(super) lines: BTreeMap<MemberId, Line>,
+    pub(super) attempts: BTreeMap<MemberId, Attempt>,
+    /// The state knows that it leads.
+    pub(super) told: bool,
+    /// The log ended here when it began: reads wait until all of that is applied.
+    pub(super) from: u64,
+    /// To be proposed when everything that was taken is answered.
+    pub(super) handover: Option<Proposal>,
+}
+
+/// The way to one other member. One thing at a time is on it.
+pub(super) struct Line {
+    pub(super) stream: Stream,
+    pub(super) snapshot: Option<Snapshot>,
+    /// It may send. A newcomer waits until there are few others.
+    pub(super) started: bool,
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) busy: bool,
+    /// The commit point that the other was told.
+    pub(super) told: u64,
+}
+
+impl Line {
+    pub(super) fn new(attempt: Attempt) -> Self {
+        let (snapshot, permit) = (None, None);
+        let stream = Stream::new(attempt);
+        Self { stream, snapshot, started: false, permit, busy: false, told: 0 }
+    }
+}
+
+/// What the owner waits for besides its inboxes; of which lead, and to whom.
+pub(super) struct Done {
+    pub(super) number: u64,
+    pub(super) what: What,
+}
+
+pub(super) enum What {
+    /// A proposal went out; its fate may be known.
+    Proposed,
+    /// Time to ask what became of it.
+    ProposeAgain,
+    /// A newcomer's turn.
+    Turn(MemberId, OwnedSemaphorePermit),
+    /// A snapshot is open, or could not be opened.
+    Opened(MemberId, Option<(Version, Snapshot)>),
+    /// An answer, or none.
+    Heard(MemberId, Option<Snapshot>, Option<Have>),
+    /// Time to try again.
+    Again(MemberId),
+    /// Time to look for the lease again.
+    Lease,
+}
+
+/// Something that is waited for.
+pub(super) type Work = BoxFuture<'static, Done>;
+
+/// Work of one lead.
+pub(super) struct Worker<'a> {
+    pub(super) number: u64,
+    pub(super) partition: PartitionId,
+    pub(super) engine: &'a Arc<dyn Engine>,
+    pub(super) outside: &'a Arc<dyn Outside>,
+}
+
+impl Worker<'_> {
+    fn work(&self, what: impl Future<Output = What> + Send + 'static) -> Work {
+        let number = self.number;
+        what.map(move |what| Done { number, what }).boxed()
+    }
+
+    pub(super) fn propose(&self, proposal: Proposal) -> Work {
+        self.work(self.outside.propose(self.partition, proposal).map(|()| What::Proposed))
+    }
+
+    pub(super) fn later(&self, what: What) -> Work {
+        self.work(tokio::time::sleep(AGAIN).map(|()| what))
+    }
+
+    pub(super) fn turn(&self, to: MemberId, moves: &Arc<Semaphore>) -> Work {
+        let turn = Arc::clone(moves).acquire_owned();
+        self.work(async move {
+            match turn.await {
+                Ok(permit) => What::Turn(to, permit),
+                // Never closed.
+                Err(_) => What::Again(to),
+            }
+        })
+    }
+
+    pub(super) fn open(&self, to: MemberId) -> Work {
+        let opened = Snapshot::open(Arc::clone(self.engine), self.partition);
+        let partition = self.partition;
+        self.work(opened.map(move |opened| match opened {
+            Ok(opened) => What::Opened(to, Some(opened)),
+            Err(error) => {
+                tracing::warn!(%partition, %error, "rows for another member cannot be read: tried again");
+                What::Opened(to, None)
+            }
+        }))
+    }
+
+    /// A snapshot is not there any more.
+    pub(super) fn lost(&self, to: MemberId) -> Work {
+        self.work(std::future::ready(What::Opened(to, None)))
+    }
+
+    /// A moment until the lease is looked for again.
+    pub(super) fn lease(&self) -> Work {
+        self.work(tokio::time::sleep(LEASE_LOOK).map(|()| What::Lease))
+    }
+
+    pub(super) fn send(&self, to: MemberId, message: CopyMessage) -> Work {
+        let sent = self.outside.send(to.clone(), self.partition, message);
+        self.work(sent.map(|have| What::Heard(to, None, have)))
+    }
+
+    /// Sends a piece of a snapshot.
+    pub(super) fn rows(
+        &self,
+        to: MemberId,
+        mut snapshot: Snapshot,
+        (attempt, number): (Attempt, u64),
+        chain: Chain,
+        table_version: u64,
+    ) -> Work {
+        let (partition, outside) = (self.partition, Arc::clone(self.outside));
+        self.work(async move {
+            match snapshot.piece(number).await {
+                Ok(piece) => {
+                    let (pairs, last) = (piece.pairs, piece.last);
+                    let message = CopyMessage::Rows { attempt, chain, number, last, pairs, table_version };
+                    let have = outside.send(to.clone(), partition, message).await;
+                    What::Heard(to, Some(snapshot), have)
+                }
+                Err(error) => {
+                    tracing::warn!(%partition, %error, "rows for another member cannot be read: begun again");
+                    What::Opened(to, None)
+                }
+            }
+        })
+    }
+
+    /// Sends records that follow one, up to another, as many as fit.
+    pub(super) fn records(
+        &self,
+        to: MemberId,
+        epoch: u64,
+        previous: Version,
+        until: u64,
+        committed: u64,
+    ) -> Work {
+        let (partition, outside) = (self.partition, Arc::clone(self.outside));
+        let engine = Arc::clone(self.engine);
+        self.work(async move {
+            let first = previous.sequence + 1;
+            let records = if first > until {
+                Ok(Ok(Vec::new()))
+            } else {
+                tokio::task::spawn_blocking(move || read(&*engine, partition, first, until)).await
+            };
+            let Ok(Ok(records)) = records else {
+                tracing::warn!(%partition, "the log cannot be read for another member: tried again");
+                return What::Heard(to, None, None);
+            };
+            let message = CopyMessage::Records { epoch, previous, committed, records };
+            let have = outside.send(to.clone(), partition, message).await;
+            What::Heard(to, None, have)
+        })
+    }
+}
+
+/// Records of the log as they are stored, without a gap.
+fn read(
+    engine: &dyn Engine,
+    partition: PartitionId,
+    first: u64,
+    until: u64,
+) -> Result<Vec<Bytes>, StorageError> {
+    use std::ops::ControlFlow;
+    let what = format!("the log of {partition}");
+    let (mut records, mut bytes, mut next) = (Vec::new(), 0, first);
+    let (from, to) = log::range(partition, first, until + 1);
+    let mut visit = |_: &[u8], value: &[u8]| {
+        let record: log::LogRecord = keys::open(&what, value)?;
+        // Cut meanwhile.
+        if record.sequence != next {
+            return Ok(ControlFlow::Break(()));
+        }
+        next += 1;
+        bytes += value.len();
+        records.push(Bytes::copy_from_slice(value));
+        Ok(if bytes < RECORDS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    };
+    engine.scan(Family::Oplog, &from, &to, &mut visit)?;
+    Ok(records)
+}

@@ -1,0 +1,349 @@
+//! An owner while its member is the primary: who holds the partition, who is to, and the lines to them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    lead::{Done, Lead, Line, What, Worker},
+    outside::CopyMessage,
+    owner::{Ended, NOBODY, Owner},
+    state::Event,
+};
+use crate::{
+    migration::{Attempt, Handoff, HandoffEvent, OwnLog, StreamEffect, StreamEvent},
+    placement::Holders,
+    types::{CollectionId, MemberId, Operation, Placement},
+};
+
+/// How the table holds a partition, as a wish.
+fn holders(placement: &Placement) -> Holders {
+    let others = placement.in_sync.iter().filter(|member| **member != placement.primary);
+    Holders { primary: placement.primary.clone(), others: others.cloned().collect() }
+}
+
+impl Owner {
+    /// Looks at the table.
+    pub(super) async fn look(&mut self) -> Result<(), Ended> {
+        let view = Arc::clone(&self.view.borrow_and_update());
+        let placement = view.partition(self.partition);
+        let (epoch, promised) = (placement.epoch, self.replica.promised());
+        let usable = !self.copy.quarantined && self.replica.have().installing.is_none();
+        if placement.primary != self.me || promised > epoch || !usable {
+            self.follow().await;
+            return Ok(());
+        }
+        if let Some(lead) = &mut self.lead
+            && lead.handover.take().is_some()
+        {
+            // It was not proposed yet, and may not be wanted any more.
+            lead.handoff.withdraw();
+        }
+        if self.lead.as_ref().is_none_or(|lead| lead.epoch < epoch) {
+            let fresh = epoch > promised || !self.copy.shared;
+            if epoch > promised {
+                self.replica.promise(epoch);
+                self.copy.shared = false;
+                self.save().await?;
+            }
+            self.leads += 1;
+            self.lead = Some(Lead {
+                epoch,
+                number: self.leads,
+                handoff: Handoff::new(self.me.clone(), placement.clone(), fresh),
+                lines: BTreeMap::new(),
+                attempts: BTreeMap::new(),
+                told: false,
+                from: self.state.last(),
+                handover: None,
+            });
+        }
+        let away: BTreeSet<MemberId> =
+            view.members().filter(|member| !member.is_alive()).map(|member| member.id.clone()).collect();
+        let wanted = view.wanted(self.partition).cloned().unwrap_or_else(|| holders(placement));
+        for event in
+            [HandoffEvent::Decided(placement), HandoffEvent::Wanted(&wanted), HandoffEvent::Away(&away)]
+        {
+            self.hand_off(&event);
+        }
+        Ok(())
+    }
+
+    /// This member does not order the writes any more.
+    pub(super) async fn follow(&mut self) {
+        if self.lead.take().is_some() {
+            let effects = self.state.step(Event::Follow);
+            self.carry_out(effects).await;
+        }
+    }
+
+    fn worker(&self) -> Option<Worker<'_>> {
+        let (engine, outside) = (&self.parts.engine, &self.parts.outside);
+        let number = self.lead.as_ref()?.number;
+        Some(Worker { number, partition: self.partition, engine, outside })
+    }
+
+    pub(super) fn look_for_lease(&self) {
+        self.wait_for(|worker| worker.lease());
+    }
+
+    fn wait_for(&self, work: impl FnOnce(Worker<'_>) -> super::lead::Work) {
+        if let Some(worker) = self.worker() {
+            self.work.push(work(worker));
+        }
+    }
+
+    /// Whether something is to be proposed.
+    fn hand_off(&mut self, event: &HandoffEvent<'_>) -> bool {
+        let Some(lead) = &mut self.lead else { return false };
+        let Some(proposal) = lead.handoff.step(event) else { return false };
+        if lead.handoff.hands_over() {
+            lead.handover = Some(proposal);
+        } else {
+            lead.handover = None;
+            self.wait_for(|worker| worker.propose(proposal));
+        }
+        true
+    }
+
+    /// Brings everything in line after something happened: lines, who counts, what is proposed, who answers.
+    pub(super) async fn settle(&mut self) -> Result<(), Ended> {
+        self.begin_to_serve().await;
+        while self.lead.is_some() && self.settle_lines().await? {}
+        if let Some(lead) = &mut self.lead
+            && lead.handoff.hands_over()
+            && self.state.is_idle()
+            && let Some(proposal) = lead.handover.take()
+        {
+            self.wait_for(|worker| worker.propose(proposal));
+        }
+        let all_there = |lead: &Lead| lead.told && self.state.applied().sequence >= lead.from;
+        let answers = self.lead.as_ref().is_some_and(all_there);
+        if answers != self.answers {
+            self.answers = answers;
+            self.parts.hosts.answer(self.partition, answers);
+        }
+        Ok(())
+    }
+
+    async fn begin_to_serve(&mut self) {
+        let Some(lead) = &mut self.lead else { return };
+        if !lead.told && lead.handoff.serves() {
+            lead.told = true;
+            let epoch = lead.epoch;
+            let counted = self.counted();
+            self.step(Event::Lead { epoch, counted }).await;
+        }
+    }
+
+    /// Who must have a write, and up to where each has the log.
+    fn counted(&self) -> BTreeMap<MemberId, u64> {
+        let Some(lead) = &self.lead else { return BTreeMap::new() };
+        let durable = |member: &MemberId| match lead.lines.get(member) {
+            _ if *member == self.me => self.state.durable(),
+            Some(line) => line.stream.durable().unwrap_or(0),
+            None => 0,
+        };
+        lead.handoff.counted().into_iter().map(|member| (member.clone(), durable(member))).collect()
+    }
+
+    /// True when something was proposed, and all of this has to be looked at again.
+    async fn settle_lines(&mut self) -> Result<bool, Ended> {
+        let Some(lead) = &mut self.lead else { return Ok(false) };
+        if !lead.handoff.leads() || lead.epoch < self.replica.promised() {
+            self.follow().await;
+            return Ok(false);
+        }
+        let to: BTreeSet<MemberId> = lead.handoff.streams_to().into_iter().cloned().collect();
+        if to.is_empty() && lead.lines.is_empty() {
+            return Ok(false);
+        }
+        for (name, line) in lead.lines.extract_if(.., |name, _| !to.contains(name)) {
+            lead.attempts.insert(name, line.stream.next_attempt());
+        }
+        let counted: BTreeSet<MemberId> = lead.handoff.counted().into_iter().cloned().collect();
+        let new: Vec<MemberId> = to.into_iter().filter(|name| !lead.lines.contains_key(name)).collect();
+        // Numbers of an earlier run of this daemon must not come again.
+        let first = Attempt { epoch: lead.epoch, number: self.parts.incarnation << 32 };
+        for name in &new {
+            let attempt = lead.attempts.get(name).copied().unwrap_or(first);
+            lead.lines.insert(name.clone(), Line::new(attempt));
+        }
+        if !new.is_empty() && !self.copy.shared {
+            self.copy.shared = true;
+            self.save().await?;
+        }
+        self.begin_epoch().await;
+        for name in new {
+            if counted.contains(&name) {
+                self.start_line(&name).await;
+            } else {
+                self.wait_for(|worker| worker.turn(name, &self.parts.moves));
+            }
+        }
+        self.step(Event::Count(self.counted())).await;
+        Ok(self.propose_level(&counted))
+    }
+
+    /// Nobody is taken in before a record of this epoch is committed.
+    async fn begin_epoch(&mut self) {
+        let Some(lead) = &self.lead else { return };
+        if !lead.told || self.replica.chain().last().epoch == lead.epoch {
+            return;
+        }
+        let operation = Operation { collection: CollectionId(0), request_id: None, mutations: Vec::new() };
+        let (fingerprint, bytes) = super::handle::fingerprint(&operation);
+        self.step(Event::Propose { ticket: NOBODY, operation, fingerprint, bytes }).await;
+    }
+
+    fn propose_level(&mut self, counted: &BTreeSet<MemberId>) -> bool {
+        let committed = self.state.committed();
+        let Some(lead) = &mut self.lead else { return false };
+        for (name, line) in &mut lead.lines {
+            // One that counts keeps up by itself: the next may begin.
+            if counted.contains(name) {
+                line.permit = None;
+            }
+        }
+        let enough = |durable| lead.handoff.is_level(self.replica.chain(), committed, durable);
+        let level = |(_, line): &(&MemberId, &Line)| line.stream.durable().is_some_and(enough);
+        let names: Vec<MemberId> = lead.lines.iter().filter(level).map(|(name, _)| name.clone()).collect();
+        names.iter().any(|name| self.hand_off(&HandoffEvent::Level(name)))
+    }
+
+    // ---- lines ----
+
+    async fn start_line(&mut self, to: &MemberId) {
+        if let Some(line) = self.lead.as_mut().and_then(|lead| lead.lines.get_mut(to)) {
+            line.started = true;
+            self.line(to, StreamEvent::Silence).await;
+        }
+    }
+
+    /// The log or the commit point has grown.
+    pub(super) async fn tell_news(&mut self) {
+        let (durable, committed) = (self.state.durable(), self.state.committed());
+        let Some(lead) = &mut self.lead else { return };
+        let mut idle = Vec::new();
+        for (name, line) in &mut lead.lines {
+            let behind = line.stream.durable().is_some_and(|has| has < durable) || line.told < committed;
+            if line.started && behind {
+                idle.extend((!line.busy).then(|| name.clone()));
+            }
+        }
+        for name in idle {
+            self.line(&name, StreamEvent::Grew).await;
+        }
+    }
+
+    /// Carries out what a line wants after an event.
+    async fn line(&mut self, to: &MemberId, event: StreamEvent<'_>) {
+        let durable = self.state.durable();
+        let chain = self.replica.chain().up_to(durable);
+        let own = OwnLog { chain: &chain, first: self.state.log_first() };
+        let committed = self.state.committed();
+        let table_version = self.view.borrow().version();
+        let Some(lead) = &mut self.lead else { return };
+        let (number, epoch) = (lead.number, lead.epoch);
+        let Some(line) = lead.lines.get_mut(to) else { return };
+        let worker = Worker {
+            number,
+            partition: self.partition,
+            engine: &self.parts.engine,
+            outside: &self.parts.outside,
+        };
+        let mut fenced = false;
+        let mut reached = None;
+        for effect in line.stream.step(own, event) {
+            let work = match effect {
+                StreamEffect::Ask => worker.send(to.clone(), CopyMessage::Ask { epoch }),
+                StreamEffect::OpenSnapshot => worker.open(to.clone()),
+                StreamEffect::SendRows { attempt, at, chunk } => match line.snapshot.take() {
+                    Some(snapshot) => {
+                        let chain = chain.up_to(at.sequence);
+                        worker.rows(to.clone(), snapshot, (attempt, chunk), chain, table_version)
+                    }
+                    None => worker.lost(to.clone()),
+                },
+                StreamEffect::CloseSnapshot => {
+                    line.snapshot = None;
+                    continue;
+                }
+                StreamEffect::SendRecords { after } => {
+                    line.told = committed;
+                    worker.records(to.clone(), epoch, after, durable, committed)
+                }
+                StreamEffect::Durable(sequence) => {
+                    reached = Some(sequence);
+                    continue;
+                }
+                StreamEffect::Fenced => {
+                    fenced = true;
+                    continue;
+                }
+            };
+            line.busy = true;
+            self.work.push(work);
+        }
+        if fenced {
+            // The table will tell who leads.
+            self.follow().await;
+        } else if let Some(sequence) = reached {
+            let effects = self.state.step(Event::Durable { member: to.clone(), sequence });
+            self.carry_out(effects).await;
+            self.replica.commit_own(self.state.committed());
+        }
+    }
+
+    /// Something that was waited for has happened.
+    pub(super) async fn done(&mut self, done: Done) {
+        let current = self.lead.as_ref().is_some_and(|lead| lead.number == done.number);
+        if !current {
+            return;
+        }
+        match done.what {
+            What::Lease => {
+                // Looked at by whoever takes requests; while it is missing, again.
+                if self.lease_is_missing() {
+                    self.look_for_lease();
+                }
+            }
+            What::Proposed => self.wait_for(|worker| worker.later(What::ProposeAgain)),
+            What::ProposeAgain => _ = self.hand_off(&HandoffEvent::Silence),
+            What::Turn(to, permit) => {
+                if let Some(line) = self.lead.as_mut().and_then(|lead| lead.lines.get_mut(&to)) {
+                    line.permit = Some(permit);
+                    self.start_line(&to).await;
+                }
+            }
+            What::Opened(to, Some((at, snapshot))) => {
+                if let Some(line) = self.lead.as_mut().and_then(|lead| lead.lines.get_mut(&to)) {
+                    line.busy = false;
+                    line.snapshot = Some(snapshot);
+                    self.line(&to, StreamEvent::Opened(Some(at))).await;
+                }
+            }
+            What::Opened(to, None) => {
+                self.line(&to, StreamEvent::Opened(None)).await;
+                self.wait_for(|worker| worker.later(What::Again(to)));
+            }
+            What::Heard(to, snapshot, have) => {
+                let Some(line) = self.lead.as_mut().and_then(|lead| lead.lines.get_mut(&to)) else { return };
+                line.snapshot = snapshot.or(line.snapshot.take());
+                let Some(have) = have else {
+                    return self.wait_for(|worker| worker.later(What::Again(to)));
+                };
+                line.busy = false;
+                self.line(&to, StreamEvent::Have(&have)).await;
+                self.tell_news().await;
+            }
+            What::Again(to) => {
+                if let Some(line) = self.lead.as_mut().and_then(|lead| lead.lines.get_mut(&to)) {
+                    line.busy = false;
+                    self.line(&to, StreamEvent::Silence).await;
+                }
+            }
+        }
+    }
+}
