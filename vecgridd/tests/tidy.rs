@@ -46,6 +46,7 @@ const PURE: &[&str] = &[
     "vecgridd/src/control/state.rs",
     "vecgridd/src/control/failure_detector.rs",
     "vecgridd/src/control/voters.rs",
+    "vecgridd/src/control/plan.rs",
     "vecgridd/src/control/lease.rs",
     "vecgridd/src/control/raft/campaign.rs",
     "vecgridd/src/placement/",

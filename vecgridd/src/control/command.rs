@@ -3,11 +3,13 @@
 //! Commands and decisions are in the log and in messages among members as JSON: variants and fields
 //! may be added (with a default), never renamed.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    ClusterView, Collection, CollectionConfig, CollectionId, CollectionName, MemberDetails, MemberId,
-    PartitionId, Placement,
+    ClusterView, Collection, CollectionConfig, CollectionId, CollectionName, Holders, MemberDetails,
+    MemberId, PartitionId, Placement,
 };
 
 /// A proposed change.
@@ -38,8 +40,23 @@ pub enum Command {
         /// The run of its daemon that was not heard; a later run is not concerned.
         incarnation: u64,
     },
-    /// A member leaves for good; it must hold nothing any more.
+    /// A member is to give away what it holds, and then to leave for good.
+    Leave(MemberId),
+    /// It is to stay after all. A member that starts again says so, too.
+    Stay(MemberId),
+    /// A member has left for good; it must hold nothing any more, and nothing must be meant for it.
     Remove(MemberId),
+    /// Says who should hold each partition. It takes effect once per roster: when members that may hold partitions
+    /// have come, gone or moved since it was computed, or another plan was made for the same ones, it does nothing.
+    /// A wrong plan loses nothing: who holds a partition is changed by [`Command::Place`] only, with its own rules.
+    Want {
+        /// [`ClusterView`] counts the changes of who may hold partitions; this one was seen.
+        roster: u64,
+        /// By number of partition.
+        wanted: Vec<Holders>,
+        /// Who was away, and was given nothing new: when one of them comes back there is a new plan.
+        passed_over: BTreeSet<MemberId>,
+    },
     /// Changes who holds a partition, if it is still held as expected.
     Place {
         /// Which one.
@@ -112,6 +129,23 @@ pub enum Refused {
         /// How many.
         partitions: usize,
     },
+    /// Somebody must take its partitions.
+    #[error(
+        "member {0} cannot leave: no other member is there to take its partitions (those that leave themselves do \
+         not count). Start one, or just stop this one: its data stays in its data directory"
+    )]
+    NobodyElse(MemberId),
+    /// A plan for other members, or the second one for the same.
+    #[error("the plan is for the members of another time, or there is one: {roster} now, planned {planned}")]
+    OldPlan {
+        /// Now.
+        roster: u64,
+        /// What the plan of now was made for.
+        planned: u64,
+    },
+    /// A plan that cannot be followed.
+    #[error("not a plan: {0}")]
+    BadPlan(String),
     /// The partition is not held as the proposer thought.
     #[error("{partition} is held otherwise by now: {current:?}")]
     Stale {

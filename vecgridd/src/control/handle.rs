@@ -16,6 +16,7 @@ use vecgrid_proto::peer as wire;
 use super::{
     Command, ControlStore, Decision, Lease, RaftTiming, Refused, StartError, autopilot, beat,
     failure_detector::Event,
+    planner,
     raft::{Core, CoreError, CoreParts, Role},
     sessions,
 };
@@ -39,7 +40,8 @@ pub struct ControlTiming {
     pub lease: Duration,
     /// How long a voter may be away before another member gets its vote.
     pub grace: Duration,
-    /// How long a member must be there before it gets a vote.
+    /// How long a member must be there before it gets a vote, and how long members must have neither come nor gone
+    /// before partitions are dealt anew.
     pub settle: Duration,
     /// How long a proposal may take.
     pub proposal: Duration,
@@ -387,6 +389,7 @@ async fn start(parts: ControlParts) -> Result<Control, StartError> {
     tasks.spawn("addresses", addresses(control.clone()));
     tasks.spawn("sessions", sessions::run(control.clone(), inbox, suspect));
     tasks.spawn("autopilot", autopilot::run(control.clone()));
+    tasks.spawn("planner", planner::run(control.clone()));
     tasks.spawn("beat", beat::run(control.clone()));
     Ok(control)
 }

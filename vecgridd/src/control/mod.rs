@@ -4,6 +4,7 @@
 //! Control::propose ─► the leader's core ─► a majority's disks ─► state.rs decides ─► ClusterView, everywhere
 //! beat.rs ──► sessions.rs (failure_detector.rs) ─► Fence      leader: who is alive
 //!             autopilot.rs (voters.rs) ──────────► raft/      leader: who votes
+//!             planner.rs (plan.rs, placement/) ──► Want       leader: who should hold what
 //! ```
 //!
 //! Promises: `state` is a deterministic function of the committed commands, and pure; a decision is published
@@ -13,7 +14,7 @@
 //! this member may act on what it knows (a member alone always may).
 //!
 //! All of it, with `peer/`, runs on threads of its own. `raft/` hides the consensus library. What decides is pure:
-//! `state`, `failure_detector`, `voters`, `lease`, `raft/campaign`.
+//! `state`, `failure_detector`, `voters`, `plan`, `lease`, `raft/campaign`.
 //!
 //! Left out: reads that must see the newest decision (propose something), and recovery when a majority
 //! is lost for good.
@@ -25,6 +26,8 @@ mod command;
 mod failure_detector;
 mod handle;
 mod lease;
+mod plan;
+mod planner;
 mod raft;
 mod sessions;
 mod state;

@@ -3,10 +3,12 @@
 //! A partition's epoch, primary and in-sync set change in one place only, [`place`], by
 //! compare-and-set: an epoch has one primary, epochs only grow, and who is promoted was in sync.
 
+use std::collections::BTreeSet;
+
 use super::command::{Command, Decision, Refused};
 use crate::types::{
-    ClusterView, Collection, CollectionId, Member, MemberDetails, MemberId, MemberState, PartitionId,
-    Placement,
+    ClusterView, Collection, CollectionId, Holders, Member, MemberDetails, MemberId, MemberState,
+    PartitionId, Placement,
 };
 
 /// Decides a command; `view` changes only if it is accepted, and its version only if it changes.
@@ -19,7 +21,10 @@ pub(super) fn decide(view: &mut ClusterView, command: Command) -> Result<Decisio
         Command::Join { member, store, details } => join(view, member, store, details),
         Command::Update { member, details } => update(view, &member, details),
         Command::Fence { member, incarnation } => fence(view, &member, incarnation),
+        Command::Leave(member) => leave(view, &member),
+        Command::Stay(member) => stay(view, &member),
         Command::Remove(member) => remove(view, &member),
+        Command::Want { roster, wanted, passed_over } => want(view, roster, wanted, passed_over),
         Command::Place { partition, expected, next } => place(view, partition, &expected, next),
         Command::CreateCollection(config) => match view.collections.get(&config.name) {
             Some(existing) if existing.config == config => return Ok(Decision::Exists(existing.clone())),
@@ -34,13 +39,14 @@ pub(super) fn decide(view: &mut ClusterView, command: Command) -> Result<Decisio
         },
         Command::DropCollection(name) => {
             let Some(dropped) = view.collections.remove(&name) else { return Ok(Decision::Dropped(None)) };
-            let holders = view.table.iter().flat_map(|placement| placement.in_sync.iter().cloned()).collect();
-            view.purging.insert(dropped.id, holders);
+            // All, not only those that hold something: a copy may be under way to any of them.
+            let members = view.members().map(|member| member.id.clone()).collect();
+            view.purging.insert(dropped.id, members);
             view.version += 1;
             return Ok(Decision::Dropped(Some(dropped.id)));
         }
         Command::Purged { collection, member } => {
-            let done = |left: &mut std::collections::BTreeSet<MemberId>| left.remove(&member);
+            let done = |left: &mut BTreeSet<MemberId>| left.remove(&member);
             let changed = view.purging.get_mut(&collection).is_some_and(done);
             view.purging.retain(|_, left| !left.is_empty());
             Ok(changed)
@@ -73,7 +79,11 @@ fn join(view: &mut ClusterView, id: MemberId, store: String, details: MemberDeta
     }
     let joined = view.next_joined;
     view.next_joined += 1;
-    view.members.insert(id.clone(), Member { id, store, joined, state: MemberState::Alive, details });
+    // What it is given may be read before it knows of the drop.
+    view.purging.values_mut().for_each(|left| _ = left.insert(id.clone()));
+    let state = MemberState::Alive;
+    view.members.insert(id.clone(), Member { id, store, joined, state, details, leaving: false });
+    view.roster += 1;
     Ok(true)
 }
 
@@ -83,14 +93,71 @@ fn known<'a>(view: &'a mut ClusterView, id: &MemberId) -> Result<&'a mut Member,
 }
 
 fn update(view: &mut ClusterView, id: &MemberId, details: MemberDetails) -> Changed {
+    let was_missed = view.passed_over.contains(id);
     let member = known(view, id)?;
     if details.incarnation < member.details.incarnation {
         return Err(Refused::OldIncarnation(id.clone()));
     }
-    let changed = member.details != details || !member.is_alive();
+    let changed = member.details != details || !member.is_alive() || was_missed;
+    let elsewhere = member.details.zone != details.zone;
+    // Who starts again means to stay.
+    let stays = member.leaving && details.incarnation > member.details.incarnation;
+    member.leaving &= !stays;
     member.details = details;
     member.state = MemberState::Alive;
+    view.passed_over.remove(id);
+    // A restart is a reason for a new plan only if this member was given nothing because it was away.
+    view.roster += u64::from(elsewhere || stays || was_missed);
     Ok(changed)
+}
+
+fn leave(view: &mut ClusterView, id: &MemberId) -> Changed {
+    if known(view, id)?.leaving {
+        return Ok(false);
+    }
+    if !view.members().any(|other| other.id != *id && other.takes()) {
+        return Err(Refused::NobodyElse(id.clone()));
+    }
+    known(view, id)?.leaving = true;
+    view.roster += 1;
+    Ok(true)
+}
+
+fn stay(view: &mut ClusterView, id: &MemberId) -> Changed {
+    let member = known(view, id)?;
+    let changed = std::mem::replace(&mut member.leaving, false);
+    view.roster += u64::from(changed);
+    Ok(changed)
+}
+
+fn want(
+    view: &mut ClusterView,
+    roster: u64,
+    wanted: Vec<Holders>,
+    passed_over: BTreeSet<MemberId>,
+) -> Changed {
+    // The first plan of a grid from before there were plans is for the roster that it has.
+    let open = view.planned != view.roster || view.wanted.is_empty();
+    if roster != view.roster || !open {
+        return Err(Refused::OldPlan { roster: view.roster, planned: view.planned });
+    }
+    let bad = |why: &str| Err(Refused::BadPlan(why.to_owned()));
+    if wanted.len() != view.table.len() {
+        return bad("it is for another number of partitions");
+    }
+    let known = |id: &MemberId| view.members.get(id).is_some_and(|member| !member.has_left());
+    if !wanted.iter().flat_map(Holders::members).all(known) {
+        return bad("it names one that is not a member");
+    }
+    let twice = |holders: &Holders| {
+        let members: BTreeSet<&MemberId> = holders.members().collect();
+        members.len() <= holders.others.len()
+    };
+    if wanted.iter().any(twice) {
+        return bad("it names a member twice for one partition");
+    }
+    (view.wanted, view.planned, view.passed_over) = (wanted, roster, passed_over);
+    Ok(true)
 }
 
 fn fence(view: &mut ClusterView, id: &MemberId, incarnation: u64) -> Changed {
@@ -103,7 +170,7 @@ fn fence(view: &mut ClusterView, id: &MemberId, incarnation: u64) -> Changed {
 }
 
 fn remove(view: &mut ClusterView, id: &MemberId) -> Changed {
-    let partitions = view.table.iter().filter(|p| p.in_sync.contains(id)).count();
+    let partitions = view.involved(id);
     if view.members.get(id).is_some_and(Member::has_left) {
         return Ok(false);
     }
@@ -112,6 +179,8 @@ fn remove(view: &mut ClusterView, id: &MemberId) -> Changed {
         return Err(Refused::StillHolds { member: id.clone(), partitions });
     }
     member.state = MemberState::Left;
+    // Nothing was meant for it, so no other plan is needed; one that names it is refused from now on.
+    view.passed_over.remove(id);
     view.purging.values_mut().for_each(|left| _ = left.remove(id));
     view.purging.retain(|_, left| !left.is_empty());
     Ok(true)

@@ -7,8 +7,8 @@ use super::{
     state::decide,
 };
 use crate::types::{
-    ClusterView, CollectionConfig, CollectionName, Durability, IndexOptions, Member, MemberDetails, MemberId,
-    MemberState, Metric, PartitionId, Placement,
+    ClusterView, CollectionConfig, CollectionName, Durability, Holders, IndexOptions, Member, MemberDetails,
+    MemberId, MemberState, Metric, PartitionId, Placement,
 };
 
 const PARTITIONS: u16 = 4;
@@ -124,6 +124,75 @@ fn who_holds_partitions_stays() {
     assert_eq!(refused, Refused::StillHolds { member: id(0), partitions: usize::from(PARTITIONS) });
 }
 
+#[test]
+fn a_plan_is_for_the_members_it_was_made_for_and_there_is_one() {
+    let mut view = grid();
+    decide(&mut view, join(1, 1)).unwrap();
+    let holders = |number| Holders { primary: id(number), others: Vec::new() };
+    let want = |roster, wanted| Command::Want { roster, wanted, passed_over: [].into() };
+    let wanted: Vec<Holders> = [0, 1, 0, 1].map(holders).into();
+    assert!(
+        matches!(decide(&mut view, want(0, wanted.clone())), Err(Refused::OldPlan { .. })),
+        "one joined since"
+    );
+    for bad in [vec![holders(0)], vec![holders(7); 4], vec![Holders { others: vec![id(0)], ..holders(0) }; 4]]
+    {
+        assert!(matches!(decide(&mut view, want(1, bad)), Err(Refused::BadPlan(_))));
+    }
+    decide(&mut view, want(1, wanted.clone())).unwrap();
+    assert!(matches!(decide(&mut view, want(1, wanted)), Err(Refused::OldPlan { .. })));
+    assert_eq!(view.wanted(PartitionId(1)), Some(&holders(1)));
+    assert!(view.is_wanted_at(&id(1), PartitionId(1)) && !view.is_wanted_at(&id(0), PartitionId(1)));
+    assert!(view.is_moving(PartitionId(1)) && !view.is_moving(PartitionId(0)));
+    let refused = decide(&mut view, Command::Remove(id(1)));
+    assert_eq!(refused, Err(Refused::StillHolds { member: id(1), partitions: 2 }), "they are meant for it");
+}
+
+#[test]
+fn the_last_one_cannot_leave_and_who_leaves_may_stay_after_all() {
+    let mut view = grid();
+    assert_eq!(decide(&mut view, Command::Leave(id(0))), Err(Refused::NobodyElse(id(0))));
+    decide(&mut view, join(1, 1)).unwrap();
+    decide(&mut view, Command::Leave(id(0))).unwrap();
+    let version = view.version();
+    decide(&mut view, Command::Leave(id(0))).unwrap();
+    assert_eq!(view.version(), version, "it does so already");
+    assert_eq!(decide(&mut view, Command::Leave(id(1))), Err(Refused::NobodyElse(id(1))));
+    decide(&mut view, Command::Stay(id(0))).unwrap();
+    decide(&mut view, Command::Leave(id(1))).unwrap();
+    decide(&mut view, join(1, 2)).unwrap();
+    assert!(!view.member(&id(1)).unwrap().leaving, "who starts again stays");
+}
+
+#[test]
+fn every_member_looks_for_rows_of_a_dropped_collection() {
+    let mut view = grid();
+    decide(&mut view, join(1, 1)).unwrap();
+    decide(&mut view, Command::CreateCollection(config("a", 4))).unwrap();
+    decide(&mut view, Command::DropCollection(name("a"))).unwrap();
+    decide(&mut view, join(2, 1)).unwrap();
+    assert!(
+        (0..3).all(|member| view.purging_at(&id(member)).count() == 1),
+        "one may be given a copy just now"
+    );
+    decide(&mut view, Command::Remove(id(1))).unwrap();
+    assert_eq!(view.purging_at(&id(1)).count(), 0);
+}
+
+#[test]
+fn the_state_of_an_earlier_version_is_read_and_has_no_plan() {
+    let mut view = grid();
+    decide(&mut view, join(1, 1)).unwrap();
+    let mut old = serde_json::to_value(&view).unwrap();
+    for field in ["wanted", "roster", "planned", "passed_over"] {
+        old.as_object_mut().unwrap().remove(field);
+    }
+    old["members"]["m1"].as_object_mut().unwrap().remove("leaving");
+    let view: ClusterView = serde_json::from_value(old).unwrap();
+    assert_eq!(view.wanted(PartitionId(0)), None);
+    assert!(view.is_wanted_at(&id(0), PartitionId(0)) && !view.is_moving(PartitionId(0)));
+}
+
 /// A command that may fit or not: `expected` of a placement is the one of now, or an arbitrary one.
 fn any_command() -> impl Strategy<Value = (Command, bool)> {
     let member = 0_u8..4;
@@ -135,7 +204,19 @@ fn any_command() -> impl Strategy<Value = (Command, bool)> {
         3 => (member.clone(), 0_u64..4).prop_map(|(m, i)| join(m, i)),
         2 => (member.clone(), 0_u64..4).prop_map(|(m, i)| Command::Update { member: id(m), details: details(i) }),
         2 => (member.clone(), 0_u64..4).prop_map(|(m, i)| Command::Fence { member: id(m), incarnation: i }),
-        1 => member.clone().prop_map(|m| Command::Remove(id(m))),
+        1 => member.clone().prop_map(|m| Command::Leave(id(m))),
+        1 => member.clone().prop_map(|m| Command::Stay(id(m))),
+        2 => member.clone().prop_map(|m| Command::Remove(id(m))),
+        6 => (0_u64..4, proptest::collection::vec((0_u8..4, proptest::option::of(0_u8..4)), 3..6)).prop_map(
+            |(roster, wanted)| {
+                let holders = |(primary, other): (u8, Option<u8>)| Holders {
+                    primary: id(primary),
+                    others: other.into_iter().map(id).collect(),
+                };
+                let wanted = wanted.into_iter().map(holders).collect();
+                Command::Want { roster, wanted, passed_over: [id(3)].into() }
+            }
+        ),
         12 => (0_u16..PARTITIONS + 1, placement.clone(), placement).prop_map(|(p, expected, next)| {
             Command::Place { partition: PartitionId(p), expected, next }
         }),
@@ -167,6 +248,16 @@ fn check(before: &ClusterView, after: &ClusterView) -> Result<(), TestCaseError>
             );
         }
     }
+    prop_assert!(after.wanted.is_empty() || after.wanted.len() == after.table.len());
+    for meant in after.wanted.iter().flat_map(Holders::members) {
+        let gone = after.member(meant).is_none_or(Member::has_left);
+        prop_assert!(!gone, "nothing is meant for members that are gone");
+    }
+    prop_assert!(after.roster >= before.roster && after.planned <= after.roster);
+    prop_assert!(
+        before.wanted == after.wanted || after.planned == after.roster,
+        "a plan is for the roster of now"
+    );
     for (id, member) in &before.members {
         let now = after.member(id);
         prop_assert!(now.is_some_and(|m| m.store == member.store && m.joined == member.joined));
@@ -194,6 +285,12 @@ proptest! {
                 if !next.in_sync.contains(&next.primary) {
                     next.in_sync.push(next.primary.clone());
                 }
+            }
+            if let Command::Want { roster, wanted, .. } = &mut command
+                && fitting
+            {
+                *roster = view.roster;
+                wanted.resize(view.table.len(), Holders { primary: id(0), others: vec![] });
             }
             let before = view.clone();
             let outcome = decide(&mut view, command.clone());

@@ -36,6 +36,7 @@ mod tests;
 
 use crate::types::MemberId;
 
+pub use crate::types::Holders;
 pub use hash::partition_of;
 pub use moves::{Move, Step, moves};
 pub use table::place;
@@ -51,25 +52,4 @@ pub struct Candidate {
     pub host: Option<String>,
     /// Its share beside others of weight 1; 0 = it is to hold nothing.
     pub weight: u32,
-}
-
-/// Who holds one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holders {
-    /// Orders the writes.
-    pub primary: MemberId,
-    /// Holds a copy, too, or is being given one.
-    pub others: Vec<MemberId>,
-}
-
-impl Holders {
-    /// The primary, then the others.
-    pub fn members(&self) -> impl Iterator<Item = &MemberId> {
-        std::iter::once(&self.primary).chain(&self.others)
-    }
-
-    /// Does this member hold a copy?
-    pub fn holds(&self, member: &MemberId) -> bool {
-        self.members().any(|holder| holder == member)
-    }
 }

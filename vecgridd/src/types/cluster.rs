@@ -26,6 +26,34 @@ pub struct Placement {
     pub in_sync: Vec<MemberId>,
 }
 
+/// Who is to hold a partition: what a placement becomes when all moves are done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holders {
+    /// Orders the writes.
+    pub primary: MemberId,
+    /// Holds a copy, too, or is being given one.
+    pub others: Vec<MemberId>,
+}
+
+impl Holders {
+    /// The primary, then the others.
+    pub fn members(&self) -> impl Iterator<Item = &MemberId> {
+        std::iter::once(&self.primary).chain(&self.others)
+    }
+
+    /// Does this member hold a copy?
+    pub fn holds(&self, member: &MemberId) -> bool {
+        self.members().any(|holder| holder == member)
+    }
+}
+
+impl From<&Placement> for Holders {
+    fn from(placement: &Placement) -> Self {
+        let others = placement.in_sync.iter().filter(|member| **member != placement.primary);
+        Self { primary: placement.primary.clone(), others: others.cloned().collect() }
+    }
+}
+
 /// Everything the grid agreed on, at one version. Only `control/` makes the next version; once
 /// published a version is immutable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +65,18 @@ pub struct ClusterView {
     pub(crate) members: BTreeMap<MemberId, Member>,
     pub(crate) next_joined: u64,
     pub(crate) table: Vec<Placement>,
+    /// Who should hold each partition; empty = whoever does.
+    #[serde(default)]
+    pub(crate) wanted: Vec<Holders>,
+    /// Counts the changes of who may hold partitions: a plan is for one of these numbers.
+    #[serde(default)]
+    pub(crate) roster: u64,
+    /// The roster that `wanted` was made for.
+    #[serde(default)]
+    pub(crate) planned: u64,
+    /// Members that were away when it was made, and were given nothing new.
+    #[serde(default)]
+    pub(crate) passed_over: BTreeSet<MemberId>,
     pub(crate) next_collection: u32,
     pub(crate) collections: BTreeMap<CollectionName, Collection>,
     /// Dropped collections, and the members that still have rows of them.
@@ -53,6 +93,10 @@ impl ClusterView {
             members: BTreeMap::new(),
             next_joined: 1,
             table: Vec::new(),
+            wanted: Vec::new(),
+            roster: 0,
+            planned: 0,
+            passed_over: BTreeSet::new(),
             next_collection: 1,
             collections: BTreeMap::new(),
             purging: BTreeMap::new(),
@@ -112,6 +156,37 @@ impl ClusterView {
     /// Who holds a partition of this grid.
     pub fn partition(&self, partition: PartitionId) -> &Placement {
         &self.table[usize::from(partition.0)]
+    }
+
+    /// Who should hold a partition; `None` = whoever does.
+    pub fn wanted(&self, partition: PartitionId) -> Option<&Holders> {
+        self.wanted.get(usize::from(partition.0))
+    }
+
+    /// Whether a member should hold a copy of a partition.
+    pub fn is_wanted_at(&self, member: &MemberId, partition: PartitionId) -> bool {
+        match self.wanted(partition) {
+            Some(holders) => holders.holds(member),
+            None => self.partition(partition).in_sync.contains(member),
+        }
+    }
+
+    /// Whether a partition is not held as it should be.
+    pub fn is_moving(&self, partition: PartitionId) -> bool {
+        let placement = self.partition(partition);
+        self.wanted(partition).is_some_and(|wanted| {
+            wanted.primary != placement.primary
+                || wanted.members().count() != placement.in_sync.len()
+                || !placement.in_sync.iter().all(|member| wanted.holds(member))
+        })
+    }
+
+    /// How many partitions a member holds a copy of, or should.
+    pub fn involved(&self, member: &MemberId) -> usize {
+        let concerns = |partition: &PartitionId| {
+            self.partition(*partition).in_sync.contains(member) || self.is_wanted_at(member, *partition)
+        };
+        (0..self.partitions()).map(PartitionId).filter(concerns).count()
     }
 
     /// The partitions of which a member is primary, or in sync.

@@ -58,18 +58,26 @@ pub struct Member {
     pub state: MemberState,
     /// What it says about itself.
     pub details: MemberDetails,
+    /// It is on its way out: it gives away what it holds, and leaves when it holds nothing.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 impl Member {
     /// The first member of a grid.
     pub fn new(id: MemberId, store: &str, name: &str) -> Self {
         let details = MemberDetails { name: name.to_owned(), ..MemberDetails::default() };
-        Self { id, store: store.to_owned(), joined: 1, state: MemberState::Alive, details }
+        Self { id, store: store.to_owned(), joined: 1, state: MemberState::Alive, details, leaving: false }
     }
 
     /// Gone for good.
     pub fn has_left(&self) -> bool {
         self.state == MemberState::Left
+    }
+
+    /// May be given partitions.
+    pub fn takes(&self) -> bool {
+        self.is_alive() && !self.leaving
     }
 
     /// Takes part.

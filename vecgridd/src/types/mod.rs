@@ -19,7 +19,7 @@ mod recall;
 mod vector;
 mod version;
 
-pub use cluster::{ClusterView, Collection, Placement};
+pub use cluster::{ClusterView, Collection, Holders, Placement};
 pub use collection::{CollectionConfig, Durability, EngineKind, IndexOptions, Metric, VectorPlace};
 pub use entry::{Entry, StoredEntry};
 pub use explain::{Explain, SearchPlan, Times};

@@ -1,0 +1,134 @@
+//! The leader's task that says who should hold what, and who has left: proposes what `plan.rs` computes.
+//!
+//! It waits until members have neither come nor gone for a moment: five that join within a second are one plan and not
+//! five. What it proposes late, or twice, the state refuses.
+//!
+//! A member that holds nothing any more and wanted to leave is removed only when it does not vote: who is removed may
+//! stop at once, and nothing could be decided if its vote were still needed. `autopilot.rs` takes its vote away. A
+//! leader so loses its lead first, and the next one removes it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Command, Control, ControlError, plan};
+use crate::{
+    task::clock,
+    types::{ClusterView, MemberId},
+};
+
+const LOOK: Duration = Duration::from_millis(200);
+/// However often members come and go, there is a plan after so many times the moment it waits for.
+const PATIENCE: u32 = 5;
+
+/// Runs for as long as the daemon does, also while this member does not lead.
+pub(super) async fn run(control: Control) {
+    let shared = control.shared();
+    let stop = shared.tasks.token();
+    let mut calm = Calm::default();
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! { () = stop.cancelled() => return, _ = looks.tick() => {} }
+        let (role, view) = (shared.core.role(), control.view());
+        if !role.leads || view.version() == 0 {
+            calm = Calm::default();
+            continue;
+        }
+        let voters = role.voters.iter().flatten().collect();
+        let settled = calm.look(clock::now(), &view, shared.timing.settle);
+        let commands = if plan::is_due(&view) {
+            if settled { plan::plan(&view).into_iter().collect() } else { Vec::new() }
+        } else {
+            removals(&view, &voters)
+        };
+        for command in commands {
+            let proposed = tokio::select! {
+                proposed = control.propose(command.clone()) => proposed,
+                () = stop.cancelled() => return,
+            };
+            tell(&command, &control.view(), proposed.err());
+        }
+    }
+}
+
+/// Who has given everything away, and whose vote is not needed.
+fn removals(view: &ClusterView, voters: &BTreeSet<&MemberId>) -> Vec<Command> {
+    let emptied = plan::emptied(view).into_iter().filter(|member| !voters.contains(&member.id));
+    emptied.map(|member| Command::Remove(member.id.clone())).collect()
+}
+
+fn tell(command: &Command, view: &ClusterView, error: Option<ControlError>) {
+    match (command, error) {
+        (Command::Remove(member), None) => {
+            tracing::info!(%member, "it held nothing any more, and has left the grid")
+        }
+        (_, None) => {
+            let moving =
+                (0..view.partitions()).filter(|n| view.is_moving(crate::types::PartitionId(*n))).count();
+            tracing::info!(moving, "members have come or gone: partitions are dealt anew");
+        }
+        (_, Some(error)) => tracing::debug!(%error, "a plan or a departure could not be recorded yet"),
+    }
+}
+
+/// For how long members have neither come nor gone, as far as this leader has seen.
+#[derive(Debug, Default)]
+struct Calm {
+    /// The roster, since when it is so, and since when there is no plan.
+    seen: Option<(u64, Duration, Duration)>,
+}
+
+impl Calm {
+    /// Whether it is time for a plan, if one is due.
+    fn look(&mut self, now: Duration, view: &ClusterView, settle: Duration) -> bool {
+        let (roster, since, unplanned) = self.seen.get_or_insert((view.roster, now, now));
+        if *roster != view.roster {
+            (*roster, *since) = (view.roster, now);
+        }
+        if !plan::is_due(view) {
+            *unplanned = now;
+        }
+        now.saturating_sub(*since) >= settle || now.saturating_sub(*unplanned) >= settle * PATIENCE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Member;
+
+    #[test]
+    fn a_plan_waits_for_calm_but_not_for_ever() {
+        let ms = Duration::from_millis;
+        let founder = Member::new(MemberId("a".into()), "disk", "");
+        let mut view = ClusterView::found("id", "g", 8, founder);
+        let mut calm = Calm::default();
+        calm.look(ms(0), &view, ms(100));
+        for at in (50..500).step_by(50) {
+            view.roster += 1;
+            assert!(!calm.look(ms(at), &view, ms(100)), "{at}");
+        }
+        let mut quiet = Calm { ..calm };
+        assert!(!quiet.look(ms(490), &view, ms(100)));
+        view.roster += 1;
+        assert!(calm.look(ms(500), &view, ms(100)), "members come and go all the time");
+        calm.look(ms(510), &view, ms(100));
+        view.planned = view.roster;
+        calm.look(ms(520), &view, ms(100));
+        view.roster += 1;
+        assert!(!calm.look(ms(530), &view, ms(100)));
+        assert!(calm.look(ms(630), &view, ms(100)));
+    }
+
+    #[test]
+    fn who_votes_is_not_removed() {
+        let mut view = ClusterView::found("id", "g", 8, Member::new(MemberId("a".into()), "disk", ""));
+        let away = MemberId("b".into());
+        let member = Member { leaving: true, ..Member::new(away.clone(), "disk2", "") };
+        view.members.insert(away.clone(), member);
+        view.wanted = view.table.iter().map(Into::into).collect();
+        assert_eq!(removals(&view, &[&away].into()), []);
+        assert_eq!(removals(&view, &BTreeSet::new()), [Command::Remove(away)]);
+    }
+}
