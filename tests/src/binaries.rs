@@ -1,6 +1,6 @@
 //! Where the binaries under test are: beside the test's own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The daemon.
 pub fn vecgridd() -> PathBuf {

@@ -15,13 +15,15 @@ pub mod index;
 
 pub mod placement;
 
+pub mod migration;
+
 pub mod partition;
 
 pub mod peer;
 
 pub mod control;
 
-pub mod migration;
+pub mod replication;
 
 pub mod cluster;
 

@@ -66,7 +66,7 @@ pub fn run(options: &Options, set: &Set, report: &mut Report) -> Result<()> {
 
 /// Where the scripts are.
 pub fn folder() -> PathBuf {
-    crate_folder().join("peers")
+    crate::binaries::crate_folder().join("peers")
 }
 
 /// The python that has the peers; makes its environment at the first use.

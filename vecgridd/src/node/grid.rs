@@ -46,6 +46,8 @@ const FIRST_LOOKUP: Duration = Duration::from_secs(6);
 pub struct GridPart {
     /// What the grid agreed on.
     pub control: Control,
+    /// The other members.
+    pub pool: Pool,
     tasks: Tasks,
     runtime: OwnRuntime,
 }
@@ -53,7 +55,7 @@ pub struct GridPart {
 impl GridPart {
     /// Ends it, last of all: until then the other members hear this one.
     pub async fn stop(self) {
-        let Self { control, tasks, runtime } = self;
+        let Self { control, pool: _, tasks, runtime } = self;
         control.stop().await;
         drop(control);
         if !tasks.stop(PeerLimits::default().grace * 4).await {
@@ -166,10 +168,10 @@ pub async fn enter(
     let control = Control::start(&runtime, parts).await?;
     if let Some(door) = door {
         door.open(control.clone());
-        let looking = lookout(control.clone(), pool, Arc::clone(metrics), addresses, tasks.token());
+        let looking = lookout(control.clone(), pool.clone(), Arc::clone(metrics), addresses, tasks.token());
         tasks.spawn_on(&runtime.handle()?, "lookout", looking);
     }
-    let part = GridPart { control, tasks, runtime };
+    let part = GridPart { control, pool, tasks, runtime };
     let entered = tokio::select! {
         entered = part.control.enter(entry) => entered,
         () = shutdown.cancelled() => Err(StartError::Stopped),

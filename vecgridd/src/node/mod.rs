@@ -14,19 +14,22 @@ mod quiet;
 mod ready;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, OnceLock},
     thread::JoinHandle,
     time::Duration,
 };
 
 use anyhow::Context;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{ApiConfig, ApiLimits, Bound},
     config::Config,
-    index::{CheckOptions, Checker, IndexFolder, IndexLimits, Registry},
+    index::{CheckOptions, Checker, IndexFolder, IndexLimits, PartitionSet, Registry},
     partition::{self, Applier, Hosts, OwnerParts, Retention},
+    replication::{self, CopyOptions},
     service::{Parts, Service},
     storage::{Engine, LogWriter, RocksEngine, RocksOptions, keys::member::Identity},
     task::{CpuPool, Health, Tasks},
@@ -44,6 +47,12 @@ use self::{
 const LOG_QUEUE: usize = 4_096;
 /// Searches that may wait for or run on the CPU pool.
 const WAITING_SEARCHES: usize = 512;
+/// Partitions of which this member makes copies elsewhere at a time.
+const MOVES: usize = 4;
+/// Rows that leave this member for copies, bytes per second: half of a usual network, and less than a disk takes.
+const COPY_RATE: u64 = 64 << 20;
+/// How long a start waits for partitions that need nobody else.
+const FIRST_ANSWERS: Duration = Duration::from_secs(10);
 /// How long owners may take to finish what they have when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 
@@ -190,12 +199,13 @@ async fn start(
     };
     let folder = IndexFolder { path: data_dir.index(), store: identity.store.clone() };
     let indexes = Arc::new(Registry::new(limits, Some(folder)));
+    let retention = Retention {
+        records: config.log_records,
+        bytes: config.log_bytes / u64::from(view.partitions().max(1)),
+    };
     let recovered = {
         let (engine, indexes, identity) = (Arc::clone(&engine), Arc::clone(&indexes), identity.clone());
-        let retention = Retention {
-            records: config.log_records,
-            bytes: config.log_bytes / u64::from(view.partitions().max(1)),
-        };
+        let view = Arc::clone(&view);
         let recover = move || recover(&*engine, &view, &indexes, &identity, retention);
         tokio::task::spawn_blocking(recover).await?.context("recovery failed: nothing was changed")?
     };
@@ -203,12 +213,34 @@ async fn start(
     let (log, log_thread) = LogWriter::start(Arc::clone(&engine), LOG_QUEUE, observer.clone())?;
     let (applier, applier_thread) =
         Applier::start(Arc::clone(&engine), Arc::clone(&indexes), grid.control.watch(), observer.clone())?;
-    let own =
-        |state| partition::spawn(tasks, OwnerParts { state, log: log.clone(), applier: applier.clone() });
     let hosts = Hosts::default();
-    for (partition, state) in recovered {
-        hosts.add(partition, own(state));
-        hosts.answer(partition, true);
+    let copies = CopyOptions { bytes_per_second: COPY_RATE };
+    let outside =
+        replication::Grid::new(grid.control.clone(), grid.pool.clone(), Arc::clone(metrics), copies);
+    let owners = OwnerParts {
+        engine: Arc::clone(&engine),
+        log,
+        applier: applier.clone(),
+        outside: Arc::new(outside),
+        view: grid.control.watch(),
+        hosts: hosts.clone(),
+        moves: Arc::new(Semaphore::new(MOVES)),
+        incarnation: grid.control.details().incarnation,
+        retention,
+    };
+    let mut here = BTreeSet::new();
+    for recovered in recovered {
+        let partition = recovered.state.partition();
+        hosts.add(partition, partition::spawn(tasks, recovered, &owners));
+        here.insert(partition);
+    }
+    let me = identity.member.clone();
+    let alone = |partition: &PartitionId| view.partition(*partition).in_sync == [me.clone()];
+    let ours: PartitionSet = here.iter().copied().filter(alone).collect();
+    tasks.spawn("keeper", partition::keep(tasks.clone(), owners, me.clone(), here));
+    // What needs nobody else is there before the first request is. The rest comes when the others answer.
+    if tokio::time::timeout(FIRST_ANSWERS, hosts.until_answers(&ours)).await.is_err() {
+        tracing::warn!("some partitions do not answer yet: the grid has not confirmed that they are here");
     }
     let checks = CheckOptions { share: config.recall_checks, cpu: config.recall_cpu };
     let (recall, check_thread) = Checker::start(checks)?;
@@ -238,16 +270,17 @@ fn recover(
     indexes: &Registry,
     identity: &Identity,
     retention: Retention,
-) -> anyhow::Result<Vec<(PartitionId, partition::state::State)>> {
+) -> anyhow::Result<Vec<partition::Recovered>> {
     let started = std::time::Instant::now();
-    let hosted = view.hosted(&identity.member);
+    // Also what the table, as this member knew it last, has elsewhere: it may be behind.
+    let hosted = partition::copies_here(engine, view, &identity.member)?;
     engine.create_partitions(&hosted)?;
     let mut states = Vec::with_capacity(hosted.len());
     let mut replayed = 0;
     for partition in hosted {
         let recovered = partition::recover(engine, view, &identity.member, partition, retention)?;
         replayed += recovered.replayed;
-        states.push((partition, recovered.state));
+        states.push(recovered);
     }
     let took_ms = started.elapsed().as_millis() as u64;
     tracing::info!(

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    applier::Install,
+    applier::{Applier, Install},
     handle::fingerprint,
     log_extent::LogExtent,
     outside::CopyMessage,
@@ -15,10 +15,10 @@ use super::{
 use crate::{
     migration::{Attempt, Chain, Have, Replica, ReplicaEffect, ReplicaEvent},
     storage::{
-        Append, Batch, Family, StorageError,
+        Append, Batch, Family, LogWriter, StorageError,
         keys::{self, copy, log},
     },
-    types::{Durability, Operation, Version},
+    types::{Durability, Operation, PartitionId, Version},
 };
 
 /// A record that came, opened.
@@ -109,7 +109,7 @@ impl Owner {
             if promises || cut {
                 batch.put(Family::Member, copy::key(self.partition), copy::encode(&self.copy_state()));
             }
-            self.write(batch).await?;
+            write(&self.parts.log, batch).await?;
         }
         let durable = Event::Durable { member: self.me.clone(), sequence: self.state.last() };
         self.step(durable).await;
@@ -125,7 +125,7 @@ impl Owner {
         let complete = self.replica.have().installing.is_none();
         install.complete = complete.then(|| self.replica.chain().last());
         install.copy = self.copy_state();
-        self.hand_in(install).await?;
+        hand_in(&self.parts.applier, self.partition, install).await?;
         if complete {
             self.start_again(self.replica.chain().last())?;
         }
@@ -150,10 +150,6 @@ impl Owner {
         Ok(())
     }
 
-    async fn hand_in(&self, install: Install) -> Result<(), Ended> {
-        self.parts.applier.install(self.partition, install).await.await.map_err(|_| Ended)
-    }
-
     /// May the copy go? Not while a proposal that counts it may still be decided.
     pub(super) fn may_leave(&self) -> bool {
         let view = self.view.borrow();
@@ -167,7 +163,8 @@ impl Owner {
     pub(super) async fn clear(&mut self) -> Result<(), Ended> {
         self.wait_until_applied().await?;
         let copy = copy::CopyState { promised: self.copy_state().promised, ..copy::CopyState::default() };
-        self.hand_in(Install { clear: true, copy, ..Install::default() }).await
+        let install = Install { clear: true, copy, ..Install::default() };
+        hand_in(&self.parts.applier, self.partition, install).await
     }
 
     /// What is on its way to the rows gets there first.
@@ -192,25 +189,33 @@ impl Owner {
     }
 
     /// Writes it down.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "with a shared borrow the owner's task were not Send"
+    )]
     pub(super) async fn save(&mut self) -> Result<(), Ended> {
         let mut batch = Batch::default();
         batch.put(Family::Member, copy::key(self.partition), copy::encode(&self.copy_state()));
-        self.write(batch).await
+        write(&self.parts.log, batch).await
     }
+}
 
-    /// Returns when it is on the disk.
-    async fn write(&mut self, batch: Batch) -> Result<(), Ended> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let bytes = batch.bytes();
-        let (done, durable) = oneshot::channel();
-        self.parts.log.append(Append { batch, bytes, durability: Durability::Sync, done }).await;
-        match durable.await {
-            Ok(Ok(())) => Ok(()),
-            // The member takes no writes any more, and says so itself.
-            Ok(Err(_)) | Err(_) => Err(Ended),
-        }
+async fn hand_in(applier: &Applier, partition: PartitionId, install: Install) -> Result<(), Ended> {
+    applier.install(partition, install).await.await.map_err(|_| Ended)
+}
+
+/// Returns when it is on the disk.
+async fn write(log: &LogWriter, batch: Batch) -> Result<(), Ended> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let bytes = batch.bytes();
+    let (done, durable) = oneshot::channel();
+    log.append(Append { batch, bytes, durability: Durability::Sync, done }).await;
+    match durable.await {
+        Ok(Ok(())) => Ok(()),
+        // The member takes no writes any more, and says so itself.
+        Ok(Err(_)) | Err(_) => Err(Ended),
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::Handle;
 use crate::{index::PartitionSet, types::PartitionId};
@@ -24,6 +25,7 @@ struct Shared {
     /// Never held across an await.
     owners: RwLock<BTreeMap<PartitionId, Handle>>,
     answers: ArcSwap<PartitionSet>,
+    changed: Notify,
 }
 
 impl Hosts {
@@ -60,5 +62,17 @@ impl Hosts {
             }
             next
         });
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Returns when this member answers for all of these.
+    pub async fn until_answers(&self, wanted: &PartitionSet) {
+        loop {
+            let changed = self.shared.changed.notified();
+            if self.answers().covers(wanted) {
+                return;
+            }
+            changed.await;
+        }
     }
 }

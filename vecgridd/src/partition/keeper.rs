@@ -4,12 +4,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{
-    OwnerParts, recover,
-    owner::spawn,
-};
+use super::{OwnerParts, owner::spawn, recover, recover::has_copy};
 use crate::{
-    storage::StorageError,
+    storage::{Engine, StorageError},
     task::Tasks,
     types::{ClusterView, MemberId, PartitionId},
 };
@@ -49,6 +46,25 @@ pub async fn keep(tasks: Tasks, parts: OwnerParts, me: MemberId, mut here: BTree
 pub fn is_here(view: &ClusterView, me: &MemberId, partition: PartitionId) -> bool {
     view.partition(partition).in_sync.contains(me)
         || view.wanted(partition).is_some_and(|holders| holders.holds(me))
+}
+
+/// The partitions of which there is to be a copy here, or is one on the disk.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn copies_here(
+    engine: &dyn Engine,
+    view: &ClusterView,
+    me: &MemberId,
+) -> Result<Vec<PartitionId>, StorageError> {
+    let mut here: BTreeSet<PartitionId> =
+        (0..view.partitions()).map(PartitionId).filter(|partition| is_here(view, me, *partition)).collect();
+    for partition in engine.partitions() {
+        if partition.0 < view.partitions() && has_copy(engine, partition)? {
+            here.insert(partition);
+        }
+    }
+    Ok(here.into_iter().collect())
 }
 
 async fn begin(

@@ -16,6 +16,8 @@
 //! Left out until there are other members: streams to backups, leases, snapshots.
 
 mod applier;
+#[cfg(test)]
+mod copies_tests;
 mod dedup;
 mod following;
 mod handle;
@@ -35,11 +37,11 @@ pub mod state;
 #[cfg(test)]
 mod state_tests;
 
-pub use handle::{Handle, Taken, WriteError};
 pub use applier::{Applier, ApplierObserver, Purger};
+pub use handle::{Handle, Taken, WriteError};
 pub use hosts::Hosts;
+pub use keeper::{copies_here, keep};
 pub use level::{LevelReport, level_indexes};
-pub use keeper::keep;
 pub use log_extent::Retention;
 pub use outside::{CopyMessage, Outside};
 pub use owner::{OwnerParts, spawn};

@@ -11,11 +11,7 @@
 //! records of that epoch before it sends the first one. After a start without that second mark nobody else can have
 //! anything of the epoch, and it goes on in it; with it, it begins a new one (`migration/mod.rs`, third rule).
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt, StreamExt,
@@ -287,7 +283,11 @@ impl Owner {
                     let follows = self.replica.append_own(version);
                     debug_assert!(follows, "{version} does not follow {:?}", self.replica);
                     if begins_epoch {
-                        batch.put(Family::Member, copy::key(self.partition), self.copy_state());
+                        batch.put(
+                            Family::Member,
+                            copy::key(self.partition),
+                            copy::encode(&self.copy_state()),
+                        );
                     }
                     let durability = self.durabilities.remove(&sequence).unwrap_or_default();
                     let (done, durable) = oneshot::channel();

@@ -11,10 +11,10 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use super::{
-    following::found,
-    handle::fingerprint,
     applier::{Digests, Effects, seal_digest},
     dedup::DedupWindow,
+    following::found,
+    handle::fingerprint,
     log_extent::{Kept, LogExtent, Retention},
     state::{Effect, Event, Start, State},
 };
@@ -81,6 +81,11 @@ pub fn recover(
     let replayed = state.applied().sequence - last.sequence;
     let replica = found(&copy, end, state.committed())?;
     Ok(Recovered { state, replica, copy, replayed })
+}
+
+/// Whether there is anything of a partition on the disk.
+pub(super) fn has_copy(engine: &dyn Engine, partition: PartitionId) -> Result<bool, StorageError> {
+    Ok(read_applied(engine, partition)?.is_some() || read_copy(engine, partition)?.installing)
 }
 
 fn read_copy(engine: &dyn Engine, partition: PartitionId) -> Result<copy::CopyState, StorageError> {

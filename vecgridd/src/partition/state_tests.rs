@@ -16,16 +16,25 @@ fn member(name: &str) -> MemberId {
 }
 
 fn state(in_sync: &[&str]) -> State {
+    let mut state = follower();
+    state.step(Event::Lead { epoch: 1, counted: in_sync.iter().map(|name| (member(name), 0)).collect() });
+    state
+}
+
+fn follower() -> State {
     State::new(Start {
         partition: PartitionId(0),
-        epoch: 1,
         me: member("a"),
-        in_sync: in_sync.iter().map(|name| member(name)).collect(),
-        last: 0,
+        last: Version::default(),
         dedup: DedupWindow::default(),
         log: LogExtent::empty(1),
         retention: Retention { records: 8, bytes: 1 << 20 },
     })
+}
+
+fn accept(epoch: u64, sequence: u64, request: Option<&str>) -> Event {
+    let version = Version { epoch, sequence };
+    Event::Accept { version, operation: delete("x", request), fingerprint: 0, bytes: 10 }
 }
 
 fn delete(id: &str, request: Option<&str>) -> Operation {
@@ -125,6 +134,57 @@ fn the_log_is_cut_only_below_what_is_applied() {
         state.step(applied(sequence));
     }
     assert!(cuts.len() > 5 && cuts.is_sorted(), "{cuts:?}");
+}
+
+#[test]
+fn a_copy_applies_what_the_primary_says_is_committed_and_answers_nobody() {
+    let mut state = follower();
+    assert!(state.step(accept(1, 1, None)).is_empty());
+    assert!(state.step(accept(1, 2, None)).is_empty());
+    assert!(state.step(Event::Committed(2)).is_empty(), "it is not on the disk here");
+    state.step(durable("a", 2));
+    assert_eq!(told(&state.step(Event::Committed(1))), ["apply 1-1"]);
+    assert!(state.step(applied(1)).is_empty());
+    assert_eq!(told(&state.step(propose(1, None, 0))), ["answer 1 NotPrimary"]);
+    state.step(Event::CutAfter(1));
+    assert_eq!((state.last(), state.durable(), state.is_idle()), (1, 1, true));
+}
+
+#[test]
+fn a_new_primary_keeps_what_it_has_and_commits_it_when_all_have_it() {
+    let mut state = follower();
+    state.step(accept(1, 1, Some("r")));
+    state.step(durable("a", 1));
+    let counted = [(member("a"), 0), (member("b"), 0)].into();
+    assert!(state.step(Event::Lead { epoch: 2, counted }).is_empty());
+    assert!(state.step(propose(1, Some("r"), 0)).is_empty(), "a retry waits with what came by the log");
+    assert_eq!(told(&state.step(propose(2, None, 0))), ["append 2-2"]);
+    assert_eq!(told(&state.step(durable("b", 1))), ["apply 1-1"]);
+    assert_eq!(told(&state.step(applied(1))), ["answer 1 ok"]);
+    assert_eq!(state.applied(), Version { epoch: 1, sequence: 1 });
+}
+
+#[test]
+fn who_does_not_lead_any_more_cannot_say_what_became_of_its_writes() {
+    let mut state = state(&["a", "b"]);
+    state.step(propose(1, Some("r"), 0));
+    state.step(propose(2, Some("r"), 0));
+    state.step(propose(3, None, 0));
+    state.step(durable("a", 2));
+    state.step(durable("b", 1));
+    assert_eq!(told(&state.step(Event::Follow)), ["answer 3 Overtaken"], "the first is committed");
+    assert_eq!(told(&state.step(applied(1))), ["answer 1 ok", "answer 2 ok"]);
+    assert!(state.step(durable("b", 2)).is_empty(), "it does not count any more");
+    assert!(state.step(Event::CutAfter(1)).is_empty(), "answered before");
+}
+
+#[test]
+fn a_newcomer_counts_from_when_it_is_said_and_not_from_what_it_had_before() {
+    let mut state = state(&["a"]);
+    state.step(propose(1, None, 0));
+    state.step(Event::Count([(member("a"), 0), (member("b"), 0)].into()));
+    assert!(state.step(durable("a", 1)).is_empty());
+    assert_eq!(told(&state.step(Event::Count([(member("a"), 1)].into()))), ["apply 1-1"]);
 }
 
 #[derive(Debug, Clone)]

@@ -104,6 +104,21 @@ impl Pool {
         ask(self, (Some(to), &to.0), patience, message, send).await
     }
 
+    /// A message to a copy of a partition.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn replicate(
+        &self,
+        to: &MemberId,
+        message: wire::ReplicateRequest,
+        patience: Duration,
+    ) -> Result<wire::ReplicateResponse, PeerError> {
+        let mut client = self.copies(to)?;
+        let send = |request| async move { client.replicate(request).await };
+        ask(self, (Some(to), &to.0), patience, message, send).await
+    }
+
     /// A sign of life.
     ///
     /// # Errors

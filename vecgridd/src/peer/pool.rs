@@ -88,6 +88,13 @@ impl Pool {
         self.lock().get(member).map(|known| (known.address.clone(), known.incarnation))
     }
 
+    pub(super) fn copies(
+        &self,
+        member: &MemberId,
+    ) -> Result<vecgrid_proto::peer::copies_client::CopiesClient<tonic::transport::Channel>, PeerError> {
+        Err(PeerError::NoAddress(member.0.clone()))
+    }
+
     pub(super) fn client(&self, member: &MemberId) -> Result<Client, PeerError> {
         let known = self.lock().get(member).map(|known| known.client.clone());
         known.ok_or_else(|| PeerError::NoAddress(member.0.clone()))

@@ -145,11 +145,14 @@ async fn an_acknowledged_record_is_durable_and_after_a_failed_fsync_none_is() {
     let write = async |sequence| {
         let (done, durable) = oneshot::channel();
         let (partition, durability) = (PartitionId(0), Durability::Sync);
-        assert!({
-            let mut batch = Batch::default();
-            batch.put(Family::Oplog, log::key(partition, sequence), vec![1]);
-            log.append(Append { batch, bytes: 1, durability, done })
-        }.await);
+        assert!(
+            {
+                let mut batch = Batch::default();
+                batch.put(Family::Oplog, keys::log::key(partition, sequence), vec![1]);
+                log.append(Append { batch, bytes: 1, durability, done })
+            }
+            .await
+        );
         durable.await.unwrap()
     };
     assert_eq!(write(1).await, Ok(()));

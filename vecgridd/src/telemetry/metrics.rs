@@ -65,6 +65,8 @@ pub struct Metrics {
     storage_read_only: IntGauge,
     peer_refused: IntCounterVec,
     foreign_grids: IntCounter,
+    copy_messages: IntCounterVec,
+    copy_bytes: IntCounter,
     members: IntGaugeVec,
     control_is_leader: IntGauge,
     control_term: IntGauge,
@@ -220,6 +222,17 @@ impl Metrics {
                 "Messages of other members that were refused, by reason",
                 &["reason"],
             )?,
+            copy_messages: counters(
+                &r,
+                "vecgrid_copy_messages_total",
+                "Messages about copies of partitions sent to other members",
+                &["outcome"],
+            )?,
+            copy_bytes: counter(
+                &r,
+                "vecgrid_copy_sent_bytes_total",
+                "Rows and log records sent to other members' copies",
+            )?,
             foreign_grids: counter(
                 &r,
                 "vecgrid_foreign_grids_total",
@@ -340,6 +353,13 @@ impl Metrics {
     /// A member of another grid of our name answered.
     pub fn foreign_grid(&self) {
         self.foreign_grids.inc();
+    }
+
+    /// Something was sent to another member's copy of a partition.
+    pub fn copy_sent(&self, bytes: usize, answered: bool) {
+        let outcome = if answered { "ok" } else { "failed" };
+        self.copy_messages.with_label_values(&[outcome]).inc();
+        self.copy_bytes.inc_by(bytes as u64);
     }
 
     /// This member stood for election.
