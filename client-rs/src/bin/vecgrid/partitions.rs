@@ -124,8 +124,7 @@ mod tests {
 
     #[test]
     fn one_character_is_one_partition_and_small_ones_move() {
-        let expected = "\
-   0  A!aA!
+        let expected = "   0  A!aA!
 
    A  a    3 primaries, 3 copies, 2 wanted, up
    B  bee  2 primaries, 2 copies, 2 wanted, away
