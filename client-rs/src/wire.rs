@@ -225,6 +225,9 @@ pub(crate) fn grid_from_wire(grid: pb::GridStatusResponse) -> GridStatus {
         address: m.address,
         zone: m.zone,
         votes: m.votes,
+        primaries: m.primaries,
+        copies: m.copies,
+        wanted: m.wanted,
     };
     let partition = |p: pb::PartitionStatus| PartitionStatus {
         partition: p.partition,
@@ -233,6 +236,8 @@ pub(crate) fn grid_from_wire(grid: pb::GridStatusResponse) -> GridStatus {
         in_sync: p.in_sync,
         state: p.state,
         sequence: p.sequence,
+        wanted: p.wanted,
+        moving: p.moving,
     };
     GridStatus {
         grid: grid.grid,

@@ -153,6 +153,13 @@ pub struct Options {
     /// Least seconds between two checkpoints of a collection's index, which make restarts quick; 0 = none are written [default: 30]
     #[arg(long, env = "VECGRID_CHECKPOINT_SECONDS", value_name = "S")]
     pub checkpoint_seconds: Option<u64>,
+    /// When asked to stop (SIGTERM), leave the grid for good: first give the partitions to other members, and serve
+    /// meanwhile. A second SIGTERM stops at once. Whoever starts again before it has left stays a member
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "VECGRID_DRAIN")]
+    pub drain: Option<bool>,
+    /// How long that may take, seconds; then it stops as if for a restart [default: 600]
+    #[arg(long, env = "VECGRID_DRAIN_TIMEOUT", value_name = "SECONDS")]
+    pub drain_timeout: Option<u64>,
     /// What to log, as `info` or `info,vecgridd::index=debug` [default: info,hnsw_rs=warn,openraft=off]
     #[arg(long, env = "VECGRID_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -257,6 +264,8 @@ pub struct Config {
     pub log_bytes: u64,
     /// Least time between two checkpoints of an index; `None` = there are none.
     pub checkpoint_pause: Option<Duration>,
+    /// Leaves the grid when it is told to stop, and may take this long; `None` = a stop is for a restart.
+    pub drain: Option<Duration>,
     /// Keeps the temporary folder of `--dev` until the daemon has ended.
     pub temporary: Option<TemporaryDir>,
 }
@@ -354,6 +363,8 @@ impl Options {
             log_records: self.log_records.or(file.log_records),
             log_bytes: self.log_bytes.or(file.log_bytes),
             checkpoint_seconds: self.checkpoint_seconds.or(file.checkpoint_seconds),
+            drain: self.drain.or(file.drain),
+            drain_timeout: self.drain_timeout.or(file.drain_timeout),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         }
@@ -476,6 +487,10 @@ impl Options {
             checkpoint_pause: Some(self.checkpoint_seconds.unwrap_or(30))
                 .filter(|seconds| *seconds > 0)
                 .map(Duration::from_secs),
+            drain: self
+                .drain
+                .unwrap_or(false)
+                .then(|| Duration::from_secs(self.drain_timeout.unwrap_or(600))),
             temporary,
             data_dir,
         })

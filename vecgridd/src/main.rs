@@ -4,11 +4,9 @@ use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-
 use vecgridd::{
     config::{LogStyle, Options},
-    node,
+    node::{self, Stop},
     telemetry::{LogFormat, Metrics, logs},
 };
 
@@ -40,19 +38,23 @@ fn run(options: Options) -> anyhow::Result<()> {
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     runtime.block_on(async {
-        let shutdown = CancellationToken::new();
+        let stop = Stop::default();
         let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let ask = shutdown.clone();
+        let (ask, leaves) = (stop.clone(), config.drain.is_some());
         let signals = async move {
             tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
-            ask.cancel();
-            // Whoever asks twice does not want to wait; acknowledged writes are on disk.
+            ask.asked.cancel();
+            if leaves {
+                tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
+                ask.hurry.cancel();
+            }
+            // Whoever asks again does not want to wait; acknowledged writes are on disk.
             tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
-            tracing::warn!("asked twice: exiting at once");
+            tracing::warn!("asked again: exiting at once");
             std::process::exit(130);
         };
         tokio::select! {
-            result = node::run(config, metrics, shutdown) => result,
+            result = node::run(config, metrics, stop) => result,
             () = signals => Ok(()),
         }
     })

@@ -42,6 +42,22 @@ pub struct Member {
     pub zone: String,
     /// It takes part in decisions of the grid.
     pub votes: bool,
+    /// Partitions whose writes it orders.
+    pub primaries: u32,
+    /// Partitions it holds in sync, those included.
+    pub copies: u32,
+    /// Partitions it should hold when all moves are done.
+    pub wanted: u32,
+}
+
+/// How far a member is with leaving the grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Drain {
+    /// It is on its way out.
+    pub draining: bool,
+    /// Partitions that it still holds.
+    pub partitions_left: u32,
 }
 
 /// One partition.
@@ -60,4 +76,8 @@ pub struct PartitionStatus {
     pub state: String,
     /// Last committed write.
     pub sequence: u64,
+    /// Members that should hold it when all moves are done, the primary first.
+    pub wanted: Vec<String>,
+    /// It is not held like that yet.
+    pub moving: bool,
 }

@@ -3,6 +3,7 @@
 mod count;
 mod create_collection;
 mod delete;
+mod drain;
 mod drop_collection;
 mod get;
 mod get_collection;

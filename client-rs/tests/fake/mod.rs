@@ -326,6 +326,10 @@ impl VecGrid for Daemon {
         Ok(Response::new(pb::ScrollResponse { entries, cursor }))
     }
 
+    async fn drain(&self, _: Request<pb::DrainRequest>) -> Result<Response<pb::DrainResponse>, Status> {
+        Err(Status::unimplemented("drain"))
+    }
+
     async fn grid_status(
         &self,
         _: Request<pb::GridStatusRequest>,

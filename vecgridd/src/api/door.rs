@@ -54,6 +54,7 @@ impl Door {
         match self.service.get() {
             _ if self.shutdown.is_cancelled() => Readiness::Draining,
             None => Readiness::Starting,
+            Some(service) if service.is_leaving() => Readiness::Draining,
             Some(service) if service.is_ready() => Readiness::Ready,
             Some(_) => Readiness::NotReady,
         }

@@ -182,6 +182,7 @@ fn statuses(kind: ErrorKind) -> (StatusCode, Code) {
         ErrorKind::Invalid => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, Code::NotFound),
         ErrorKind::Conflict => (StatusCode::CONFLICT, Code::AlreadyExists),
+        ErrorKind::Precondition => (StatusCode::CONFLICT, Code::FailedPrecondition),
         ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
         ErrorKind::Overloaded => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
         ErrorKind::Deadline => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded),

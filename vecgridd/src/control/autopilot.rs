@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{
-    Control,
+    Control, plan,
     raft::{CoreError, Role},
     voters::{Candidate, next_voters},
 };
@@ -92,6 +92,7 @@ fn next_change(control: &Control, role: &Role, view: &ClusterView, seen: &Seen) 
         return Some(Change::Add(new.id.clone()));
     }
     let timing = &control.shared().timing;
+    let emptied: BTreeSet<&MemberId> = plan::emptied(view).into_iter().map(|member| &member.id).collect();
     let candidate = |member: &Member| {
         let (lasts, votes) = (seen.lasts(member), voters.contains(&member.id));
         let level = || control.shared().core.lag(&member.id).is_some_and(|lag| lag <= MOST_LAG);
@@ -102,14 +103,17 @@ fn next_change(control: &Control, role: &Role, view: &ClusterView, seen: &Seen) 
             votes,
             ready: member.is_alive() && lasts >= timing.settle && (votes || level()),
             gone: member.state == MemberState::Away && lasts >= timing.grace,
-            left: member.has_left(),
+            // Who is on its way out gets no vote, and gives its own away last.
+            left: member.has_left() || (member.leaving && !votes) || emptied.contains(&member.id),
         }
     };
     let candidates: Vec<Candidate> = view.members.values().map(candidate).collect();
     if let Some(next) = next_voters(&candidates, &control.shared().me) {
         return Some(Change::Voters(next));
     }
-    let left = |id: &&MemberId| view.member(id).is_none_or(Member::has_left) && !voters.contains(id);
+    // A moment later, so that it hears that it has left.
+    let gone = |member: &Member| member.has_left() && seen.lasts(member) >= timing.settle;
+    let left = |id: &&MemberId| view.member(id).is_none_or(gone) && !voters.contains(id);
     role.nodes.iter().find(left).map(|id| Change::Remove(id.clone()))
 }
 

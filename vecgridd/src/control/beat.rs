@@ -8,7 +8,7 @@ use vecgrid_proto::peer as wire;
 
 use super::{Command, Control, Lease, failure_detector::Event};
 use crate::{
-    peer::Caller,
+    peer::{Caller, PeerError, RefusedPeer},
     task::clock,
     types::{ClusterView, MemberDetails, MemberId},
 };
@@ -80,6 +80,10 @@ async fn beat(control: &Control, to: &MemberId) -> Option<MemberId> {
     let patience = shared.timing.lease / 2;
     let answer = match shared.pool.beat(to, message, patience).await {
         Ok(answer) => answer,
+        Err(PeerError::Refused(_, RefusedPeer::HasLeft)) => {
+            shared.removed.send_replace(true);
+            return None;
+        }
         Err(error) => {
             tracing::debug!(%to, %error, "a beat was not answered");
             return None;

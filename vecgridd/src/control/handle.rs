@@ -21,10 +21,10 @@ use super::{
     sessions,
 };
 use crate::{
-    peer::{Caller, Pool},
+    peer::{Caller, PeerError, Pool, RefusedPeer},
     task::{OwnRuntime, Tasks, clock},
     telemetry::Metrics,
-    types::{ClusterView, MemberDetails, MemberId},
+    types::{ClusterView, Member, MemberDetails, MemberId},
 };
 
 /// Times of the control plane. session > lease + what clocks may drift in a lease.
@@ -137,6 +137,8 @@ pub(super) struct Shared {
     pub(super) view: watch::Receiver<Arc<ClusterView>>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) suspects: watch::Receiver<BTreeSet<MemberId>>,
+    /// Another member said that this one has left.
+    pub(super) removed: watch::Sender<bool>,
     pub(super) timing: ControlTiming,
     pub(super) tasks: Tasks,
     /// As granted by the leader; never held across an await.
@@ -175,11 +177,27 @@ impl Control {
         // A member that was just taken in hears of its grid from the leader.
         let mut view = self.watch();
         let stop = self.shared.tasks.token();
-        tokio::select! {
-            known = view.wait_for(|view| view.version() > 0) => {
-                known.map(|_| ()).map_err(|e| StartError::Damaged(e.to_string()))
-            }
-            () = stop.cancelled() => Err(StartError::Stopped),
+        let known = tokio::select! {
+            known = view.wait_for(|view| view.version() > 0) => known.map(|view| Arc::clone(&view)),
+            () = stop.cancelled() => return Err(StartError::Stopped),
+        };
+        let known = known.map_err(|e| StartError::Damaged(e.to_string()))?;
+        // If it was told before it stopped; else others tell it soon.
+        let has_left = known.member(&self.shared.me).is_some_and(Member::has_left);
+        if has_left { Err(StartError::HasLeft) } else { Ok(()) }
+    }
+
+    /// Returns when the grid knows this member as one that has left.
+    pub async fn left(&self) {
+        let (mut view, mut removed) = (self.watch(), self.shared.removed.subscribe());
+        let here = view.wait_for(|view| view.member(&self.shared.me).is_some_and(Member::has_left));
+        // An error: the control plane has stopped, and will not tell.
+        let known = tokio::select! {
+            here = here => here.is_ok(),
+            told = removed.wait_for(|removed| *removed) => told.is_ok(),
+        };
+        if !known {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -242,6 +260,10 @@ impl Control {
         let patience = deadline.saturating_duration_since(Instant::now());
         let answer = match self.shared.pool.propose(leader, message, patience).await {
             Ok(answer) => answer,
+            Err(PeerError::Refused(_, RefusedPeer::HasLeft)) => {
+                let me = self.shared.me.clone();
+                return Err(Attempt::Final(ControlError::Refused(Refused::HasLeft(me))));
+            }
             Err(error) if error.is_definite() => return Err(Attempt::NotDone(error.to_string())),
             Err(error) => return Err(Attempt::Final(ControlError::Unknown(error.to_string()))),
         };
@@ -383,7 +405,8 @@ async fn start(parts: ControlParts) -> Result<Control, StartError> {
     let (suspect, suspects) = watch::channel(BTreeSet::new());
     let me = pool.me().member().clone();
     let lease = Mutex::new(Lease::NONE);
-    let shared = Shared { core, pool, me, details, view, events, suspects, timing, tasks, lease };
+    let removed = watch::Sender::default();
+    let shared = Shared { core, pool, me, details, view, events, suspects, removed, timing, tasks, lease };
     let control = Control { shared: Arc::new(shared) };
     let tasks = &control.shared.tasks;
     tasks.spawn("addresses", addresses(control.clone()));

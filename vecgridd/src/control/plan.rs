@@ -58,12 +58,9 @@ fn candidate(member: &Member) -> Candidate {
     Candidate { member: member.id.clone(), zone, host: None, weight: 1 }
 }
 
-/// Those that wanted to leave and hold nothing any more, once everybody's plan knows that.
+/// Those that wanted to leave and hold nothing any more, once there is a plan that knows that.
 pub(super) fn emptied(view: &ClusterView) -> Vec<&Member> {
-    if is_due(view) {
-        return Vec::new();
-    }
-    view.members().filter(|m| m.leaving && view.involved(&m.id) == 0).collect()
+    view.members().filter(|member| view.has_emptied(&member.id)).collect()
 }
 
 #[cfg(test)]

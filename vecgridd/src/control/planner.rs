@@ -3,9 +3,10 @@
 //! It waits until members have neither come nor gone for a moment: five that join within a second are one plan and not
 //! five. What it proposes late, or twice, the state refuses.
 //!
-//! A member that holds nothing any more and wanted to leave is removed only when it does not vote: who is removed may
-//! stop at once, and nothing could be decided if its vote were still needed. `autopilot.rs` takes its vote away. A
-//! leader so loses its lead first, and the next one removes it.
+//! A member that wanted to leave and holds nothing any more goes on serving the application beside it: it passes
+//! requests on. It is removed when it has stopped, by its own proposal or, when it is fenced, by ours; and only when it
+//! does not vote, because nothing could be decided if the vote of one that is gone were needed. `autopilot.rs` takes its
+//! vote away. A leader so loses its lead first.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -52,20 +53,22 @@ pub(super) async fn run(control: Control) {
     }
 }
 
-/// Who has given everything away, and whose vote is not needed.
+/// Who has given everything away and stopped, and whose vote is not needed.
 fn removals(view: &ClusterView, voters: &BTreeSet<&MemberId>) -> Vec<Command> {
-    let emptied = plan::emptied(view).into_iter().filter(|member| !voters.contains(&member.id));
-    emptied.map(|member| Command::Remove(member.id.clone())).collect()
+    let stopped = plan::emptied(view).into_iter().filter(|member| !member.is_alive());
+    stopped
+        .filter(|member| !voters.contains(&member.id))
+        .map(|member| Command::Remove(member.id.clone()))
+        .collect()
 }
 
 fn tell(command: &Command, view: &ClusterView, error: Option<ControlError>) {
     match (command, error) {
         (Command::Remove(member), None) => {
-            tracing::info!(%member, "it held nothing any more, and has left the grid")
+            tracing::info!(%member, "it held nothing any more and has stopped: it has left the grid")
         }
         (_, None) => {
-            let moving =
-                (0..view.partitions()).filter(|n| view.is_moving(crate::types::PartitionId(*n))).count();
+            let moving = view.moving();
             tracing::info!(moving, "members have come or gone: partitions are dealt anew");
         }
         (_, Some(error)) => tracing::debug!(%error, "a plan or a departure could not be recorded yet"),
@@ -96,7 +99,7 @@ impl Calm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Member;
+    use crate::types::{Member, MemberState};
 
     #[test]
     fn a_plan_waits_for_calm_but_not_for_ever() {
@@ -122,12 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn who_votes_is_not_removed() {
+    fn who_votes_or_still_runs_is_not_removed() {
         let mut view = ClusterView::found("id", "g", 8, Member::new(MemberId("a".into()), "disk", ""));
         let away = MemberId("b".into());
         let member = Member { leaving: true, ..Member::new(away.clone(), "disk2", "") };
-        view.members.insert(away.clone(), member);
+        view.members.insert(away.clone(), member.clone());
         view.wanted = view.table.iter().map(Into::into).collect();
+        assert_eq!(removals(&view, &BTreeSet::new()), []);
+        view.members.insert(away.clone(), Member { state: MemberState::Away, ..member });
         assert_eq!(removals(&view, &[&away].into()), []);
         assert_eq!(removals(&view, &BTreeSet::new()), [Command::Remove(away)]);
     }

@@ -2,13 +2,14 @@
 //!
 //! Start: take the data directory, bind the ports, answer `/livez`, open the store, come into the grid, recover
 //! partitions, load the indexes and bring them level with the rows, start the owners, open the doors, say ready.
-//! Stop: no new requests, finish those in progress, owners finish what they have, threads end, indexes
+//! Stop: with `--drain`, partitions are given to other members first. No new requests, finish those in progress, owners finish what they have, threads end, indexes
 //! are saved, log and rows are synced, the control plane ends, the directory is free.
 
 mod data_dir;
 mod grid;
 #[cfg(test)]
 mod grid_tests;
+mod leave;
 mod observe;
 mod quiet;
 mod ready;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{ApiConfig, ApiLimits, Bound},
     config::Config,
+    control::StartError,
     index::{CheckOptions, Checker, IndexFolder, IndexLimits, PartitionSet, Registry},
     partition::{self, Applier, Hosts, OwnerParts, Retention},
     replication::{self, CopyOptions},
@@ -56,11 +58,21 @@ const FIRST_ANSWERS: Duration = Duration::from_secs(10);
 /// How long owners may take to finish what they have when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 
-/// Runs a daemon until `shutdown`, then stops it in order.
+/// How a daemon is told to stop. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// It is to stop; with `--drain` after it has left the grid.
+    pub asked: CancellationToken,
+    /// Leaving is not waited for any more.
+    pub hurry: CancellationToken,
+}
+
+/// Runs a daemon until it is asked to stop, then stops it in order.
 ///
 /// # Errors
-/// When it cannot start; the text says what to do.
-pub async fn run(config: Config, metrics: Arc<Metrics>, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// When it cannot start, or is no member of its grid any more; the text says what to do.
+pub async fn run(config: Config, metrics: Arc<Metrics>, stop: Stop) -> anyhow::Result<()> {
+    let shutdown = &stop.asked;
     ready::forget_port_file(&config);
     let data_dir = DataDir::take(&config.data_dir)?;
     let bound = Bound::bind(&api_config(&config)).await.context("cannot open the doors")?;
@@ -84,7 +96,7 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, shutdown: CancellationTo
         }
     });
 
-    let started = start(&config, &data_dir, &tasks, &health, &observer, &metrics, &shutdown).await;
+    let started = start(&config, &data_dir, &tasks, &health, &observer, &metrics, shutdown).await;
     let result = match started {
         Ok(running) => {
             observer.watch_store(
@@ -95,13 +107,22 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, shutdown: CancellationTo
             running.service.spawn_purges();
             let _ = service.set(running.service.clone());
             ready::tell(&config, &addresses)?;
-            shutdown.cancelled().await;
+            let control = running.grid.control.clone();
+            let has_left = tokio::select! {
+                () = shutdown.cancelled() => false,
+                () = control.left() => true,
+            };
+            if let (Some(patience), false) = (config.drain, has_left) {
+                leave::leave(&control, running.service.member(), patience, &stop.hurry).await;
+            }
+            drop(control);
             tracing::info!("stopping: no new requests, finishing those in progress");
             ready::tell_stopping();
             health.drain();
             close(&doors).await;
             drop(service);
-            running.stop(tasks).await
+            let stopped = running.stop(tasks).await;
+            if has_left { stopped.and(Err(StartError::HasLeft.into())) } else { stopped }
         }
         Err(error) => {
             close(&doors).await;

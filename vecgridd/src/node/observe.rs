@@ -101,11 +101,16 @@ impl Snapshot for Observer {
             && let Some(service) = cell.get()
         {
             let status = service.grid_status();
+            let me = &status.member;
             for state in ["serving", "read_only"] {
-                let here =
-                    status.partitions.iter().filter(|p| p.primary == status.member && p.state == state);
-                metrics.set_partitions("primary", state, here.count() as u64);
+                let here = || status.partitions.iter().filter(|p| p.state == state && p.in_sync.contains(me));
+                let primary = here().filter(|p| p.primary == *me).count();
+                metrics.set_partitions("primary", state, primary as u64);
+                metrics.set_partitions("backup", state, (here().count() - primary) as u64);
             }
+            let moving = status.partitions.iter().filter(|p| p.moving).count();
+            let unavailable = status.partitions.iter().filter(|p| p.state == "unavailable").count();
+            metrics.set_grid_partitions(moving as u64, unavailable as u64);
             for state in ["up", "suspect", "away", "draining", "read_only"] {
                 metrics.set_members(state, status.members.iter().filter(|m| m.state == state).count() as u64);
             }

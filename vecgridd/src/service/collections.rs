@@ -82,7 +82,11 @@ impl Service {
         self.parts.tasks.spawn("purges", purges(self.clone()));
     }
 
-    async fn decide(&self, ctx: &RequestContext, command: Command) -> Result<Decision, ServiceError> {
+    pub(super) async fn decide(
+        &self,
+        ctx: &RequestContext,
+        command: Command,
+    ) -> Result<Decision, ServiceError> {
         if self.parts.health.is_draining() {
             return Err(ServiceError::ShuttingDown);
         }

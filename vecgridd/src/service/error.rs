@@ -36,6 +36,8 @@ pub enum ErrorKind {
     NotFound,
     /// HTTP 409, ALREADY_EXISTS.
     Conflict,
+    /// Not in this state of the grid. HTTP 409, FAILED_PRECONDITION.
+    Precondition,
     /// A body or an answer above a limit. HTTP 413, RESOURCE_EXHAUSTED.
     TooLarge,
     /// Too much in flight: shed. HTTP 429, RESOURCE_EXHAUSTED, with a time to wait.
@@ -112,6 +114,12 @@ pub enum ServiceError {
         "the grid did not confirm the change in time: it may take effect; look before you try again ({0})"
     )]
     Undecided(String),
+    /// Somebody must take the partitions of a member that leaves.
+    #[error(
+        "this member cannot leave the grid: no other member is there to take its partitions (those that leave \
+         themselves do not count). Start one, or just stop this one: its data stays in its data directory"
+    )]
+    NobodyElse,
     /// The control plane of this member has stopped.
     #[error("the control plane of this member has stopped: restart it ({0})")]
     ControlStopped(String),
@@ -144,6 +152,7 @@ impl ServiceError {
             Self::NotHosted { .. } => "not_hosted",
             Self::NoLeader(_) => "no_leader",
             Self::Undecided(_) => "undecided",
+            Self::NobodyElse => "no_other_member",
             Self::ControlStopped(_) => "control_stopped",
             Self::Internal(_) => "internal",
         }
@@ -155,6 +164,7 @@ impl ServiceError {
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::CollectionNotFound(_) | Self::EntryNotFound => ErrorKind::NotFound,
             Self::CollectionExists(_) | Self::RequestIdReused => ErrorKind::Conflict,
+            Self::NobodyElse => ErrorKind::Precondition,
             Self::Overloaded(_) => ErrorKind::Overloaded,
             Self::DeadlineBefore | Self::DeadlineDuring => ErrorKind::Deadline,
             Self::StorageReadOnly(_) | Self::StorageRefused(_) | Self::ShuttingDown | Self::Interrupted => {
@@ -184,6 +194,7 @@ impl ServiceError {
             | Self::DeadlineBefore
             | Self::NotHosted { .. }
             | Self::NoLeader(_)
+            | Self::NobodyElse
             | Self::ShuttingDown => Outcome::Failed,
         }
     }

@@ -1,7 +1,9 @@
 //! What the grid looks like from here.
 
+use std::collections::BTreeMap;
+
 use super::Service;
-use crate::types::{ClusterView, Member, MemberId, MemberState, PartitionId};
+use crate::types::{ClusterView, Holders, Member, MemberId, MemberState, PartitionId};
 
 /// Members and partitions at one version of the table.
 #[derive(Debug, Clone)]
@@ -33,8 +35,8 @@ pub struct MemberStatus {
     pub id: MemberId,
     /// For people.
     pub name: String,
-    /// `up`, `suspect` when the leader has not heard it for a moment, `away`; of itself a member also says
-    /// `draining`, or `read_only` after a disk failure.
+    /// `up`, `suspect` when the leader has not heard it for a moment, `away`, `draining` when it is leaving the grid;
+    /// of itself a member also says `draining` when it stops, and `read_only` after a disk failure.
     pub state: &'static str,
     /// Version of its daemon.
     pub version: String,
@@ -44,6 +46,12 @@ pub struct MemberStatus {
     pub zone: String,
     /// It votes on decisions.
     pub votes: bool,
+    /// Partitions whose writes it orders.
+    pub primaries: usize,
+    /// Partitions it holds in sync, those included.
+    pub copies: usize,
+    /// Partitions it should hold when all moves are done.
+    pub wanted: usize,
 }
 
 /// A partition, as the table has it.
@@ -59,15 +67,52 @@ pub struct PartitionStatus {
     pub in_sync: Vec<MemberId>,
     /// `serving`, `read_only` after a disk failure, or `unavailable` while its primary is away.
     pub state: &'static str,
+    /// Who should hold it when all moves are done, the wanted primary first.
+    pub wanted: Vec<MemberId>,
+    /// It is not held like that yet.
+    pub moving: bool,
     /// Last applied sequence on this member; 0 when it does not hold it.
     pub sequence: u64,
+}
+
+/// Who should hold a partition.
+fn holders(view: &ClusterView, partition: PartitionId) -> Holders {
+    view.wanted(partition).cloned().unwrap_or_else(|| Holders::from(view.partition(partition)))
+}
+
+/// How many partitions each member has, and should have.
+#[derive(Default)]
+struct Shares {
+    primaries: BTreeMap<MemberId, usize>,
+    copies: BTreeMap<MemberId, usize>,
+    wanted: BTreeMap<MemberId, usize>,
+}
+
+impl Shares {
+    fn of(view: &ClusterView) -> Self {
+        let mut shares = Self::default();
+        let add = |counts: &mut BTreeMap<MemberId, usize>, member: &MemberId| {
+            *counts.entry(member.clone()).or_default() += 1;
+        };
+        for partition in (0..view.partitions()).map(PartitionId) {
+            let placement = view.partition(partition);
+            add(&mut shares.primaries, &placement.primary);
+            placement.in_sync.iter().for_each(|member| add(&mut shares.copies, member));
+            holders(view, partition).members().for_each(|member| add(&mut shares.wanted, member));
+        }
+        shares
+    }
 }
 
 impl Service {
     /// What the grid looks like from here.
     pub fn grid_status(&self) -> GridStatus {
         let (view, decides) = (self.view(), self.parts.control.status());
+        let shares = Shares::of(&view);
         let members = view.members().map(|member| MemberStatus {
+            primaries: shares.primaries.get(&member.id).copied().unwrap_or(0),
+            copies: shares.copies.get(&member.id).copied().unwrap_or(0),
+            wanted: shares.wanted.get(&member.id).copied().unwrap_or(0),
             id: member.id.clone(),
             name: member.details.name.clone(),
             state: self.state_of(member, decides.suspects.contains(&member.id)),
@@ -94,7 +139,7 @@ impl Service {
     fn state_of(&self, member: &Member, suspect: bool) -> &'static str {
         if member.id == self.parts.member {
             let failed = self.parts.health.failure().is_some();
-            return match (failed, self.parts.health.is_draining()) {
+            return match (failed, self.parts.health.is_draining() || member.leaving) {
                 (true, _) => "read_only",
                 (false, true) => "draining",
                 (false, false) => "up",
@@ -102,6 +147,7 @@ impl Service {
         }
         match member.state {
             MemberState::Alive if suspect => "suspect",
+            MemberState::Alive if member.leaving => "draining",
             MemberState::Alive => "up",
             MemberState::Away => "away",
             MemberState::Left => "left",
@@ -113,7 +159,10 @@ impl Service {
         let here = self.parts.hosts.get(partition);
         let failed = here.is_some() && self.parts.health.failure().is_some();
         let gone = here.is_none() && !view.member(&placement.primary).is_some_and(Member::is_alive);
+        let wanted = holders(view, partition);
         PartitionStatus {
+            wanted: wanted.members().cloned().collect(),
+            moving: view.is_moving(partition),
             partition,
             epoch: placement.epoch,
             primary: placement.primary.clone(),

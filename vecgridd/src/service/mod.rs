@@ -7,6 +7,7 @@ pub mod collections;
 mod count;
 mod delete;
 mod draft;
+mod drain;
 mod error;
 mod get;
 mod grid;
@@ -33,6 +34,7 @@ pub use draft::{
     CollectionDraft, DeleteDraft, EntryDraft, FilterDraft, MAX_BATCH, MAX_SEARCHES, MetadataDraft,
     QueryDraft, ScrollDraft,
 };
+pub use drain::DrainStatus;
 pub use error::{ErrorKind, Outcome, ServiceError};
 pub use grid::{GridStatus, MemberStatus, PartitionStatus};
 pub use scroll::ScrollAnswer;
@@ -108,6 +110,11 @@ impl Service {
     /// True when requests are taken: rows are loaded and the daemon is not stopping.
     pub fn is_ready(&self) -> bool {
         !self.parts.health.is_draining()
+    }
+
+    /// This member.
+    pub fn member(&self) -> &MemberId {
+        &self.parts.member
     }
 
     /// True while the threads that everything needs are alive.
@@ -206,6 +213,7 @@ impl From<ControlError> for ServiceError {
     fn from(error: ControlError) -> Self {
         match error {
             ControlError::Refused(Refused::CollectionExists(name)) => Self::CollectionExists(name),
+            ControlError::Refused(Refused::NobodyElse(_)) => Self::NobodyElse,
             ControlError::Refused(refused) => Self::Internal(refused.to_string()),
             ControlError::Unavailable(why) => Self::NoLeader(why),
             ControlError::Unknown(why) => Self::Undecided(why),

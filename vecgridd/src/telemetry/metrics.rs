@@ -72,6 +72,8 @@ pub struct Metrics {
     control_term: IntGauge,
     control_elections: IntCounter,
     table_version: IntGauge,
+    moves_wanted: IntGauge,
+    partitions_unavailable: IntGauge,
 }
 
 impl Metrics {
@@ -246,6 +248,16 @@ impl Metrics {
                 "vecgrid_control_elections_total",
                 "Elections in which this member stood, because it heard no leader",
             )?,
+            moves_wanted: int_gauge(
+                &r,
+                "vecgrid_moves_wanted",
+                "Partitions of the grid that are not held yet as they should be, as seen from here",
+            )?,
+            partitions_unavailable: int_gauge(
+                &r,
+                "vecgrid_partitions_unavailable",
+                "Partitions of the grid whose primary is away, as seen from here",
+            )?,
             table_version: int_gauge(
                 &r,
                 "vecgrid_table_version",
@@ -377,6 +389,12 @@ impl Metrics {
         self.control_is_leader.set(leads.into());
         self.control_term.set(clamp(term));
         self.table_version.set(clamp(table_version));
+    }
+
+    /// Snapshot: partitions of the grid that are to move, and those whose primary is away.
+    pub fn set_grid_partitions(&self, moving: u64, unavailable: u64) {
+        self.moves_wanted.set(clamp(moving));
+        self.partitions_unavailable.set(clamp(unavailable));
     }
 
     /// Snapshot: live entries, rows in the tail and rows in the graph of a collection.
@@ -521,6 +539,7 @@ mod tests {
         metrics.set_storage_read_only(false);
         metrics.set_control(true, 3, 8);
         metrics.set_members("away", 2);
+        metrics.set_grid_partitions(5, 1);
         assert_eq!(metrics.peer_refused("other_grid"), 1);
         let text = metrics.scrape(&state).unwrap();
         for line in [
@@ -538,6 +557,8 @@ mod tests {
             "vecgrid_control_is_leader 1",
             "vecgrid_control_term 3",
             "vecgrid_table_version 8",
+            "vecgrid_moves_wanted 5",
+            "vecgrid_partitions_unavailable 1",
             "vecgrid_members{state=\"away\"} 2",
             "vecgrid_peer_refused_total{reason=\"other_grid\"} 1",
             "vecgrid_index_build_failures_total 0",

@@ -171,6 +171,12 @@ impl ClusterView {
         }
     }
 
+    /// Whether a member gave away what it held, and nothing is meant for it.
+    pub fn has_emptied(&self, member: &MemberId) -> bool {
+        let leaving = self.member(member).is_some_and(|known| known.leaving);
+        leaving && self.planned == self.roster && !self.wanted.is_empty() && self.involved(member) == 0
+    }
+
     /// Whether a partition is not held as it should be.
     pub fn is_moving(&self, partition: PartitionId) -> bool {
         let placement = self.partition(partition);
@@ -179,6 +185,11 @@ impl ClusterView {
                 || wanted.members().count() != placement.in_sync.len()
                 || !placement.in_sync.iter().all(|member| wanted.holds(member))
         })
+    }
+
+    /// How many partitions are not held as they should be.
+    pub fn moving(&self) -> usize {
+        (0..self.partitions()).filter(|number| self.is_moving(PartitionId(*number))).count()
     }
 
     /// How many partitions a member holds a copy of, or should.

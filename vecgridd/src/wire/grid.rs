@@ -4,6 +4,11 @@ use vecgrid_proto::v1;
 
 use crate::service::GridStatus;
 
+/// There are few partitions.
+pub(super) fn number(partitions: usize) -> u32 {
+    u32::try_from(partitions).unwrap_or(u32::MAX)
+}
+
 /// The answer.
 pub fn answer(status: &GridStatus) -> v1::GridStatusResponse {
     v1::GridStatusResponse {
@@ -24,6 +29,9 @@ pub fn answer(status: &GridStatus) -> v1::GridStatusResponse {
                 address: member.address.clone(),
                 zone: member.zone.clone(),
                 votes: member.votes,
+                primaries: number(member.primaries),
+                copies: number(member.copies),
+                wanted: number(member.wanted),
             })
             .collect(),
         partitions: status
@@ -36,6 +44,8 @@ pub fn answer(status: &GridStatus) -> v1::GridStatusResponse {
                 in_sync: partition.in_sync.iter().map(ToString::to_string).collect(),
                 state: partition.state.to_owned(),
                 sequence: partition.sequence,
+                wanted: partition.wanted.iter().map(ToString::to_string).collect(),
+                moving: partition.moving,
             })
             .collect(),
     }

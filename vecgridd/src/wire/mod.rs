@@ -8,6 +8,7 @@
 pub mod collections;
 pub mod count;
 pub mod delete;
+pub mod drain;
 mod entry;
 mod filter;
 pub mod get;

@@ -382,7 +382,7 @@ class GridStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("id", "name", "state", "version", "address", "zone", "votes")
+    __slots__ = ("id", "name", "state", "version", "address", "zone", "votes", "primaries", "copies", "wanted")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -390,6 +390,9 @@ class Member(_message.Message):
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
     VOTES_FIELD_NUMBER: _ClassVar[int]
+    PRIMARIES_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     state: str
@@ -397,23 +400,30 @@ class Member(_message.Message):
     address: str
     zone: str
     votes: bool
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[str] = ..., version: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., votes: bool = ...) -> None: ...
+    primaries: int
+    copies: int
+    wanted: int
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[str] = ..., version: _Optional[str] = ..., address: _Optional[str] = ..., zone: _Optional[str] = ..., votes: bool = ..., primaries: _Optional[int] = ..., copies: _Optional[int] = ..., wanted: _Optional[int] = ...) -> None: ...
 
 class PartitionStatus(_message.Message):
-    __slots__ = ("partition", "epoch", "primary", "in_sync", "state", "sequence")
+    __slots__ = ("partition", "epoch", "primary", "in_sync", "state", "sequence", "wanted", "moving")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PRIMARY_FIELD_NUMBER: _ClassVar[int]
     IN_SYNC_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    MOVING_FIELD_NUMBER: _ClassVar[int]
     partition: int
     epoch: int
     primary: str
     in_sync: _containers.RepeatedScalarFieldContainer[str]
     state: str
     sequence: int
-    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., primary: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., sequence: _Optional[int] = ...) -> None: ...
+    wanted: _containers.RepeatedScalarFieldContainer[str]
+    moving: bool
+    def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., primary: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., sequence: _Optional[int] = ..., wanted: _Optional[_Iterable[str]] = ..., moving: bool = ...) -> None: ...
 
 class GridStatusResponse(_message.Message):
     __slots__ = ("grid", "member", "table_version", "members", "partitions", "leader", "term", "grid_id")
@@ -434,3 +444,17 @@ class GridStatusResponse(_message.Message):
     term: int
     grid_id: str
     def __init__(self, grid: _Optional[str] = ..., member: _Optional[str] = ..., table_version: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ..., leader: _Optional[str] = ..., term: _Optional[int] = ..., grid_id: _Optional[str] = ...) -> None: ...
+
+class DrainRequest(_message.Message):
+    __slots__ = ("cancel",)
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    cancel: bool
+    def __init__(self, cancel: bool = ...) -> None: ...
+
+class DrainResponse(_message.Message):
+    __slots__ = ("draining", "partitions_left")
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    draining: bool
+    partitions_left: int
+    def __init__(self, draining: bool = ..., partitions_left: _Optional[int] = ...) -> None: ...

@@ -111,6 +111,14 @@ class VecGridStub:
         vecgrid.v1.vecgrid_pb2.GridStatusResponse,
     ]
 
+    Drain: grpc.UnaryUnaryMultiCallable[
+        vecgrid.v1.vecgrid_pb2.DrainRequest,
+        vecgrid.v1.vecgrid_pb2.DrainResponse,
+    ]
+    """The member that is asked leaves the grid for good: others take its partitions, and it serves meanwhile.
+    Answers at once; GridStatus shows how far it is. It has left when its daemon is stopped after that.
+    """
+
 class VecGridAsyncStub:
     CreateCollection: grpc.aio.UnaryUnaryMultiCallable[
         vecgrid.v1.vecgrid_pb2.CreateCollectionRequest,
@@ -190,6 +198,14 @@ class VecGridAsyncStub:
         vecgrid.v1.vecgrid_pb2.GridStatusRequest,
         vecgrid.v1.vecgrid_pb2.GridStatusResponse,
     ]
+
+    Drain: grpc.aio.UnaryUnaryMultiCallable[
+        vecgrid.v1.vecgrid_pb2.DrainRequest,
+        vecgrid.v1.vecgrid_pb2.DrainResponse,
+    ]
+    """The member that is asked leaves the grid for good: others take its partitions, and it serves meanwhile.
+    Answers at once; GridStatus shows how far it is. It has left when its daemon is stopped after that.
+    """
 
 class VecGridServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -298,5 +314,15 @@ class VecGridServicer(metaclass=abc.ABCMeta):
         request: vecgrid.v1.vecgrid_pb2.GridStatusRequest,
         context: _ServicerContext,
     ) -> typing.Union[vecgrid.v1.vecgrid_pb2.GridStatusResponse, collections.abc.Awaitable[vecgrid.v1.vecgrid_pb2.GridStatusResponse]]: ...
+
+    @abc.abstractmethod
+    def Drain(
+        self,
+        request: vecgrid.v1.vecgrid_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[vecgrid.v1.vecgrid_pb2.DrainResponse, collections.abc.Awaitable[vecgrid.v1.vecgrid_pb2.DrainResponse]]:
+        """The member that is asked leaves the grid for good: others take its partitions, and it serves meanwhile.
+        Answers at once; GridStatus shows how far it is. It has left when its daemon is stopped after that.
+        """
 
 def add_VecGridServicer_to_server(servicer: VecGridServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -15,7 +15,7 @@ pub const USAGE: u8 = 2;
 pub const NOT_FOUND: u8 = 3;
 /// No daemon there.
 pub const UNREACHABLE: u8 = 4;
-/// In conflict with what exists.
+/// In conflict with what exists, or not possible as things are now.
 pub const CONFLICT: u8 = 5;
 /// Not allowed.
 pub const UNAUTHORIZED: u8 = 6;
@@ -38,6 +38,11 @@ impl Failure {
     /// Wrong usage.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: USAGE, message: message.into(), hint: None }
+    }
+
+    /// Not as things are now.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self { exit: CONFLICT, message: message.into(), hint: None }
     }
 
     /// Something that is not there.
@@ -113,6 +118,7 @@ fn hint(error: &Error) -> Option<String> {
             "See what there is: vecgrid list\nMake it: vecgrid create NAME --dimension N"
         }
         "collection_exists" => "See how it differs: vecgrid info NAME",
+        "no_other_member" => "See who is there: vecgrid members",
         "wrong_dimension" => "See the dimension: vecgrid info NAME",
         "deadline_exceeded" => "Give it more time: --timeout 60s",
         "overloaded" => "The daemon is busy: try again in a moment.",

@@ -10,6 +10,7 @@ mod context;
 mod count;
 mod create;
 mod delete;
+mod drain;
 mod drop;
 mod exit;
 mod export;
@@ -19,7 +20,9 @@ mod import;
 mod info;
 mod inputs;
 mod list;
+mod members;
 mod output;
+mod partitions;
 mod progress;
 mod put;
 mod scroll;
@@ -35,6 +38,7 @@ use crate::context::{Context, Global};
 const EXAMPLES: &str = "\
 Examples:
   vecgrid status                                     is a daemon there, what does it hold?
+  vecgrid partitions                                 which member holds what, as a map
   vecgrid create films --dimension 3                 make a collection
   vecgrid put films alien --vector '[1, 0, 0]' --metadata '{\"year\": 1979}'
   vecgrid search films --vector '[0.9, 0.1, 0]' --filter '{\"year\": {\"$lt\": 1990}}'
@@ -56,6 +60,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Status(status::Status),
+    Members(members::Members),
+    Partitions(partitions::Partitions),
+    Drain(drain::Drain),
     Create(create::Create),
     List(list::List),
     Info(info::Info),
@@ -107,6 +114,9 @@ async fn run(verb: Verb, context: Context) -> anyhow::Result<u8> {
 async fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<u8> {
     match verb {
         Verb::Status(verb) => verb.run(context).await,
+        Verb::Members(verb) => verb.run(context).await,
+        Verb::Partitions(verb) => verb.run(context).await,
+        Verb::Drain(verb) => verb.run(context).await,
         Verb::Create(verb) => verb.run(context).await,
         Verb::List(verb) => verb.run(context).await,
         Verb::Info(verb) => verb.run(context).await,

@@ -15,6 +15,18 @@ pub fn entries(total: Option<u64>, json: bool) -> ProgressBar {
         }
         None => (ProgressBar::new_spinner(), "{spinner} {human_pos} entries  {per_sec}"),
     };
+    styled(bar, template)
+}
+
+/// A bar of partitions that a member gives away; hidden likewise.
+pub fn partitions(total: u64, json: bool) -> ProgressBar {
+    if json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    styled(ProgressBar::new(total), "{bar:30} {human_pos}/{human_len} partitions given away  {elapsed}")
+}
+
+fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,

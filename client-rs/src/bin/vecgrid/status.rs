@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use vecgrid_client::{CollectionInfo, GridStatus};
 
-use crate::{context::Context, exit, output};
+use crate::{context::Context, exit, members, output};
 
 /// Show the grid, its members, partitions and collections
 #[derive(Debug, Args)]
@@ -35,7 +35,11 @@ impl Status {
                 "leader": grid.leader,
                 "term": grid.term,
                 "members": grid.members,
-                "partitions": {"total": grid.partitions.len(), "by_state": states},
+                "partitions": {
+                    "total": grid.partitions.len(),
+                    "by_state": states,
+                    "moving": grid.partitions.iter().filter(|partition| partition.moving).count(),
+                },
                 "collections": collections,
             }))?;
         } else {
@@ -76,6 +80,7 @@ fn shown(endpoint: &str, grid: &GridStatus, collections: Option<&[CollectionInfo
     let states: Vec<String> =
         states(grid).into_iter().map(|(state, count)| format!("{count} {state}")).collect();
     lines.push(format!("partitions  {}: {}", grid.partitions.len(), states.join(", ")));
+    lines.push(format!("balance     {}", members::balance(grid)));
     match collections {
         None => lines.push("collections are held by other members; ask one of those".to_owned()),
         Some([]) => {

@@ -7,6 +7,7 @@
 mod collections;
 mod count;
 mod delete;
+mod drain;
 mod get;
 mod grid;
 mod health;
@@ -40,7 +41,7 @@ type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
 const VECGRID: &str = vec_grid_server::SERVICE_NAME;
 
 /// Every method, with what it costs.
-const METHODS: [(&str, Class); 14] = [
+const METHODS: [(&str, Class); 15] = [
     ("CreateCollection", Class::Write),
     ("GetCollection", Class::Read),
     ("ListCollections", Class::Read),
@@ -55,6 +56,7 @@ const METHODS: [(&str, Class); 14] = [
     ("Count", Class::Read),
     ("Scroll", Class::Read),
     ("GridStatus", Class::Read),
+    ("Drain", Class::Write),
 ];
 
 /// Label and cost of a method; `prefix` is `/<service>/`.
@@ -203,6 +205,10 @@ impl VecGrid for Grpc {
         _: Request<v1::GridStatusRequest>,
     ) -> Result<Response<v1::GridStatusResponse>, Status> {
         Ok(grid::status(&self.door)?)
+    }
+
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
+        Ok(drain::drain(&self.door, request).await?)
     }
 }
 

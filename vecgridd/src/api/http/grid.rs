@@ -18,7 +18,7 @@ use crate::{
 struct MemberBody {
     id: String,
     name: String,
-    /// `up`, `suspect`, `away`; of itself a member also says `draining` or `read_only`.
+    /// `up`, `suspect`, `away`, `draining`; of itself a member also says `read_only`.
     state: String,
     version: String,
     /// Where other members reach it; empty when it listens to none.
@@ -26,6 +26,12 @@ struct MemberBody {
     zone: String,
     /// Takes part in decisions of the grid.
     votes: bool,
+    /// Partitions whose writes it orders.
+    primaries: usize,
+    /// Partitions it holds in sync, those included.
+    copies: usize,
+    /// Partitions it should hold when all moves are done.
+    wanted: usize,
 }
 
 impl From<&MemberStatus> for MemberBody {
@@ -38,6 +44,9 @@ impl From<&MemberStatus> for MemberBody {
             address: member.address.clone(),
             zone: member.zone.clone(),
             votes: member.votes,
+            primaries: member.primaries,
+            copies: member.copies,
+            wanted: member.wanted,
         }
     }
 }
@@ -54,6 +63,10 @@ struct PartitionBody {
     state: String,
     /// Last committed.
     sequence: u64,
+    /// Ids of members: who should hold it when all moves are done, the primary first.
+    wanted: Vec<String>,
+    /// It is not held like that yet.
+    moving: bool,
 }
 
 impl From<&PartitionStatus> for PartitionBody {
@@ -65,6 +78,8 @@ impl From<&PartitionStatus> for PartitionBody {
             in_sync: partition.in_sync.iter().map(ToString::to_string).collect(),
             state: partition.state.to_owned(),
             sequence: partition.sequence,
+            wanted: partition.wanted.iter().map(ToString::to_string).collect(),
+            moving: partition.moving,
         }
     }
 }
@@ -84,6 +99,8 @@ struct GridBody {
     term: u64,
     /// How many there are.
     partitions: u16,
+    /// How many of them are not held yet as they should be.
+    moving: usize,
     members: Vec<MemberBody>,
 }
 
@@ -121,6 +138,7 @@ pub(super) async fn grid(State(door): State<Arc<Door>>) -> Result<Response, ApiE
         member: status.member.to_string(),
         table_version: status.table_version,
         partitions: status.partitions_total,
+        moving: status.partitions.iter().filter(|partition| partition.moving).count(),
         leader: status.leader.as_ref().map(ToString::to_string),
         term: status.term,
         grid_id: status.grid_id,

@@ -9,6 +9,7 @@ mod body;
 mod collections;
 mod count;
 mod delete;
+mod drain;
 mod entry;
 mod extract;
 mod get;

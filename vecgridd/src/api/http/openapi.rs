@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderValue, header};
 use utoipa::OpenApi;
 
-use super::{collections, count, delete, get, grid, health, scroll, search, upsert};
+use super::{collections, count, delete, drain, get, grid, health, scroll, search, upsert};
 use crate::api::door::Door;
 
 #[derive(OpenApi)]
@@ -37,6 +37,8 @@ use crate::api::door::Door;
         grid::grid,
         grid::members,
         grid::partitions,
+        drain::start,
+        drain::cancel,
         health::livez,
         health::readyz,
         health::metrics,

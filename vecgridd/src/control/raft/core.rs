@@ -196,9 +196,8 @@ impl Core {
         }
     }
 
-    async fn change(&self, change: ChangeMembers<NodeId, EmptyNode>) -> Result<(), CoreError> {
-        // Voters that are replaced go on as learners.
-        match self.raft.change_membership(change, true).await {
+    async fn change(&self, change: ChangeMembers<NodeId, EmptyNode>, retain: bool) -> Result<(), CoreError> {
+        match self.raft.change_membership(change, retain).await {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(CoreError::NotLeader),
             Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))) => {
@@ -210,18 +209,21 @@ impl Core {
 
     /// A member gets the log from now on.
     pub async fn add(&self, member: &MemberId) -> Result<(), CoreError> {
-        self.change(ChangeMembers::AddNodes([(node_of(member)?, EmptyNode {})].into())).await
+        self.change(ChangeMembers::AddNodes([(node_of(member)?, EmptyNode {})].into()), true).await
     }
 
     /// A member that does not vote gets no log any more.
     pub async fn remove(&self, member: &MemberId) -> Result<(), CoreError> {
-        self.change(ChangeMembers::RemoveNodes([node_of(member)?].into())).await
+        self.change(ChangeMembers::RemoveNodes([node_of(member)?].into()), true).await
     }
 
     /// These vote from now on; all of them must get the log already.
     pub async fn set_voters(&self, voters: &BTreeSet<MemberId>) -> Result<(), CoreError> {
-        let voters = voters.iter().map(node_of).collect::<Result<_, _>>()?;
-        self.change(ChangeMembers::ReplaceAllVoters(voters)).await
+        let voters = voters.iter().map(node_of).collect::<Result<BTreeSet<_>, _>>()?;
+        // Voters that are replaced go on as learners. Not a leader: as a learner it would go on leading, for ever. It
+        // steps down when it is no node at all, and the next leader adds it again.
+        let retain = voters.contains(&self.node);
+        self.change(ChangeMembers::ReplaceAllVoters(voters), retain).await
     }
 
     /// What this member is now.

@@ -32,6 +32,12 @@ pub enum StartError {
     /// The daemon was told to stop before its grid was known.
     #[error("stopped before the other members told what the grid agreed on")]
     Stopped,
+    /// It gave everything away and left, or was removed.
+    #[error(
+        "this member has left its grid for good, and ids are not used again: to join as a new member, start it with an \
+         empty --data-dir and --seeds"
+    )]
+    HasLeft,
     /// The disk, or the database.
     #[error("the control store cannot be used: {0}")]
     Storage(#[from] StorageError),
