@@ -9,8 +9,10 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 use tokio_util::sync::CancellationToken;
+use tonic::service::{Routes, interceptor::InterceptedService};
+use vecgrid_proto::peer::data_server::DataServer;
 
 use super::data_dir::DataDir;
 use crate::{
@@ -22,7 +24,11 @@ use crate::{
     },
     config::{Config, PeerConfig, Trust},
     control::{Control, ControlParts, ControlStore, ControlTiming, Entry, StartError, carried_over},
-    peer::{Me, PeerLimits, PeerListener, Pool, Security, SecurityError, Serving},
+    peer::{
+        DataServices, Guard, MAX_DATA_MESSAGE, Me, PeerLimits, PeerListener, Pool, Security, SecurityError,
+        Serving,
+    },
+    service::Answers,
     storage::{
         Batch, Engine, Family, RocksEngine, RocksOptions,
         keys::member::{Identity, Membership, membership_key, old_control_key},
@@ -46,6 +52,8 @@ const FIRST_LOOKUP: Duration = Duration::from_secs(6);
 pub struct GridPart {
     /// What the grid agreed on.
     pub control: Control,
+    /// The other members.
+    pub pool: Pool,
     tasks: Tasks,
     runtime: OwnRuntime,
 }
@@ -53,7 +61,7 @@ pub struct GridPart {
 impl GridPart {
     /// Ends it, last of all: until then the other members hear this one.
     pub async fn stop(self) {
-        let Self { control, tasks, runtime } = self;
+        let Self { control, tasks, runtime, pool: _ } = self;
         control.stop().await;
         drop(control);
         if !tasks.stop(PeerLimits::default().grace * 4).await {
@@ -76,6 +84,7 @@ pub async fn enter(
     data_dir: &DataDir,
     home: Home<'_>,
     metrics: &Arc<Metrics>,
+    answers: Answers,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<GridPart> {
     let folder = data_dir.control();
@@ -85,7 +94,8 @@ pub async fn enter(
     let runtime = OwnRuntime::start("control", THREADS).context("no threads for the control plane")?;
     let (tasks, me) = (Tasks::default(), Arc::new(Me::new(home.identity.clone())));
     let security = security(config)?;
-    let pool = Pool::new(Arc::clone(&me), security.clone(), runtime.handle()?);
+    let apps = Handle::current();
+    let pool = Pool::new(Arc::clone(&me), security.clone(), runtime.handle()?).with_data_on(apps.clone());
     let mut details = MemberDetails {
         name: config.node_name.clone(),
         zone: config.zone.clone(),
@@ -99,7 +109,11 @@ pub async fn enter(
             details.address = peers.advertised(listener.address());
             tracing::info!(listen = %listener.address(), advertised = details.address, "other members may connect");
             let door = Arc::new(Door::new(&config.grid, me.member(), &details.address));
+            let guard = Guard::new(Arc::clone(&door), Arc::clone(&me), Arc::clone(metrics));
+            let data = DataServer::new(answers).max_decoding_message_size(MAX_DATA_MESSAGE);
+            let data = InterceptedService::new(data.max_encoding_message_size(MAX_DATA_MESSAGE), guard);
             let serving = Serving {
+                data: Some(DataServices { routes: Routes::new(data), runtime: apps }),
                 host: Arc::clone(&door),
                 me: Arc::clone(&me),
                 security,
@@ -166,10 +180,10 @@ pub async fn enter(
     let control = Control::start(&runtime, parts).await?;
     if let Some(door) = door {
         door.open(control.clone());
-        let looking = lookout(control.clone(), pool, Arc::clone(metrics), addresses, tasks.token());
+        let looking = lookout(control.clone(), pool.clone(), Arc::clone(metrics), addresses, tasks.token());
         tasks.spawn_on(&runtime.handle()?, "lookout", looking);
     }
-    let part = GridPart { control, tasks, runtime };
+    let part = GridPart { control, pool, tasks, runtime };
     let entered = tokio::select! {
         entered = part.control.enter(entry) => entered,
         () = shutdown.cancelled() => Err(StartError::Stopped),

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::{Config, Options},
     control::Command,
+    service::Answers,
     storage::{
         Batch, Engine, Family, MemoryEngine, RocksEngine, RocksOptions,
         keys::{
@@ -41,7 +42,8 @@ async fn start(folder: &TempDir, rows: &MemoryEngine) -> anyhow::Result<GridPart
     let identity = data_dir::identity(rows, config.bootstrap)?;
     let home = Home { engine: rows, identity: &identity };
     let metrics = Arc::new(Metrics::new("0", "test")?);
-    enter(&config, &data_dir, home, &metrics, &CancellationToken::new()).await
+    let answers = Answers::new(&Arc::default());
+    enter(&config, &data_dir, home, &metrics, answers, &CancellationToken::new()).await
 }
 
 /// What a daemon of version 0.1.0 left behind, with a collection and one whose rows were not all removed.

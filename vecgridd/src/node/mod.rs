@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     index::{CheckOptions, Checker, IndexFolder, IndexLimits, Registry},
     partition::{self, Applier, Hosts, OwnerParts, Retention},
-    service::{Parts, Service},
+    service::{Answers, Parts, Service},
     storage::{Engine, LogWriter, RocksEngine, RocksOptions, keys::member::Identity},
     task::{CpuPool, Health, Tasks},
     telemetry::Metrics,
@@ -75,7 +75,8 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, shutdown: CancellationTo
         }
     });
 
-    let started = start(&config, &data_dir, &tasks, &health, &observer, &metrics, &shutdown).await;
+    let answers = Answers::new(&service);
+    let started = start(&config, &data_dir, &tasks, &health, &observer, answers, &shutdown).await;
     let result = match started {
         Ok(running) => {
             observer.watch_store(
@@ -156,7 +157,7 @@ async fn start(
     tasks: &Tasks,
     health: &Arc<Health>,
     observer: &Observer,
-    metrics: &Arc<Metrics>,
+    answers: Answers,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Running> {
     let budgets =
@@ -168,7 +169,7 @@ async fn start(
     let may_be_new = config.bootstrap || config.may_find_a_grid();
     let identity = data_dir::identity(&*engine, may_be_new)?;
     let home = Home { engine: &*engine, identity: &identity };
-    let grid = grid::enter(config, data_dir, home, metrics, shutdown).await?;
+    let grid = grid::enter(config, data_dir, home, observer.metrics(), answers, shutdown).await?;
     let view = grid.control.view();
     if view.grid() != config.grid {
         let found = view.grid().to_owned();
@@ -219,6 +220,7 @@ async fn start(
     let service = Service::new(Parts {
         member: identity.member,
         control: grid.control.clone(),
+        pool: grid.pool.clone(),
         hosts,
         engine: Arc::clone(&engine),
         indexes: Arc::clone(&indexes),
@@ -228,6 +230,7 @@ async fn start(
         write_bytes: config.write_bytes,
         health: Arc::clone(health),
         tasks: tasks.clone(),
+        metrics: Arc::clone(observer.metrics()),
     });
     Ok(Running { service, engine, indexes, grid, threads: vec![log_thread, applier_thread, check_thread] })
 }
