@@ -46,7 +46,7 @@ fn name(number: usize) -> String {
 }
 
 fn entry(number: usize) -> Value {
-    json!({"id": name(number), "vector": vector(number), "metadata": {"n": number, "even": number % 2 == 0}})
+    json!({"id": name(number), "vector": vector(number), "metadata": {"n": number, "even": number.is_multiple_of(2)}})
 }
 
 fn path(collection: &str, verb: &str) -> String {

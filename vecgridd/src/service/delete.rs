@@ -11,7 +11,7 @@ use super::{
     answer::Scope,
     cover::Holder,
     draft::{check_ids, check_request_id},
-    scatter::{Miss, Part},
+    scatter::{Miss, Part, Want, incomplete},
 };
 use crate::{
     index::PartitionSet,
@@ -47,7 +47,24 @@ impl Service {
                         Holder::There(to) => self.delete_there(ctx, &to, collection, json, &set).await,
                     }
                 };
-                Ok(self.gather_all(ctx, ask).await?.into_iter().sum())
+                let partitions = PartitionSet::all(self.view().partitions());
+                let wanted = partitions.len();
+                // What one part of the grid cannot do the others do all the same.
+                let want = Want { partitions, by: ctx.deadline, all: false };
+                let gathered = self.gather(want, ask).await.map_err(|error| match error {
+                    ServiceError::DeadlineBefore => ServiceError::DeadlineDuring,
+                    error => error,
+                })?;
+                if gathered.missing.is_empty() {
+                    return Ok(gathered.answers.into_iter().sum());
+                }
+                let unsure = !(gathered.answers.is_empty() && gathered.unsure.is_empty());
+                Err(match incomplete(wanted, &gathered.missing) {
+                    ServiceError::Incomplete { answered, wanted, why, .. } => {
+                        ServiceError::Incomplete { answered, wanted, why, unsure }
+                    }
+                    _ => ServiceError::DeadlineDuring,
+                })
             }
         }
     }

@@ -103,6 +103,8 @@ pub enum ServiceError {
         wanted: usize,
         /// Which did not, and why.
         why: String,
+        /// It was to delete, and some was deleted, or may be.
+        unsure: bool,
     },
     /// Nobody could be asked for the partition of an entry.
     #[error("the member that holds this part of the grid cannot be asked: {why}{}", if *.unsure {
@@ -192,7 +194,9 @@ impl ServiceError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::DeadlineDuring | Self::Interrupted | Self::Internal(_) => Outcome::Unknown,
-            Self::Unavailable { unsure: true, .. } => Outcome::Unknown,
+            Self::Incomplete { unsure: true, .. } | Self::Unavailable { unsure: true, .. } => {
+                Outcome::Unknown
+            }
             // The log may have the record even though the fsync failed.
             Self::StorageReadOnly(_) => Outcome::Unknown,
             Self::Undecided(_) | Self::ControlStopped(_) => Outcome::Unknown,
@@ -204,7 +208,7 @@ impl ServiceError {
             | Self::Overloaded(_)
             | Self::StorageRefused(_)
             | Self::DeadlineBefore
-            | Self::Incomplete { .. }
+            | Self::Incomplete { unsure: false, .. }
             | Self::Unavailable { unsure: false, .. }
             | Self::TooLarge
             | Self::NoLeader(_)

@@ -335,7 +335,12 @@ pub fn incomplete(wanted: usize, missing: &BTreeMap<PartitionId, Why>) -> Servic
     if missing.values().all(|why| *why == Why::Late) {
         return ServiceError::DeadlineBefore;
     }
-    ServiceError::Incomplete { answered: wanted - missing.len(), wanted, why: describe(missing) }
+    ServiceError::Incomplete {
+        answered: wanted - missing.len(),
+        wanted,
+        why: describe(missing),
+        unsure: false,
+    }
 }
 
 fn note(missing: &mut BTreeMap<PartitionId, Why>, set: &PartitionSet, why: &Why) {
