@@ -94,7 +94,7 @@ done
 
 cat <<END
 A grid of $members members is ready; an app talks to the one beside it. In this version partitions do not move yet:
-member-1 holds all of them, and the others refuse requests for them.
+member-1 holds all of them, and the others ask it.
 
 END
 for ((number = 1; number <= members; number++)); do

@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // `bytes` fields arrive as `Bytes`: vectors are decoded without a copy.
     tonic_prost_build::configure().bytes(".").compile_fds(files)?;
     // Apart, so that reflection at an app's door does not describe it.
-    let peer = protox::compile(["vecgrid/peer/v1/peer.proto", "vecgrid/peer/v1/copies.proto"], ["."])?;
+    let peer = ["peer", "data", "copies"].map(|file| format!("vecgrid/peer/v1/{file}.proto"));
+    let peer = protox::compile(peer, ["."])?;
     tonic_prost_build::configure().bytes(".").compile_fds(peer)?;
     Ok(())
 }

@@ -259,6 +259,7 @@ fn kind_of_reason(reason: &str) -> ErrorKind {
         "unauthenticated" | "permission_denied" => ErrorKind::Unauthorized,
         "overloaded" => ErrorKind::Overloaded,
         "shutting_down" | "storage_read_only" | "unavailable" => ErrorKind::Unavailable,
+        "incomplete" | "partition_unavailable" | "no_leader" => ErrorKind::Unavailable,
         "deadline_exceeded" | "cancelled" => ErrorKind::Timeout,
         "wrong_dimension" | "zero_vector" => ErrorKind::InvalidInput,
         _ if reason.starts_with("invalid_") => ErrorKind::InvalidInput,

@@ -60,9 +60,8 @@ pub struct Options {
     /// member that is alone [default: seeds, if there are any]
     #[arg(long, env = "VECGRID_DISCOVERY", value_name = "HOW")]
     pub discovery: Option<Discovery>,
-    /// Addresses of members, comma-separated: a member without data joins their grid. This version does not move
-    /// partitions yet: they stay with the member that created the grid, and a member that joined refuses
-    /// requests for them
+    /// Addresses of members, comma-separated: a member without data joins their grid. Any member then
+    /// takes any request. This version does not move partitions yet: rows stay with the member that created the grid
     #[arg(long, env = "VECGRID_SEEDS", value_name = "HOST:PORT", value_delimiter = ',')]
     pub seeds: Option<Vec<String>>,
     /// Where other members connect [default: 127.0.0.1:5701 with --seeds; none for a member that is alone]

@@ -138,6 +138,8 @@ _BY_CODE: dict[str, type[VecGridError]] = {
     "deadline_exceeded": DeadlineExceeded,
     "shutting_down": Unavailable,
     "storage_read_only": Unavailable,
+    "partition_unavailable": Unavailable,
+    "no_leader": Unavailable,
 }
 
 # After these, a write without the daemon's own explanation may have happened.

@@ -16,4 +16,5 @@ mod metrics;
 mod networks;
 mod rest_contract;
 mod retries;
+mod routing;
 mod shutdown;

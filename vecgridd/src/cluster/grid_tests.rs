@@ -92,8 +92,14 @@ async fn start_at(disk: &Disk, seeds: &[SocketAddr], at: SocketAddr) -> Result<N
     let security = security(disk);
     let limits = PeerLimits::default();
     let (host, whose) = (Arc::clone(&door), Arc::clone(&me));
-    let serving =
-        Serving { host, me: whose, security: security.clone(), metrics: Arc::clone(&metrics), limits };
+    let serving = Serving {
+        host,
+        me: whose,
+        security: security.clone(),
+        metrics: Arc::clone(&metrics),
+        limits,
+        data: None,
+    };
     let serving_tasks = tasks.clone();
     let serve = async move { listener.serve(serving, &serving_tasks).unwrap() };
     runtime.run(serve).await.unwrap();

@@ -9,8 +9,10 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 use tokio_util::sync::CancellationToken;
+use tonic::service::{Routes, interceptor::InterceptedService};
+use vecgrid_proto::peer::{copies_server::CopiesServer, data_server::DataServer};
 
 use super::data_dir::DataDir;
 use crate::{
@@ -22,7 +24,13 @@ use crate::{
     },
     config::{Config, PeerConfig, Trust},
     control::{Control, ControlParts, ControlStore, ControlTiming, Entry, StartError, carried_over},
-    peer::{Me, PeerLimits, PeerListener, Pool, Security, SecurityError, Serving},
+    partition::Hosts,
+    peer::{
+        DataServices, Guard, MAX_COPY_MESSAGE, MAX_DATA_MESSAGE, Me, PeerLimits, PeerListener, Pool,
+        Security, SecurityError, Serving,
+    },
+    replication::CopiesService,
+    service::Answers,
     storage::{
         Batch, Engine, Family, RocksEngine, RocksOptions,
         keys::member::{Identity, Membership, membership_key, old_control_key},
@@ -72,12 +80,21 @@ pub struct Home<'a> {
     pub identity: &'a Identity,
 }
 
+/// What other members reach here besides the control plane.
+pub struct Doors {
+    /// Answers about rows.
+    pub answers: Answers,
+    /// The copies that are here.
+    pub hosts: Hosts,
+}
+
 /// Brings this member into its grid; returns when it knows the grid's state.
 pub async fn enter(
     config: &Config,
     data_dir: &DataDir,
     home: Home<'_>,
     metrics: &Arc<Metrics>,
+    doors: Doors,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<GridPart> {
     let folder = data_dir.control();
@@ -87,7 +104,8 @@ pub async fn enter(
     let runtime = OwnRuntime::start("control", THREADS).context("no threads for the control plane")?;
     let (tasks, me) = (Tasks::default(), Arc::new(Me::new(home.identity.clone())));
     let security = security(config)?;
-    let pool = Pool::new(Arc::clone(&me), security.clone(), runtime.handle()?);
+    let apps = Handle::current();
+    let pool = Pool::new(Arc::clone(&me), security.clone(), runtime.handle()?).with_data_on(apps.clone());
     let mut details = MemberDetails {
         name: config.node_name.clone(),
         zone: config.zone.clone(),
@@ -101,7 +119,15 @@ pub async fn enter(
             details.address = peers.advertised(listener.address());
             tracing::info!(listen = %listener.address(), advertised = details.address, "other members may connect");
             let door = Arc::new(Door::new(&config.grid, me.member(), &details.address));
+            let guard = Guard::new(Arc::clone(&door), Arc::clone(&me), Arc::clone(metrics));
+            let data = DataServer::new(doors.answers).max_decoding_message_size(MAX_DATA_MESSAGE);
+            let data =
+                InterceptedService::new(data.max_encoding_message_size(MAX_DATA_MESSAGE), guard.clone());
+            let copies = CopiesServer::new(CopiesService::new(doors.hosts));
+            let copies = copies.max_decoding_message_size(MAX_COPY_MESSAGE);
+            let routes = Routes::new(data).add_service(InterceptedService::new(copies, guard));
             let serving = Serving {
+                data: Some(DataServices { routes, runtime: apps }),
                 host: Arc::clone(&door),
                 me: Arc::clone(&me),
                 security,

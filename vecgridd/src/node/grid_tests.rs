@@ -7,11 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     data_dir::{self, DataDir},
-    grid::{GridPart, Home, enter},
+    grid::{Doors, GridPart, Home, enter},
 };
 use crate::{
     config::{Config, Options},
     control::Command,
+    partition::Hosts,
+    service::Answers,
     storage::{
         Batch, Engine, Family, MemoryEngine, RocksEngine, RocksOptions,
         keys::{
@@ -41,7 +43,8 @@ async fn start(folder: &TempDir, rows: &MemoryEngine) -> anyhow::Result<GridPart
     let identity = data_dir::identity(rows, config.bootstrap)?;
     let home = Home { engine: rows, identity: &identity };
     let metrics = Arc::new(Metrics::new("0", "test")?);
-    enter(&config, &data_dir, home, &metrics, &CancellationToken::new()).await
+    let doors = Doors { answers: Answers::new(&Arc::default()), hosts: Hosts::default() };
+    enter(&config, &data_dir, home, &metrics, doors, &CancellationToken::new()).await
 }
 
 /// What a daemon of version 0.1.0 left behind, with a collection and one whose rows were not all removed.

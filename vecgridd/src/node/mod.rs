@@ -32,7 +32,7 @@ use crate::{
     index::{CheckOptions, Checker, IndexFolder, IndexLimits, PartitionSet, Registry},
     partition::{self, Applier, Hosts, OwnerParts, Retention},
     replication::{self, CopyOptions},
-    service::{Parts, Service},
+    service::{Answers, Parts, Service},
     storage::{Engine, LogWriter, RocksEngine, RocksOptions, keys::member::Identity},
     task::{CpuPool, Health, Tasks},
     telemetry::Metrics,
@@ -41,7 +41,7 @@ use crate::{
 
 use self::{
     data_dir::DataDir,
-    grid::{GridPart, Home},
+    grid::{Doors, GridPart, Home},
     observe::Observer,
 };
 
@@ -96,7 +96,8 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, stop: Stop) -> anyhow::R
         }
     });
 
-    let started = start(&config, &data_dir, &tasks, &health, &observer, &metrics, shutdown).await;
+    let for_members = Doors { answers: Answers::new(&service), hosts: Hosts::default() };
+    let started = start(&config, &data_dir, &tasks, &health, &observer, for_members, shutdown).await;
     let result = match started {
         Ok(running) => {
             observer.watch_store(
@@ -186,7 +187,7 @@ async fn start(
     tasks: &Tasks,
     health: &Arc<Health>,
     observer: &Observer,
-    metrics: &Arc<Metrics>,
+    doors: Doors,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Running> {
     let budgets =
@@ -198,7 +199,8 @@ async fn start(
     let may_be_new = config.bootstrap || config.may_find_a_grid();
     let identity = data_dir::identity(&*engine, may_be_new)?;
     let home = Home { engine: &*engine, identity: &identity };
-    let grid = grid::enter(config, data_dir, home, metrics, shutdown).await?;
+    let (metrics, hosts) = (observer.metrics(), doors.hosts.clone());
+    let grid = grid::enter(config, data_dir, home, metrics, doors, shutdown).await?;
     let view = grid.control.view();
     if view.grid() != config.grid {
         let found = view.grid().to_owned();
@@ -234,7 +236,6 @@ async fn start(
     let (log, log_thread) = LogWriter::start(Arc::clone(&engine), LOG_QUEUE, observer.clone())?;
     let (applier, applier_thread) =
         Applier::start(Arc::clone(&engine), Arc::clone(&indexes), grid.control.watch(), observer.clone())?;
-    let hosts = Hosts::default();
     let copies = CopyOptions { bytes_per_second: COPY_RATE };
     let outside =
         replication::Grid::new(grid.control.clone(), grid.pool.clone(), Arc::clone(metrics), copies);
@@ -272,6 +273,7 @@ async fn start(
     let service = Service::new(Parts {
         member: identity.member,
         control: grid.control.clone(),
+        pool: grid.pool.clone(),
         hosts,
         engine: Arc::clone(&engine),
         indexes: Arc::clone(&indexes),
@@ -281,6 +283,7 @@ async fn start(
         write_bytes: config.write_bytes,
         health: Arc::clone(health),
         tasks: tasks.clone(),
+        metrics: Arc::clone(observer.metrics()),
     });
     Ok(Running { service, engine, indexes, grid, threads: vec![log_thread, applier_thread, check_thread] })
 }

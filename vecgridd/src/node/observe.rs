@@ -35,6 +35,11 @@ impl Observer {
         Self { metrics, health, service: Arc::downgrade(service), store: Arc::default() }
     }
 
+    /// Where numbers go.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// From now on a scrape looks at these.
     pub fn watch_store(&self, engine: Arc<dyn Engine>, indexes: Arc<Registry>, control: Control) {
         let _ = self.store.set(Store { engine, indexes: Arc::downgrade(&indexes), control });

@@ -6,7 +6,10 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 use vecgrid_proto::peer as wire;
 
-use super::{Envelope, PeerError, Pool, pool::Client};
+use super::{
+    Envelope, PeerError, Pool,
+    pool::{Client, Rows},
+};
 use crate::types::MemberId;
 
 /// Sends one request to a member and waits for the answer, not longer than `patience`.
@@ -132,5 +135,23 @@ impl Pool {
         let mut client: Client = self.client(to)?;
         let send = |request| async move { client.beat(request).await };
         ask(self, (Some(to), &to.0), patience, message, send).await
+    }
+
+    /// A question about rows; `send` chooses which.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn ask_for_rows<Q, A, F>(
+        &self,
+        to: &MemberId,
+        message: Q,
+        patience: Duration,
+        send: impl FnOnce(Rows, Request<Q>) -> F,
+    ) -> Result<A, PeerError>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let client = self.rows(to)?;
+        ask(self, (Some(to), &to.0), patience, message, |request| send(client, request)).await
     }
 }

@@ -1,4 +1,7 @@
 //! The members' door: accepts connections, bounded in number, and serves them until the daemon stops.
+//!
+//! The first bytes of a connection say what it is for. One for control is served where the listener is; one for data
+//! moves to the runtime that serves apps, with everything that is costly: handshake, frames, decoding, answers.
 
 use std::{
     io,
@@ -16,17 +19,18 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use vecgrid_proto::peer::peer_server::PeerServer;
 
 use super::{
-    Host, Me, PREAMBLE, RefusedPeer, Security,
-    connect::{PING_EVERY, PING_TIMEOUT},
+    Guard, Host, Me, RefusedPeer, Security,
+    connect::{DATA_WINDOWS, Kind, PING_EVERY, PING_TIMEOUT},
     pool::MAX_MESSAGE,
     server::Door,
 };
@@ -35,9 +39,10 @@ use crate::{task::Tasks, telemetry::Metrics};
 /// Limits of the members' door.
 #[derive(Debug, Clone)]
 pub struct PeerLimits {
-    /// Connections at once. A member needs two or three to each other member.
+    /// Connections at once. A member needs three or four to each other member.
     pub connections: usize,
-    /// Requests in progress on one connection.
+    /// Requests in progress on one connection. Searches and writes also have to pass the bounds of whoever
+    /// answers them.
     pub streams: u32,
     /// How long a new connection may take to say what it is.
     pub greeting: Duration,
@@ -90,8 +95,8 @@ impl PeerListener {
     pub fn serve<H: Host>(self, serving: Serving<H>, tasks: &Tasks) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
         let slots = Arc::new(Semaphore::new(serving.limits.connections));
-        let shared = Shared { serving, shutdown: tasks.token() };
-        tasks.spawn("peer listener", accept(listener, Arc::new(shared), slots, tasks.clone()));
+        let shared = Shared { serving, tasks: tasks.clone(), shutdown: tasks.token() };
+        tasks.spawn("peer listener", accept(listener, Arc::new(shared), slots));
         Ok(())
     }
 }
@@ -108,14 +113,25 @@ pub struct Serving<H> {
     pub metrics: Arc<Metrics>,
     /// Limits.
     pub limits: PeerLimits,
+    /// What is served over connections for data; without it there are none.
+    pub data: Option<DataServices>,
+}
+
+/// The services for data.
+pub struct DataServices {
+    /// All of them, each behind a [`Guard`].
+    pub routes: Routes,
+    /// Where they run.
+    pub runtime: Handle,
 }
 
 struct Shared<H> {
     serving: Serving<H>,
+    tasks: Tasks,
     shutdown: CancellationToken,
 }
 
-async fn accept<H: Host>(listener: TcpListener, shared: Arc<Shared<H>>, slots: Arc<Semaphore>, tasks: Tasks) {
+async fn accept<H: Host>(listener: TcpListener, shared: Arc<Shared<H>>, slots: Arc<Semaphore>) {
     loop {
         let next = async {
             // The slot first: without one, connections wait in the backlog.
@@ -128,7 +144,7 @@ async fn accept<H: Host>(listener: TcpListener, shared: Arc<Shared<H>>, slots: A
         };
         match accepted {
             Some((slot, Ok((stream, _)))) => {
-                tasks.spawn("peer connection", serve(Arc::clone(&shared), stream, slot));
+                shared.tasks.spawn("peer connection", greet(Arc::clone(&shared), stream, slot));
             }
             Some((_, Err(error))) => {
                 tracing::warn!(%error, "a connection of a member could not be accepted");
@@ -139,58 +155,55 @@ async fn accept<H: Host>(listener: TcpListener, shared: Arc<Shared<H>>, slots: A
     }
 }
 
-async fn serve<H: Host>(shared: Arc<Shared<H>>, mut stream: TcpStream, _slot: OwnedSemaphorePermit) {
+/// Hears what a new connection is for. It has its own task: a slow one delays nobody.
+async fn greet<H: Host>(shared: Arc<Shared<H>>, mut stream: TcpStream, slot: OwnedSemaphorePermit) {
     let serving = &shared.serving;
-    let greeted = async {
-        stream.set_nodelay(true).ok()?;
-        let mut greeting = [0; PREAMBLE.len()];
-        stream.read_exact(&mut greeting).await.ok()?;
-        if greeting != PREAMBLE {
-            RefusedPeer::Malformed.note(&serving.metrics, None);
-            return None;
-        }
-        Some(stream)
-    };
-    // The greeting and the handshake together, in the connection's own task: a slow one delays nobody.
-    let opened = timeout(serving.limits.greeting, async {
-        let stream = greeted.await?;
-        match &serving.security {
-            Security::Open => Some(Stream::Plain(stream)),
-            Security::Tls(tls) => match TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream).await {
-                Ok(stream) => Some(Stream::Tls(Box::new(stream))),
-                Err(error) => {
-                    tracing::debug!(%error, "a handshake with a member failed");
-                    RefusedPeer::Stranger.note(&serving.metrics, None);
-                    None
+    let mut greeting = [0; 8];
+    let heard = timeout(serving.limits.greeting, stream.read_exact(&mut greeting));
+    let heard = tokio::select! { heard = heard => heard, () = shared.shutdown.cancelled() => return };
+    let (Ok(Ok(_)), Ok(())) = (heard, stream.set_nodelay(true)) else { return };
+    match (Kind::of(greeting), &serving.data) {
+        (Some(Kind::Control), _) => serve(Arc::clone(&shared), stream, Kind::Control, slot).await,
+        (Some(Kind::Data), Some(data)) => {
+            let Ok(stream) = stream.into_std() else { return };
+            let there = Arc::clone(&shared);
+            shared.tasks.spawn_on(&data.runtime, "data connection", async move {
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    serve(there, stream, Kind::Data, slot).await;
                 }
-            },
+            });
         }
-    });
-    let opened = tokio::select! { opened = opened => opened, () = shared.shutdown.cancelled() => return };
-    match opened {
-        Ok(Some(Stream::Plain(stream))) => talk(&shared, stream).await,
-        Ok(Some(Stream::Tls(stream))) => talk(&shared, stream).await,
-        Ok(None) | Err(_) => {}
+        _ => RefusedPeer::Malformed.note(&serving.metrics, None),
     }
 }
 
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+async fn serve<H: Host>(shared: Arc<Shared<H>>, stream: TcpStream, kind: Kind, _slot: OwnedSemaphorePermit) {
+    let serving = &shared.serving;
+    match &serving.security {
+        Security::Open => talk(&shared, stream, kind).await,
+        Security::Tls(tls) => {
+            let hands = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream);
+            let shaken = timeout(serving.limits.greeting, hands);
+            match tokio::select! { shaken = shaken => shaken, () = shared.shutdown.cancelled() => return } {
+                Ok(Ok(stream)) => talk(&shared, stream, kind).await,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a handshake with a member failed");
+                    RefusedPeer::Stranger.note(&serving.metrics, None);
+                }
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 /// Answers what comes over one connection, until it ends.
-async fn talk<H: Host>(shared: &Shared<H>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+async fn talk<H: Host>(
+    shared: &Shared<H>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    kind: Kind,
+) {
     let serving = &shared.serving;
     let spoken = Arc::new(OnceLock::new());
-    let door = Door {
-        host: Arc::clone(&serving.host),
-        me: Arc::clone(&serving.me),
-        metrics: Arc::clone(&serving.metrics),
-        spoken: Arc::clone(&spoken),
-    };
-    let service = PeerServer::new(door).max_decoding_message_size(MAX_MESSAGE);
-    let service = TowerToHyperService::new(Routes::new(service).prepare());
     let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
     builder
         .http2()
@@ -198,6 +211,20 @@ async fn talk<H: Host>(shared: &Shared<H>, stream: impl AsyncRead + AsyncWrite +
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(serving.limits.streams);
+    let routes = match (kind, &serving.data) {
+        (Kind::Data, Some(data)) => {
+            let (one, all) = DATA_WINDOWS;
+            builder.http2().initial_stream_window_size(one).initial_connection_window_size(all);
+            data.routes.clone()
+        }
+        _ => {
+            let Serving { host, me, metrics, .. } = serving;
+            let guard = Guard::new(Arc::clone(host), Arc::clone(me), Arc::clone(metrics));
+            let door = Door { guard, spoken: Arc::clone(&spoken) };
+            Routes::new(PeerServer::new(door).max_decoding_message_size(MAX_MESSAGE))
+        }
+    };
+    let service = TowerToHyperService::new(routes.prepare());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

@@ -7,13 +7,15 @@
 //! connection is told at once ([`Host::closed`]), as a hint.
 //!
 //! ```text
-//! Pool ── one channel per member ──►  listener ─► envelope ─► Host   (cluster/door.rs answers)
-//!  calls: hello join consensus propose beat
+//! Pool ══ control ══►  listener ─► Guard (envelope) ─► Host          (cluster/door.rs answers)
+//!      ══ data    ══►           └► Guard (envelope) ─► DataServices  (service/answer.rs answers)
+//!  calls: hello join consensus propose beat; ask_for_rows
 //! ```
 //!
-//! Everything here runs on the runtime it was started on, which is that of the control plane: a storm of
-//! searches cannot make a member look dead. A connection opens with eight bytes ([`PREAMBLE`]) that name its
-//! kind, so that later kinds (rows, searches) can be served elsewhere.
+//! What is about control runs on the runtime it was started on, which is that of the control plane: a storm of
+//! searches cannot make a member look dead. A connection opens with eight bytes that name its kind; those for data
+//! are served, from the first byte on, by the runtime that serves apps. One more service for data is one more
+//! `add_service` where [`DataServices`] is made.
 //!
 //! Left out: discovery (`cluster/` finds addresses), and what messages mean.
 
@@ -26,10 +28,9 @@ mod pool;
 mod security;
 mod server;
 
-pub use connect::PREAMBLE;
 pub use envelope::{Envelope, Me};
 pub use error::{PeerError, RefusedPeer};
-pub use listener::{PeerLimits, PeerListener, Serving};
-pub use pool::Pool;
+pub use listener::{DataServices, PeerLimits, PeerListener, Serving};
+pub use pool::{MAX_COPY_MESSAGE, MAX_DATA_MESSAGE, Pool, Rows};
 pub use security::{LEAST_SECRET_BYTES, Security, SecurityError};
-pub use server::{Caller, Host, Standing};
+pub use server::{Caller, Guard, Host, Standing};

@@ -1,4 +1,7 @@
-//! One channel for each member that this one talks to, and where each can be reached.
+//! Three channels for each member that this one talks to, and where each can be reached.
+//!
+//! One is for control, one for data, one for copies. Data has connections of its own, served by a runtime of its own,
+//! so that a large batch never delays a beat, nor a piece of a snapshot a search.
 
 use std::{
     collections::BTreeMap,
@@ -7,20 +10,34 @@ use std::{
 
 use tokio::runtime::Handle;
 use tonic::transport::Channel;
-use vecgrid_proto::peer::peer_client::PeerClient;
+use vecgrid_proto::peer::{copies_client::CopiesClient, data_client::DataClient, peer_client::PeerClient};
 
-use super::{Me, PeerError, Security, connect};
+use super::{
+    Me, PeerError, Security,
+    connect::{self, Kind},
+};
 use crate::types::MemberId;
 
 /// Largest message between members: a piece of a snapshot and some.
 pub(super) const MAX_MESSAGE: usize = 16 << 20;
+/// Largest message about rows. An app's door takes 64 MiB; ids, records and floors around the same content may need
+/// a little more.
+pub const MAX_DATA_MESSAGE: usize = 80 << 20;
+/// Largest message to a copy: one that begins with a record as large as a write may be.
+pub const MAX_COPY_MESSAGE: usize = MAX_DATA_MESSAGE + (2 << 20);
 
 pub(super) type Client = PeerClient<Channel>;
+/// Asks about rows.
+pub type Rows = DataClient<Channel>;
+/// Tells copies.
+pub(super) type Copies = CopiesClient<Channel>;
 
 struct Known {
     address: String,
     incarnation: u64,
     client: Client,
+    rows: Rows,
+    copies: Copies,
 }
 
 /// See the module. Cheap to clone.
@@ -31,12 +48,20 @@ pub struct Pool {
     security: Security,
     /// Serves the channels, whoever calls.
     runtime: Handle,
+    /// The same for data.
+    data_runtime: Handle,
 }
 
 impl Pool {
     /// Knows nobody.
     pub fn new(me: Arc<Me>, security: Security, runtime: Handle) -> Self {
-        Self { me, known: Arc::default(), security, runtime }
+        Self { me, known: Arc::default(), security, data_runtime: runtime.clone(), runtime }
+    }
+
+    /// Data goes over connections that this runtime serves.
+    #[must_use]
+    pub fn with_data_on(self, data_runtime: Handle) -> Self {
+        Self { data_runtime, ..self }
     }
 
     /// Who we are.
@@ -62,9 +87,8 @@ impl Pool {
             known.incarnation = known.incarnation.max(incarnation);
             return;
         }
-        match self.client_at(address) {
-            Ok(client) => {
-                let known = Known { address: address.to_owned(), incarnation, client };
+        match self.know(address, incarnation) {
+            Ok(known) => {
                 all.insert(member.clone(), known);
             }
             Err(error) => {
@@ -88,11 +112,9 @@ impl Pool {
         self.lock().get(member).map(|known| (known.address.clone(), known.incarnation))
     }
 
-    pub(super) fn copies(
-        &self,
-        member: &MemberId,
-    ) -> Result<vecgrid_proto::peer::copies_client::CopiesClient<tonic::transport::Channel>, PeerError> {
-        Err(PeerError::NoAddress(member.0.clone()))
+    pub(super) fn copies(&self, member: &MemberId) -> Result<Copies, PeerError> {
+        let known = self.lock().get(member).map(|known| known.copies.clone());
+        known.ok_or_else(|| PeerError::NoAddress(member.0.clone()))
     }
 
     pub(super) fn client(&self, member: &MemberId) -> Result<Client, PeerError> {
@@ -100,12 +122,36 @@ impl Pool {
         known.ok_or_else(|| PeerError::NoAddress(member.0.clone()))
     }
 
+    pub(super) fn rows(&self, member: &MemberId) -> Result<Rows, PeerError> {
+        let known = self.lock().get(member).map(|known| known.rows.clone());
+        known.ok_or_else(|| PeerError::NoAddress(member.0.clone()))
+    }
+
     /// A client of whoever is at an address.
     pub(super) fn client_at(&self, address: &str) -> Result<Client, PeerError> {
-        let _served_there = self.runtime.enter();
-        let channel = connect::channel(address, &self.security)
-            .map_err(|why| PeerError::Unreachable(address.to_owned(), why))?;
-        let client = PeerClient::new(channel);
+        let client = PeerClient::new(self.channel(address, &self.runtime, Kind::Control)?);
         Ok(client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    }
+
+    fn know(&self, address: &str, incarnation: u64) -> Result<Known, PeerError> {
+        let (client, rows, copies) =
+            (self.client_at(address)?, self.rows_at(address)?, self.copies_at(address)?);
+        Ok(Known { address: address.to_owned(), incarnation, client, rows, copies })
+    }
+
+    fn copies_at(&self, address: &str) -> Result<Copies, PeerError> {
+        let client = CopiesClient::new(self.channel(address, &self.data_runtime, Kind::Data)?);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_COPY_MESSAGE))
+    }
+
+    fn rows_at(&self, address: &str) -> Result<Rows, PeerError> {
+        let client = DataClient::new(self.channel(address, &self.data_runtime, Kind::Data)?);
+        Ok(client.max_decoding_message_size(MAX_DATA_MESSAGE).max_encoding_message_size(MAX_DATA_MESSAGE))
+    }
+
+    fn channel(&self, address: &str, runtime: &Handle, kind: Kind) -> Result<Channel, PeerError> {
+        let _served_there = runtime.enter();
+        connect::channel(address, &self.security, kind)
+            .map_err(|why| PeerError::Unreachable(address.to_owned(), why))
     }
 }

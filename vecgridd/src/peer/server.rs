@@ -1,4 +1,5 @@
-//! Being asked: the envelope is looked at here, once for all messages; [`Host`] gives the answers.
+//! Being asked: the envelope is looked at here, once for all messages of all services ([`Guard`]); [`Host`] gives the
+//! answers of the control plane. A service for data is a tonic service with a guard before it.
 
 use std::{
     future::Future,
@@ -7,7 +8,7 @@ use std::{
 };
 
 use tokio::time::timeout;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, metadata::MetadataMap, service::Interceptor};
 use vecgrid_proto::peer::{self as wire, peer_server::Peer};
 
 use super::{Envelope, Me, RefusedPeer};
@@ -71,11 +72,68 @@ pub trait Host: Send + Sync + 'static {
     fn closed(&self, member: &MemberId);
 }
 
+/// Lets messages pass that members of this grid sent to this member.
+pub struct Guard<H> {
+    host: Arc<H>,
+    me: Arc<Me>,
+    metrics: Arc<Metrics>,
+}
+
+impl<H> Clone for Guard<H> {
+    fn clone(&self) -> Self {
+        let Self { host, me, metrics } = self;
+        Self { host: Arc::clone(host), me: Arc::clone(me), metrics: Arc::clone(metrics) }
+    }
+}
+
+impl<H: Host> Guard<H> {
+    /// Asks `host` what is known about whoever sends something.
+    pub fn new(host: Arc<H>, me: Arc<Me>, metrics: Arc<Metrics>) -> Self {
+        Self { host, me, metrics }
+    }
+
+    /// Who asks, if the message may be looked at, and what is known about it; nothing of a fresh one, if those may
+    /// ask.
+    fn check(&self, metadata: &MetadataMap, fresh: bool) -> Result<(Caller, Option<Standing>), Status> {
+        let envelope = Envelope::read(metadata).map_err(|why| self.refuse(why, &MemberId("?".to_owned())))?;
+        let refuse = |why| self.refuse(why, &envelope.member);
+        envelope.check(&self.me).map_err(refuse)?;
+        if !fresh {
+            envelope.check_grid(&self.me).map_err(refuse)?;
+        }
+        let caller = Caller { member: envelope.member.clone(), store: envelope.store.clone() };
+        if envelope.grid.is_empty() || envelope.grid != self.me.grid() {
+            return Ok((caller, None));
+        }
+        match self.host.standing(&caller) {
+            Standing::OtherStore => Err(refuse(RefusedPeer::OtherStore)),
+            Standing::HasLeft => Err(refuse(RefusedPeer::HasLeft)),
+            standing => Ok((caller, Some(standing))),
+        }
+    }
+
+    fn refuse(&self, why: RefusedPeer, member: &MemberId) -> Status {
+        why.note(&self.metrics, Some(member));
+        why.into()
+    }
+}
+
+/// Before a service for data: only members that the grid knows may ask it. Puts the [`Caller`] into the request.
+impl<H: Host> Interceptor for Guard<H> {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let (caller, standing) = self.check(request.metadata(), false)?;
+        if standing != Some(Standing::Member) {
+            // ABORTED: nothing was done, ask again.
+            return Err(Status::aborted("this member does not know the one that asks yet"));
+        }
+        request.extensions_mut().insert(caller);
+        Ok(request)
+    }
+}
+
 /// One connection's view of the host.
 pub(super) struct Door<H> {
-    pub(super) host: Arc<H>,
-    pub(super) me: Arc<Me>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) guard: Guard<H>,
     /// Who has spoken here first.
     pub(super) spoken: Arc<OnceLock<MemberId>>,
 }
@@ -83,28 +141,11 @@ pub(super) struct Door<H> {
 impl<H: Host> Door<H> {
     /// Who asks, if the message may be looked at. `fresh`: whether the asker may have no grid.
     fn open<T>(&self, request: Request<T>, fresh: bool) -> Result<(Caller, T), Status> {
-        let envelope =
-            Envelope::read(request.metadata()).map_err(|why| self.refuse(why, &MemberId("?".to_owned())))?;
-        let refuse = |why| self.refuse(why, &envelope.member);
-        envelope.check(&self.me).map_err(refuse)?;
-        if !fresh {
-            envelope.check_grid(&self.me).map_err(refuse)?;
-        }
-        let caller = Caller { member: envelope.member.clone(), store: envelope.store.clone() };
-        if !envelope.grid.is_empty() && envelope.grid == self.me.grid() {
-            match self.host.standing(&caller) {
-                Standing::Member | Standing::Unknown => {}
-                Standing::OtherStore => return Err(refuse(RefusedPeer::OtherStore)),
-                Standing::HasLeft => return Err(refuse(RefusedPeer::HasLeft)),
-            }
+        let (caller, standing) = self.guard.check(request.metadata(), fresh)?;
+        if standing.is_some() {
             let _ = self.spoken.set(caller.member.clone());
         }
         Ok((caller, request.into_inner()))
-    }
-
-    fn refuse(&self, why: RefusedPeer, member: &MemberId) -> Status {
-        why.note(&self.metrics, Some(member));
-        why.into()
     }
 }
 
@@ -122,7 +163,7 @@ impl<H: Host> Peer for Door<H> {
         request: Request<wire::HelloRequest>,
     ) -> Result<Response<wire::HelloResponse>, Status> {
         let (caller, message) = self.open(request, true)?;
-        Ok(Response::new(self.host.hello(&caller, message)))
+        Ok(Response::new(self.guard.host.hello(&caller, message)))
     }
 
     async fn join(
@@ -130,7 +171,7 @@ impl<H: Host> Peer for Door<H> {
         request: Request<wire::JoinRequest>,
     ) -> Result<Response<wire::JoinResponse>, Status> {
         let (caller, message) = self.open(request, true)?;
-        in_time(self.host.join(caller, message)).await
+        in_time(self.guard.host.join(caller, message)).await
     }
 
     async fn consensus(
@@ -138,7 +179,7 @@ impl<H: Host> Peer for Door<H> {
         request: Request<wire::ConsensusRequest>,
     ) -> Result<Response<wire::ConsensusResponse>, Status> {
         let (caller, message) = self.open(request, false)?;
-        in_time(self.host.consensus(caller, message)).await
+        in_time(self.guard.host.consensus(caller, message)).await
     }
 
     async fn propose(
@@ -146,7 +187,7 @@ impl<H: Host> Peer for Door<H> {
         request: Request<wire::ProposeRequest>,
     ) -> Result<Response<wire::ProposeResponse>, Status> {
         let (caller, message) = self.open(request, false)?;
-        in_time(self.host.propose(caller, message)).await
+        in_time(self.guard.host.propose(caller, message)).await
     }
 
     async fn beat(
@@ -154,6 +195,6 @@ impl<H: Host> Peer for Door<H> {
         request: Request<wire::BeatRequest>,
     ) -> Result<Response<wire::BeatResponse>, Status> {
         let (caller, message) = self.open(request, false)?;
-        in_time(self.host.beat(caller, message)).await
+        in_time(self.guard.host.beat(caller, message)).await
     }
 }

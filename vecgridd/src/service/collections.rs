@@ -1,9 +1,20 @@
 //! Create, look at and drop collections.
 
-use super::{CollectionDraft, RequestContext, Service, ServiceError};
+use std::sync::Arc;
+
+use vecgrid_proto::peer as wire;
+
+use super::{
+    CollectionDraft, Effort, RequestContext, Service, ServiceError,
+    answer::Scope,
+    cover::Holder,
+    scatter::{Miss, Part},
+};
 use crate::{
     control::{Command, Decision},
-    types::{Collection, CollectionConfig, CollectionName},
+    index::{IndexStats, PartitionSet, View},
+    peer::Rows,
+    types::{Collection, CollectionConfig, CollectionId, CollectionName, MemberId},
 };
 
 /// After the grid could not record that rows are gone: removing them again does no harm.
@@ -46,24 +57,116 @@ impl Service {
         }
     }
 
-    /// One collection.
+    /// One collection, with its size in the whole grid.
     ///
     /// # Errors
-    /// `collection_not_found`; `not_hosted`, because sizes are those of the rows here.
-    pub fn get_collection(&self, name: &str) -> Result<CollectionInfo, ServiceError> {
-        Ok(self.info(&self.collection_here(name)?))
+    /// `collection_not_found`; `incomplete`.
+    pub async fn get_collection(
+        &self,
+        ctx: &RequestContext,
+        name: &str,
+    ) -> Result<CollectionInfo, ServiceError> {
+        let collection = self.collection(name)?;
+        let unmeasured = || ServiceError::Internal("a collection was not measured".into());
+        self.measure(ctx, vec![collection]).await?.pop().ok_or_else(unmeasured)
     }
 
     /// All collections, by name.
     ///
     /// # Errors
-    /// `not_hosted`, if there are any.
-    pub fn list_collections(&self) -> Result<Vec<CollectionInfo>, ServiceError> {
-        let view = self.view();
-        if view.collections().next().is_some() {
-            self.refuse_elsewhere()?;
+    /// `incomplete`, if there are any.
+    pub async fn list_collections(&self, ctx: &RequestContext) -> Result<Vec<CollectionInfo>, ServiceError> {
+        let collections: Vec<Collection> = self.view().collections().cloned().collect();
+        if collections.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(view.collections().map(|collection| self.info(collection)).collect())
+        self.measure(ctx, collections).await
+    }
+
+    /// Adds up what each member has of collections.
+    async fn measure(
+        &self,
+        ctx: &RequestContext,
+        collections: Vec<Collection>,
+    ) -> Result<Vec<CollectionInfo>, ServiceError> {
+        let ids = &collections.iter().map(|collection| collection.id).collect::<Vec<_>>();
+        let ask = |holder, set: PartitionSet| async move {
+            match holder {
+                Holder::Here => Ok(self.sizes_here(ctx, ids.clone(), &set).await?),
+                Holder::There(member) => self.sizes_there(ctx, &member, ids, &set).await,
+            }
+        };
+        let mut sums = vec![wire::Size::default(); collections.len()];
+        for sizes in self.gather_all(ctx, ask).await? {
+            for (sum, size) in sums.iter_mut().zip(sizes) {
+                sum.count += size.count;
+                sum.indexed += size.indexed;
+                sum.index_bytes += size.index_bytes;
+                sum.search_ef = sum.search_ef.max(size.search_ef);
+                sum.calibrated_rows += size.calibrated_rows;
+            }
+        }
+        let info = |(collection, size): (Collection, wire::Size)| CollectionInfo {
+            config: collection.config,
+            count: size.count,
+            indexed: size.indexed,
+            index_bytes: size.index_bytes,
+            search_ef: size.search_ef,
+            calibrated_rows: size.calibrated_rows,
+        };
+        Ok(collections.into_iter().zip(sums).map(info).collect())
+    }
+
+    async fn sizes_here(
+        &self,
+        ctx: &RequestContext,
+        ids: Vec<CollectionId>,
+        set: &PartitionSet,
+    ) -> Result<Part<Vec<wire::Size>>, ServiceError> {
+        let index = |id: CollectionId| self.parts.indexes.get(id).map(|index| (index.stats(), index.view()));
+        let indexes: Vec<_> = ids.into_iter().map(index).collect();
+        let (kept, elsewhere) = self.still(set);
+        let measure = move |_: &_| {
+            let size = |(stats, view): (IndexStats, Arc<View>)| {
+                // Rows that are here for another reason are counted by whoever answers for them.
+                let count = view.count(None, &kept);
+                wire::Size {
+                    count,
+                    indexed: stats.indexed.min(count),
+                    index_bytes: stats.bytes.total(),
+                    search_ef: u32::try_from(stats.search_ef).unwrap_or(u32::MAX),
+                    calibrated_rows: stats.calibrated_rows,
+                }
+            };
+            Ok(indexes.into_iter().map(|index| index.map(size).unwrap_or_default()).collect())
+        };
+        Ok(Part::new(self.compute(ctx, Effort::Long, measure).await?, elsewhere))
+    }
+
+    async fn sizes_there(
+        &self,
+        ctx: &RequestContext,
+        to: &MemberId,
+        ids: &[CollectionId],
+        set: &PartitionSet,
+    ) -> Result<Part<Vec<wire::Size>>, Miss> {
+        let collections = ids.iter().map(|id| id.0).collect();
+        let message = wire::SizesRequest { asked: Some(self.asked(ctx, set)), collections };
+        let send = |mut rows: Rows, request| async move { rows.sizes(request).await };
+        let (answer, elsewhere) =
+            self.ask_member::<_, wire::SizesResponse, _>(ctx, to, ("sizes", message), send).await?;
+        Ok(Part::new(answer.sizes, elsewhere))
+    }
+
+    /// Measures for another member. A collection that was dropped meanwhile has no rows.
+    pub(super) async fn answer_sizes(
+        &self,
+        scope: Scope,
+        message: wire::SizesRequest,
+    ) -> Result<Option<Part<wire::SizesResponse>>, ServiceError> {
+        let ids = message.collections.into_iter().map(CollectionId).collect();
+        let part = self.sizes_here(&scope.ctx, ids, &scope.partitions).await?;
+        Ok(Some(Part::new(wire::SizesResponse { told: None, sizes: part.answer }, part.elsewhere)))
     }
 
     /// Drops a collection; `false` when there was none. When this returns the collection does not
@@ -92,18 +195,6 @@ impl Service {
         }
         let decision = tokio::time::timeout_at(ctx.deadline, self.parts.control.propose(command)).await;
         Ok(decision.map_err(|_| ServiceError::DeadlineDuring)??)
-    }
-
-    fn info(&self, collection: &Collection) -> CollectionInfo {
-        let stats = self.parts.indexes.get(collection.id).map(|index| index.stats());
-        CollectionInfo {
-            config: collection.config.clone(),
-            count: stats.as_ref().map_or(0, |s| s.live),
-            indexed: stats.as_ref().map_or(0, |s| s.indexed),
-            index_bytes: stats.as_ref().map_or(0, |s| s.bytes.total()),
-            search_ef: stats.as_ref().map_or(0, |s| u32::try_from(s.search_ef).unwrap_or(u32::MAX)),
-            calibrated_rows: stats.as_ref().map_or(0, |s| s.calibrated_rows),
-        }
     }
 }
 

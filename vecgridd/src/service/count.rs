@@ -1,23 +1,93 @@
 //! Count entries.
 
-use super::{Effort, FilterDraft, RequestContext, Service, ServiceError};
-use crate::index::PartitionSet;
+use vecgrid_proto::peer as wire;
+
+use super::{
+    Effort, FilterDraft, RequestContext, Service, ServiceError,
+    answer::Scope,
+    cover::Holder,
+    scatter::{Miss, Part},
+};
+use crate::{
+    index::PartitionSet,
+    peer::Rows,
+    types::{Collection, Filter, MemberId},
+};
 
 impl Service {
     /// How many entries match; `None` counts all.
     ///
     /// # Errors
-    /// `invalid_filter`, `collection_not_found`.
+    /// `invalid_filter`, `collection_not_found`; `incomplete`.
     pub async fn count(
         &self,
         ctx: &RequestContext,
         collection: &str,
         filter: Option<FilterDraft>,
     ) -> Result<u64, ServiceError> {
-        let collection = self.collection_here(collection)?;
-        let filter = filter.map(|filter| filter.check()).transpose()?;
-        let Some(index) = self.index(&collection) else { return Ok(0) };
-        let all = PartitionSet::all(self.view().partitions());
-        self.compute(ctx, Effort::Long, move |_| Ok(index.view().count(filter.as_ref(), &all))).await
+        let collection = &self.collection(collection)?;
+        let json = &filter.as_ref().map(FilterDraft::to_json).unwrap_or_default();
+        let filter = &filter.map(|filter| filter.check()).transpose()?;
+        let ask = |holder, set| async move {
+            match holder {
+                Holder::Here => Ok(self.count_here(ctx, collection, filter.clone(), &set).await?),
+                Holder::There(member) => self.count_there(ctx, &member, collection, json, &set).await,
+            }
+        };
+        Ok(self.gather_all(ctx, ask).await?.into_iter().sum())
+    }
+
+    async fn count_here(
+        &self,
+        ctx: &RequestContext,
+        collection: &Collection,
+        filter: Option<Filter>,
+        set: &PartitionSet,
+    ) -> Result<Part<u64>, ServiceError> {
+        let view = self.index(collection).map(|index| index.view());
+        let (kept, elsewhere) = self.still(set);
+        let Some(view) = view else { return Ok(Part::new(0, elsewhere)) };
+        let count = move |_: &_| Ok(view.count(filter.as_ref(), &kept));
+        Ok(Part::new(self.compute(ctx, Effort::Long, count).await?, elsewhere))
+    }
+
+    async fn count_there(
+        &self,
+        ctx: &RequestContext,
+        to: &MemberId,
+        collection: &Collection,
+        filter: &str,
+        set: &PartitionSet,
+    ) -> Result<Part<u64>, Miss> {
+        self.refuse_unknown(collection)?;
+        let message = self.about_matching(ctx, collection, filter, set);
+        let send = |mut rows: Rows, request| async move { rows.count(request).await };
+        let (answer, elsewhere) =
+            self.ask_member::<_, wire::CountResponse, _>(ctx, to, ("count", message), send).await?;
+        Ok(Part::new(answer.count, elsewhere))
+    }
+
+    /// A question about everything that matches.
+    pub(super) fn about_matching(
+        &self,
+        ctx: &RequestContext,
+        collection: &Collection,
+        filter: &str,
+        set: &PartitionSet,
+    ) -> wire::CountRequest {
+        let asked = Some(self.asked(ctx, set));
+        wire::CountRequest { asked, collection: collection.id.0, filter_json: filter.to_owned() }
+    }
+
+    /// Counts for another member.
+    pub(super) async fn answer_count(
+        &self,
+        scope: Scope,
+        message: wire::CountRequest,
+    ) -> Result<Option<Part<wire::CountResponse>>, ServiceError> {
+        let Some(collection) = self.collection_of(message.collection) else { return Ok(None) };
+        let filter = FilterDraft::of_json(&message.filter_json)?;
+        let part = self.count_here(&scope.ctx, &collection, filter, &scope.partitions).await?;
+        Ok(Some(Part::new(wire::CountResponse { told: None, count: part.answer }, part.elsewhere)))
     }
 }

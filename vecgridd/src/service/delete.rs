@@ -1,14 +1,22 @@
 //! Delete entries, by id or by filter.
+//!
+//! By filter, each member evaluates the filter on its own partitions and deletes what it finds: ids stay where they are.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+
+use vecgrid_proto::peer as wire;
 
 use super::{
-    DeleteDraft, Effort, MAX_BATCH, RequestContext, Service, ServiceError,
+    DeleteDraft, Effort, FilterDraft, MAX_BATCH, RequestContext, Service, ServiceError,
+    answer::Scope,
+    cover::Holder,
     draft::{check_ids, check_request_id},
+    scatter::{Miss, Part, Want, incomplete},
 };
 use crate::{
     index::PartitionSet,
-    types::{Collection, EntryId, Mutation, RequestId},
+    peer::Rows,
+    types::{Collection, EntryId, Filter, MemberId, Mutation, Operation, PartitionId, RequestId},
 };
 
 impl Service {
@@ -24,27 +32,39 @@ impl Service {
         what: DeleteDraft,
         request_id: Option<String>,
     ) -> Result<u64, ServiceError> {
-        let collection = self.collection_here(collection)?;
+        let collection = &self.collection(collection)?;
         let request_id = check_request_id(request_id.as_deref())?;
         match what {
             DeleteDraft::Ids(ids) => {
                 let ids = check_ids(&ids).map_err(ServiceError::Invalid)?;
-                self.delete_ids(ctx, &collection, ids, request_id.as_ref()).await
+                self.delete_ids(ctx, collection, ids, request_id.as_ref()).await
             }
             DeleteDraft::Filter(filter) => {
-                let filter = filter.check()?;
-                let Some(index) = self.index(&collection) else { return Ok(0) };
-                let all = PartitionSet::all(self.view().partitions());
-                let matching = move |_: &_| Ok(index.view().matching(Some(&filter), &all));
-                let ids: Vec<EntryId> =
-                    self.compute(ctx, Effort::Long, matching).await?.into_iter().map(|(_, id)| id).collect();
-                let mut deleted = 0;
-                // The ids of a repeated delete by filter differ, so each of its batches stands for
-                // itself; deleting twice is harmless anyway.
-                for batch in ids.chunks(MAX_BATCH) {
-                    deleted += self.delete_ids(ctx, &collection, batch.to_vec(), None).await?;
+                let (json, filter) = (&filter.to_json(), &filter.check()?);
+                let ask = |holder, set| async move {
+                    match holder {
+                        Holder::Here => Ok(self.delete_here(ctx, collection, filter.clone(), &set).await?),
+                        Holder::There(to) => self.delete_there(ctx, &to, collection, json, &set).await,
+                    }
+                };
+                let partitions = PartitionSet::all(self.view().partitions());
+                let wanted = partitions.len();
+                // What one part of the grid cannot do the others do all the same.
+                let want = Want { partitions, by: ctx.deadline, all: false };
+                let gathered = self.gather(want, ask).await.map_err(|error| match error {
+                    ServiceError::DeadlineBefore => ServiceError::DeadlineDuring,
+                    error => error,
+                })?;
+                if gathered.missing.is_empty() {
+                    return Ok(gathered.answers.into_iter().sum());
                 }
-                Ok(deleted)
+                let unsure = !(gathered.answers.is_empty() && gathered.unsure.is_empty());
+                Err(match incomplete(wanted, &gathered.missing) {
+                    ServiceError::Incomplete { answered, wanted, why, .. } => {
+                        ServiceError::Incomplete { answered, wanted, why, unsure }
+                    }
+                    _ => ServiceError::DeadlineDuring,
+                })
             }
         }
     }
@@ -64,5 +84,67 @@ impl Service {
             deleted += part.outcome?.existed.iter().filter(|&&existed| existed).count() as u64;
         }
         Ok(deleted)
+    }
+
+    /// Deletes what matches in partitions that are here.
+    async fn delete_here(
+        &self,
+        ctx: &RequestContext,
+        collection: &Collection,
+        filter: Filter,
+        set: &PartitionSet,
+    ) -> Result<Part<u64>, ServiceError> {
+        let view = self.index(collection).map(|index| index.view());
+        let (kept, elsewhere) = self.still(set);
+        let mut part = Part::new(0, elsewhere);
+        let Some(view) = view else { return Ok(part) };
+        let matching = move |_: &_| Ok(view.matching(Some(&filter), &kept));
+        let found: Vec<(PartitionId, EntryId)> = self.compute(ctx, Effort::Long, matching).await?;
+        // The ids of a repeated delete by filter differ, so each of its batches stands for itself; deleting twice is
+        // harmless anyway.
+        for batch in found.chunks(MAX_BATCH) {
+            let mut operations: BTreeMap<PartitionId, Vec<Mutation>> = BTreeMap::new();
+            for (partition, id) in batch {
+                operations.entry(*partition).or_default().push(Mutation::Delete(id.clone()));
+            }
+            let operation = |mutations| Operation { collection: collection.id, request_id: None, mutations };
+            let operations = operations.into_iter().map(|(partition, ids)| (partition, operation(ids)));
+            let written = self.write_here(ctx, collection, operations.collect()).await;
+            for (_, outcome) in written.answer {
+                part.answer += outcome?.existed.iter().filter(|&&existed| existed).count() as u64;
+            }
+            // Its new member evaluates the filter again, and finds what is left.
+            written.elsewhere.iter().for_each(|partition| part.elsewhere.insert(partition));
+        }
+        Ok(part)
+    }
+
+    async fn delete_there(
+        &self,
+        ctx: &RequestContext,
+        to: &MemberId,
+        collection: &Collection,
+        filter: &str,
+        set: &PartitionSet,
+    ) -> Result<Part<u64>, Miss> {
+        self.refuse_unknown(collection)?;
+        let message = self.about_matching(ctx, collection, filter, set);
+        let send = |mut rows: Rows, request| async move { rows.delete_matching(request).await };
+        let (answer, elsewhere) =
+            self.ask_member::<_, wire::CountResponse, _>(ctx, to, ("delete", message), send).await?;
+        Ok(Part::new(answer.count, elsewhere))
+    }
+
+    /// Deletes for another member.
+    pub(super) async fn answer_delete(
+        &self,
+        scope: Scope,
+        message: wire::CountRequest,
+    ) -> Result<Option<Part<wire::CountResponse>>, ServiceError> {
+        let Some(collection) = self.collection_of(message.collection) else { return Ok(None) };
+        // Without a filter everything would go: nobody asks for that.
+        let filter = FilterDraft::Json(message.filter_json).check()?;
+        let part = self.delete_here(&scope.ctx, &collection, filter, &scope.partitions).await?;
+        Ok(Some(Part::new(wire::CountResponse { told: None, count: part.answer }, part.elsewhere)))
     }
 }

@@ -155,6 +155,22 @@ impl FilterDraft {
             Self::Json(json) => Filter::parse_json(json),
         }
     }
+
+    /// As text, for another member.
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Value(value) => value.to_string(),
+            Self::Json(json) => json.clone(),
+        }
+    }
+
+    /// Of what another member sent; empty = none.
+    ///
+    /// # Errors
+    /// `invalid_filter`.
+    pub fn of_json(json: &str) -> Result<Option<Filter>, Invalid> {
+        if json.is_empty() { Ok(None) } else { Filter::parse_json(json).map(Some) }
+    }
 }
 
 /// A search to run.

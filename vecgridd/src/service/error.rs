@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::types::{CollectionName, Invalid, MemberId};
+use crate::types::{CollectionName, Invalid};
 
 /// What a caller may conclude from an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,17 +93,38 @@ pub enum ServiceError {
         "the daemon stopped while the write was on its way: it may take effect; retry with the same request id"
     )]
     Interrupted,
-    /// This member does not hold what is asked for.
+    /// Some partitions did not answer a question about many.
     #[error(
-        "this member does not hold the partitions that are asked for, and this version does not pass requests on: \
-         send it to member {holder} ({at})"
+        "{answered} of {wanted} partitions answered, the others did not: {why}. Try again in a moment; a search may \
+         also be content with what answers (allow_partial)"
     )]
-    NotHosted {
-        /// Who holds them.
-        holder: MemberId,
-        /// Its name.
-        at: String,
+    Incomplete {
+        /// So many answered.
+        answered: usize,
+        /// So many were asked.
+        wanted: usize,
+        /// Which did not, and why.
+        why: String,
+        /// It was to delete, and some was deleted, or may be.
+        unsure: bool,
     },
+    /// Nobody could be asked for the partition of an entry.
+    #[error("the member that holds this part of the grid cannot be asked: {why}{}", if *.unsure {
+        "; the write may take effect: retry with the same request id"
+    } else {
+        "; nothing was done: try again in a moment"
+    })]
+    Unavailable {
+        /// Which partition, and why.
+        why: String,
+        /// It was asked, and then lost.
+        unsure: bool,
+    },
+    /// A message between members would be above their limit.
+    #[error(
+        "the request or its answer is too large to be passed on among members: ask for, or send, less at once"
+    )]
+    TooLarge,
     /// The grid cannot decide anything now.
     #[error(
         "the grid has no leader that can be reached, so nothing was changed: try again in a moment ({0})"
@@ -149,7 +170,9 @@ impl ServiceError {
             Self::DeadlineBefore | Self::DeadlineDuring => "deadline_exceeded",
             Self::StorageReadOnly(_) | Self::StorageRefused(_) => "storage_read_only",
             Self::ShuttingDown | Self::Interrupted => "shutting_down",
-            Self::NotHosted { .. } => "not_hosted",
+            Self::Incomplete { .. } => "incomplete",
+            Self::Unavailable { .. } => "partition_unavailable",
+            Self::TooLarge => "answer_too_large",
             Self::NoLeader(_) => "no_leader",
             Self::Undecided(_) => "undecided",
             Self::NobodyElse => "no_other_member",
@@ -170,9 +193,9 @@ impl ServiceError {
             Self::StorageReadOnly(_) | Self::StorageRefused(_) | Self::ShuttingDown | Self::Interrupted => {
                 ErrorKind::Unavailable
             }
-            Self::NotHosted { .. } | Self::NoLeader(_) | Self::Undecided(_) | Self::ControlStopped(_) => {
-                ErrorKind::Unavailable
-            }
+            Self::Incomplete { .. } | Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::NoLeader(_) | Self::Undecided(_) | Self::ControlStopped(_) => ErrorKind::Unavailable,
+            Self::TooLarge => ErrorKind::TooLarge,
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -181,6 +204,9 @@ impl ServiceError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::DeadlineDuring | Self::Interrupted | Self::Internal(_) => Outcome::Unknown,
+            Self::Incomplete { unsure: true, .. } | Self::Unavailable { unsure: true, .. } => {
+                Outcome::Unknown
+            }
             // The log may have the record even though the fsync failed.
             Self::StorageReadOnly(_) => Outcome::Unknown,
             Self::Undecided(_) | Self::ControlStopped(_) => Outcome::Unknown,
@@ -192,7 +218,9 @@ impl ServiceError {
             | Self::Overloaded(_)
             | Self::StorageRefused(_)
             | Self::DeadlineBefore
-            | Self::NotHosted { .. }
+            | Self::Incomplete { unsure: false, .. }
+            | Self::Unavailable { unsure: false, .. }
+            | Self::TooLarge
             | Self::NoLeader(_)
             | Self::NobodyElse
             | Self::ShuttingDown => Outcome::Failed,
@@ -203,7 +231,9 @@ impl ServiceError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded(_) => Some(Duration::from_millis(100)),
-            Self::NoLeader(_) => Some(Duration::from_secs(1)),
+            Self::NoLeader(_) | Self::Incomplete { .. } | Self::Unavailable { .. } => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }

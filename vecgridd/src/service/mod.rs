@@ -2,21 +2,37 @@
 //!
 //! Each verb checks its input, finds who is concerned, asks them, and answers within its deadline.
 //! A write is answered when it is durable and searchable. One file per verb.
+//!
+//! ```text
+//! verb ─▶ scatter ─▶ cover: who? ─┬▶ …_here: the part of this member
+//!                                 └▶ …_there ─▶ remote ═══▶ answer ─▶ answer_… ─▶ …_here   (another member)
+//! ```
+//!
+//! Every member takes every request. What is checked is checked by whoever takes it, before anyone is asked; what is
+//! asked for is done by the members that answer for the partitions, with the same `…_here` for both ways.
 
+mod answer;
 pub mod collections;
 mod count;
+mod cover;
 mod delete;
 mod draft;
 mod drain;
 mod error;
+mod floors;
 mod get;
 mod grid;
+mod remote;
 mod route;
+mod scatter;
+#[cfg(test)]
+mod scatter_tests;
 mod scroll;
 mod search;
+mod search_wire;
 mod upsert;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -24,11 +40,16 @@ use crate::{
     control::{Control, ControlError, Refused},
     index::{Checker, CollectionIndex, RecallStats, Registry},
     partition::{Hosts, Purger},
+    peer::Pool,
     storage::Engine,
     task::{CpuPool, CpuPoolError, Health, Tasks},
-    types::{ClusterView, Collection, CollectionId, CollectionName, MemberId, PartitionId},
+    telemetry::Metrics,
+    types::{ClusterView, Collection, CollectionId, CollectionName, MemberId},
 };
 
+use floors::Floors;
+
+pub use answer::Answers;
 pub use collections::CollectionInfo;
 pub use draft::{
     CollectionDraft, DeleteDraft, EntryDraft, FilterDraft, MAX_BATCH, MAX_SEARCHES, MetadataDraft,
@@ -52,6 +73,11 @@ impl RequestContext {
         Instant::now() >= self.deadline
     }
 
+    /// Time that is left.
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// Runs something that may simply be given up.
     async fn before<T>(&self, work: impl Future<Output = T>) -> Result<T, ServiceError> {
         tokio::time::timeout_at(self.deadline, work).await.map_err(|_| ServiceError::DeadlineBefore)
@@ -73,6 +99,8 @@ pub struct Parts {
     pub member: MemberId,
     /// What the grid agreed on.
     pub control: Control,
+    /// The other members.
+    pub pool: Pool,
     /// The partitions that are here.
     pub hosts: Hosts,
     /// The rows.
@@ -91,20 +119,27 @@ pub struct Parts {
     pub health: Arc<Health>,
     /// For work that outlives its request.
     pub tasks: Tasks,
+    /// Numbers for the operator.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The verbs. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
     parts: Arc<Parts>,
+    /// Bytes of writes that this member's partitions have.
     write_permits: Arc<Semaphore>,
+    /// Bytes of writes that were taken here and are done (also) elsewhere.
+    forward_permits: Arc<Semaphore>,
+    floors: Arc<Floors>,
 }
 
 impl Service {
     /// The verbs over these parts.
     pub fn new(parts: Parts) -> Self {
-        let write_permits = Arc::new(Semaphore::new(route::permits(parts.write_bytes)));
-        Self { parts: Arc::new(parts), write_permits }
+        let permits = || Arc::new(Semaphore::new(route::permits(parts.write_bytes)));
+        let (write_permits, forward_permits) = (permits(), permits());
+        Self { parts: Arc::new(parts), write_permits, forward_permits, floors: Arc::new(Floors::new()) }
     }
 
     /// True when requests are taken: rows are loaded and the daemon is not stopping.
@@ -141,29 +176,11 @@ impl Service {
         self.view().collection(&name).cloned().ok_or(ServiceError::CollectionNotFound(name))
     }
 
-    /// A collection whose rows this member holds all of. Requests are not taken to other members yet: one that this
-    /// member cannot answer alone must fail, and never be answered from what happens to be here.
-    fn collection_here(&self, name: &str) -> Result<Collection, ServiceError> {
-        let collection = self.collection(name)?;
-        self.refuse_elsewhere()?;
-        Ok(collection)
-    }
-
-    fn refuse_elsewhere(&self) -> Result<(), ServiceError> {
-        let view = self.view();
-        // Asked by every request: those held are some of the grid's, so the number of them tells.
-        let here = self.parts.hosts.answers();
-        if here.len() == usize::from(view.partitions()) {
-            return Ok(());
-        }
-        let elsewhere = |partition: &PartitionId| !here.contains(*partition);
-        match (0..view.partitions()).map(PartitionId).find(elsewhere) {
-            None => Ok(()),
-            Some(partition) => {
-                let holder = &view.partition(partition).primary;
-                let at = view.member(holder).map(|member| member.details.name.clone()).unwrap_or_default();
-                Err(ServiceError::NotHosted { holder: holder.clone(), at })
-            }
+    /// A collection that was dropped is asked for nowhere.
+    fn refuse_unknown(&self, collection: &Collection) -> Result<(), ServiceError> {
+        match self.view().collection_by_id(collection.id) {
+            Some(_) => Ok(()),
+            None => Err(ServiceError::CollectionNotFound(collection.config.name.clone())),
         }
     }
 

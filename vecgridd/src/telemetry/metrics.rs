@@ -67,6 +67,10 @@ pub struct Metrics {
     foreign_grids: IntCounter,
     copy_messages: IntCounterVec,
     copy_bytes: IntCounter,
+    members_asked: IntCounterVec,
+    routes_retried: IntCounter,
+    search_members: Histogram,
+    incomplete_searches: IntCounter,
     members: IntGaugeVec,
     control_is_leader: IntGauge,
     control_term: IntGauge,
@@ -240,6 +244,28 @@ impl Metrics {
                 "vecgrid_foreign_grids_total",
                 "Answers of members of another grid of the same name, which is not merged with ours",
             )?,
+            members_asked: counters(
+                &r,
+                "vecgrid_members_asked_total",
+                "Requests about rows that were sent to other members",
+                &["verb", "outcome"],
+            )?,
+            routes_retried: counter(
+                &r,
+                "vecgrid_routes_retried_total",
+                "Attempts repeated because a partition had moved or its member gave no answer",
+            )?,
+            search_members: histogram(
+                &r,
+                "vecgrid_search_members",
+                "Members that took part in a search that this one could not answer alone",
+                &BATCHES[..8],
+            )?,
+            incomplete_searches: counter(
+                &r,
+                "vecgrid_incomplete_searches_total",
+                "Searches that some partition did not answer, whether that was allowed or not",
+            )?,
             members: int_gauges(&r, "vecgrid_members", "Members of the grid, as seen from here", &["state"])?,
             control_is_leader: int_gauge(&r, "vecgrid_control_is_leader", "1 while this member leads")?,
             control_term: int_gauge(&r, "vecgrid_control_term", "Number of the leader's election")?,
@@ -372,6 +398,22 @@ impl Metrics {
         let outcome = if answered { "ok" } else { "failed" };
         self.copy_messages.with_label_values(&[outcome]).inc();
         self.copy_bytes.inc_by(bytes as u64);
+    }
+
+    /// Another member was asked about rows: `ok`, `elsewhere`, `not_done`, `unknown`, `failed`.
+    pub fn member_asked(&self, verb: &str, outcome: &str) {
+        self.members_asked.with_label_values(&[verb, outcome]).inc();
+    }
+
+    /// Somebody is asked again.
+    pub fn route_retried(&self) {
+        self.routes_retried.inc();
+    }
+
+    /// So many members took part in a search (or a batch), which is incomplete or not.
+    pub fn search_asked(&self, members: usize, incomplete: bool) {
+        self.search_members.observe(members as f64);
+        self.incomplete_searches.inc_by(incomplete.into());
     }
 
     /// This member stood for election.
@@ -541,6 +583,8 @@ mod tests {
         metrics.set_members("away", 2);
         metrics.set_grid_partitions(5, 1);
         assert_eq!(metrics.peer_refused("other_grid"), 1);
+        metrics.member_asked("search", "ok");
+        metrics.search_asked(3, true);
         let text = metrics.scrape(&state).unwrap();
         for line in [
             "vecgrid_build_info{revision=\"abc\",version=\"0.1.0\"} 1",
@@ -554,6 +598,10 @@ mod tests {
             "vecgrid_handler_panics_total 0",
             "vecgrid_control_elections_total 0",
             "vecgrid_foreign_grids_total 0",
+            "vecgrid_members_asked_total{outcome=\"ok\",verb=\"search\"} 1",
+            "vecgrid_routes_retried_total 0",
+            "vecgrid_search_members_sum 3",
+            "vecgrid_incomplete_searches_total 1",
             "vecgrid_control_is_leader 1",
             "vecgrid_control_term 3",
             "vecgrid_table_version 8",

@@ -143,6 +143,12 @@ impl ClusterView {
         self.members.get(id)
     }
 
+    /// What people call a member: its name, or its id when it has none.
+    pub fn name_of(&self, id: &MemberId) -> String {
+        let known = self.members.get(id).map(|member| &member.details.name);
+        known.filter(|name| !name.is_empty()).unwrap_or(&id.0).clone()
+    }
+
     /// All members that did not leave, by id.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values().filter(|member| !member.has_left())

@@ -22,9 +22,9 @@ impl Status {
         let client = context.client().await?;
         let (grid, collections) = tokio::join!(client.grid_status(), client.list_collections());
         let grid = grid?;
-        // Sizes are known where the rows are; a member without them still shows the grid.
-        let elsewhere = matches!(&collections, Err(error) if error.code() == "not_hosted");
-        let collections = if elsewhere { Vec::new() } else { collections? };
+        // Sizes are sums over the members; when one does not answer, the grid is shown all the same.
+        let unknown = matches!(&collections, Err(error) if error.code() == "incomplete");
+        let collections = if unknown { Vec::new() } else { collections? };
         let states = states(&grid);
         if context.json() {
             output::json(&json!({
@@ -43,7 +43,7 @@ impl Status {
                 "collections": collections,
             }))?;
         } else {
-            let collections = (!elsewhere).then_some(collections.as_slice());
+            let collections = (!unknown).then_some(collections.as_slice());
             output::text(&shown(&client.endpoint().to_string(), &grid, collections))?;
         }
         Ok(exit::OK)
@@ -82,7 +82,8 @@ fn shown(endpoint: &str, grid: &GridStatus, collections: Option<&[CollectionInfo
     lines.push(format!("partitions  {}: {}", grid.partitions.len(), states.join(", ")));
     lines.push(format!("balance     {}", members::balance(grid)));
     match collections {
-        None => lines.push("collections are held by other members; ask one of those".to_owned()),
+        None => lines
+            .push("collections not counted: a member that holds a part of them does not answer".to_owned()),
         Some([]) => {
             lines.push("collections none yet; make one: vecgrid create NAME --dimension N".to_owned())
         }

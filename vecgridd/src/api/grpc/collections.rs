@@ -18,16 +18,21 @@ pub(super) async fn create(
     Ok(Response::new(wire::collections::created(&config, created)))
 }
 
-pub(super) fn get(
+pub(super) async fn get(
     door: &Door,
-    request: &v1::GetCollectionRequest,
+    request: Request<v1::GetCollectionRequest>,
 ) -> Result<Response<v1::CollectionInfo>, ApiError> {
-    let info = door.service()?.get_collection(&request.name)?;
+    let ctx = super::context(door, &request);
+    let info = door.service()?.get_collection(&ctx, &request.into_inner().name).await?;
     Ok(Response::new(wire::collections::info(&info)))
 }
 
-pub(super) fn list(door: &Door) -> Result<Response<v1::ListCollectionsResponse>, ApiError> {
-    Ok(Response::new(wire::collections::list(&door.service()?.list_collections()?)))
+pub(super) async fn list(
+    door: &Door,
+    request: Request<v1::ListCollectionsRequest>,
+) -> Result<Response<v1::ListCollectionsResponse>, ApiError> {
+    let ctx = super::context(door, &request);
+    Ok(Response::new(wire::collections::list(&door.service()?.list_collections(&ctx).await?)))
 }
 
 pub(super) async fn drop(

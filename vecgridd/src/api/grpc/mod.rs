@@ -122,14 +122,14 @@ impl VecGrid for Grpc {
         &self,
         request: Request<v1::GetCollectionRequest>,
     ) -> Result<Response<v1::CollectionInfo>, Status> {
-        Ok(collections::get(&self.door, &request.into_inner())?)
+        Ok(collections::get(&self.door, request).await?)
     }
 
     async fn list_collections(
         &self,
-        _: Request<v1::ListCollectionsRequest>,
+        request: Request<v1::ListCollectionsRequest>,
     ) -> Result<Response<v1::ListCollectionsResponse>, Status> {
-        Ok(collections::list(&self.door)?)
+        Ok(collections::list(&self.door, request).await?)
     }
 
     async fn drop_collection(

@@ -281,9 +281,10 @@ pub(super) async fn create(
 )]
 pub(super) async fn get(
     State(door): State<Arc<Door>>,
+    Context(ctx): Context,
     CollectionPath(name): CollectionPath,
 ) -> Result<Response, ApiError> {
-    let info = door.service()?.get_collection(&name)?;
+    let info = door.service()?.get_collection(&ctx, &name).await?;
     answer::json(&door, StatusCode::OK, &CollectionInfoBody::from(&info))
 }
 
@@ -295,8 +296,8 @@ pub(super) async fn get(
         (status = "default", description = "Failed", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn list(State(door): State<Arc<Door>>) -> Result<Response, ApiError> {
-    let collections = door.service()?.list_collections()?;
+pub(super) async fn list(State(door): State<Arc<Door>>, Context(ctx): Context) -> Result<Response, ApiError> {
+    let collections = door.service()?.list_collections(&ctx).await?;
     let body = CollectionsBody { collections: collections.iter().map(CollectionInfoBody::from).collect() };
     answer::json(&door, StatusCode::OK, &body)
 }

@@ -1,0 +1,224 @@
+//! Answering other members about rows.
+//!
+//! ```text
+//! listener ─▶ Guard ─▶ Answers ─▶ a place? ─▶ level with the asker's table ─▶ which partitions? ─▶ the verb, here
+//! ```
+//!
+//! Promises: what is asked here is answered from here, never passed on; requests in progress are bounded, and more are
+//! refused at once; the answer is there before the asker gives up; an answer speaks for exactly the partitions that are
+//! not named as `elsewhere`, and shows at least what its asker knows to be acknowledged.
+
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+use tonic::{Request, Response, Status};
+use vecgrid_proto::peer::{self as wire, data_server::Data};
+
+use super::{
+    RequestContext, Service, ServiceError,
+    cover::{union, without},
+    remote::{self, Answer, Question},
+    scatter::Part,
+};
+use crate::{
+    index::PartitionSet,
+    peer::MAX_DATA_MESSAGE,
+    types::{Collection, CollectionId, PartitionId, Version},
+};
+
+/// Requests of other members in progress, reads and writes each: as many as an app's door takes.
+const IN_PROGRESS: usize = 256;
+/// How long a member that is behind may take to learn of the table that the asker knows.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// Answers once the service is there, and for as long as it is. Cheap to clone.
+#[derive(Clone)]
+pub struct Answers {
+    service: Weak<OnceLock<Service>>,
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
+}
+
+/// What an asker may be told about: ready for a verb.
+pub struct Scope {
+    /// How long there is.
+    pub ctx: RequestContext,
+    /// Partitions that were asked for, and that this member answers for.
+    pub partitions: PartitionSet,
+}
+
+impl Answers {
+    /// Of a service that may still have to start.
+    pub fn new(service: &Arc<OnceLock<Service>>) -> Self {
+        let places = || Arc::new(Semaphore::new(IN_PROGRESS));
+        Self { service: Arc::downgrade(service), reads: places(), writes: places() }
+    }
+
+    /// Runs a verb for what this member answers for; `None` of a verb: it does not know the collection.
+    async fn answer<Q, A, F>(
+        &self,
+        places: &Semaphore,
+        request: Request<Q>,
+        verb: impl FnOnce(Service, Scope, Q) -> F,
+    ) -> Result<Response<A>, Status>
+    where
+        Q: Question,
+        A: Answer,
+        F: Future<Output = Result<Option<Part<A>>, ServiceError>>,
+    {
+        // ABORTED: nothing was done, ask again.
+        let cell = self.service.upgrade().ok_or_else(|| Status::aborted("this member is stopping"))?;
+        let service = cell.get().ok_or_else(|| Status::aborted("this member is starting"))?.clone();
+        drop(cell);
+        let mut message = request.into_inner();
+        let asked = message.take_asked();
+        let ctx = RequestContext { deadline: remote::deadline(asked.patience_us) };
+        let wanted = remote::partitions(&asked.partitions);
+        let outcome = match places.try_acquire() {
+            Ok(_place) => {
+                service.catch_up(&ctx, asked.table_version).await;
+                let partitions = service.answerable(&asked);
+                let elsewhere = without(&wanted, &partitions);
+                let part = if partitions.is_empty() {
+                    Ok(None)
+                } else {
+                    verb(service.clone(), Scope { ctx, partitions }, message).await
+                };
+                part.map(|part| match part {
+                    Some(part) => (part.answer, union(&elsewhere, &part.elsewhere)),
+                    None => (A::default(), wanted),
+                })
+            }
+            Err(_) => Err(ServiceError::Overloaded("too many requests of other members")),
+        };
+        let told = |elsewhere: &PartitionSet, failure| {
+            let table_version = service.view().version();
+            Some(wire::Told { table_version, elsewhere: remote::numbers(elsewhere), failure })
+        };
+        let failed = |error: &ServiceError| {
+            let mut answer = A::default();
+            *answer.told() = told(&PartitionSet::new(), Some(remote::failure(error)));
+            answer
+        };
+        Ok(Response::new(match outcome {
+            Ok((mut answer, elsewhere)) => {
+                *answer.told() = told(&elsewhere, None);
+                if answer.encoded_len() > MAX_DATA_MESSAGE { failed(&ServiceError::TooLarge) } else { answer }
+            }
+            Err(error) => failed(&error),
+        }))
+    }
+}
+
+impl Service {
+    /// Waits for the table that the asker knows: what it asks about may be new.
+    async fn catch_up(&self, ctx: &RequestContext, version: u64) {
+        let mut view = self.parts.control.watch();
+        let by = ctx.deadline.min(Instant::now() + CATCH_UP);
+        // Without it the answer is the best this member can give: it says by which table.
+        let _ = timeout_at(by, view.wait_for(|view| view.version() >= version)).await;
+    }
+
+    /// The partitions of a question for which this member answers, and has what the asker knows of.
+    fn answerable(&self, asked: &wire::Asked) -> PartitionSet {
+        let answers = self.parts.hosts.answers();
+        let floor = |at: usize| Version {
+            epoch: asked.floor_epochs.get(at).copied().unwrap_or(0),
+            sequence: asked.floor_sequences.get(at).copied().unwrap_or(0),
+        };
+        let shows = |partition: PartitionId, floor: Version| {
+            floor == Version::default()
+                || self.parts.hosts.get(partition).is_some_and(|owner| owner.applied() >= floor)
+        };
+        let asked = asked.partitions.iter().enumerate();
+        asked
+            .filter_map(|(at, number)| Some((at, PartitionId(u16::try_from(*number).ok()?))))
+            .filter(|(at, partition)| answers.contains(*partition) && shows(*partition, floor(*at)))
+            .map(|(_, partition)| partition)
+            .collect()
+    }
+
+    /// A collection by its number.
+    pub(super) fn collection_of(&self, id: u32) -> Option<Collection> {
+        self.view().collection_by_id(CollectionId(id)).cloned()
+    }
+}
+
+#[tonic::async_trait]
+impl Data for Answers {
+    async fn write(
+        &self,
+        request: Request<wire::WriteRequest>,
+    ) -> Result<Response<wire::WriteResponse>, Status> {
+        let wanted = request.get_ref().asked.as_ref().map(|asked| asked.partitions.clone());
+        let wanted = wanted.unwrap_or_default();
+        self.answer(&self.writes, request, |service, scope, message| async move {
+            service.answer_write(&scope, &wanted, message).await
+        })
+        .await
+    }
+
+    async fn get(&self, request: Request<wire::GetRequest>) -> Result<Response<wire::GetResponse>, Status> {
+        self.answer(&self.reads, request, |service, scope, message| async move {
+            service.answer_get(scope, message).await
+        })
+        .await
+    }
+
+    async fn search(
+        &self,
+        request: Request<wire::SearchRequest>,
+    ) -> Result<Response<wire::SearchResponse>, Status> {
+        self.answer(&self.reads, request, |service, scope, message| async move {
+            service.answer_search(scope, message).await
+        })
+        .await
+    }
+
+    async fn count(
+        &self,
+        request: Request<wire::CountRequest>,
+    ) -> Result<Response<wire::CountResponse>, Status> {
+        self.answer(&self.reads, request, |service, scope, message| async move {
+            service.answer_count(scope, message).await
+        })
+        .await
+    }
+
+    async fn delete_matching(
+        &self,
+        request: Request<wire::CountRequest>,
+    ) -> Result<Response<wire::CountResponse>, Status> {
+        self.answer(&self.writes, request, |service, scope, message| async move {
+            service.answer_delete(scope, message).await
+        })
+        .await
+    }
+
+    async fn scroll(
+        &self,
+        request: Request<wire::ScrollRequest>,
+    ) -> Result<Response<wire::ScrollResponse>, Status> {
+        self.answer(&self.reads, request, |service, scope, message| async move {
+            service.answer_scroll(scope, message).await
+        })
+        .await
+    }
+
+    async fn sizes(
+        &self,
+        request: Request<wire::SizesRequest>,
+    ) -> Result<Response<wire::SizesResponse>, Status> {
+        self.answer(&self.reads, request, |service, scope, message| async move {
+            service.answer_sizes(scope, message).await
+        })
+        .await
+    }
+}

@@ -1,0 +1,231 @@
+//! Who is asked for which partitions, and how their answers become one. Pure.
+//!
+//! The rule: this member first, for everything it answers for, then the fewest others for the rest. With primaries
+//! alone there is no choice: each partition has one member that answers for it. Copies that may answer will be a
+//! choice to make here, and a second member to ask when the first is slow (hedging).
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Write,
+};
+
+use crate::{
+    index::PartitionSet,
+    types::{ClusterView, Explain, Hit, Member, MemberId, PartitionId},
+};
+
+/// How many partitions an error names.
+const NAMED: usize = 8;
+
+/// Who is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// This member: no message is needed.
+    Here,
+    /// Another one.
+    There(MemberId),
+}
+
+/// Who is asked for what. Each wanted partition is in one place.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// This member answers for these.
+    pub here: PartitionSet,
+    /// Others do.
+    pub others: BTreeMap<MemberId, PartitionSet>,
+    /// Members that should, but are away: nobody waits for them.
+    pub away: BTreeMap<MemberId, PartitionSet>,
+    /// The table names this member, which does not answer for them (yet, or any more).
+    pub nobody: PartitionSet,
+}
+
+/// Plans for `wanted`, by what this member knows: the table, and for what it answers itself, which counts more.
+pub fn plan(view: &ClusterView, me: &MemberId, answers: &PartitionSet, wanted: &PartitionSet) -> Plan {
+    let mut plan = Plan::default();
+    for partition in wanted.iter() {
+        let primary = &view.partition(partition).primary;
+        let set = if answers.contains(partition) {
+            &mut plan.here
+        } else if primary == me {
+            &mut plan.nobody
+        } else if view.member(primary).is_some_and(Member::is_alive) {
+            plan.others.entry(primary.clone()).or_default()
+        } else {
+            plan.away.entry(primary.clone()).or_default()
+        };
+        set.insert(partition);
+    }
+    plan
+}
+
+/// Why a partition has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// Nothing came in time.
+    Late,
+    /// Whoever was asked did not answer for it: it is on its way from one member to another.
+    Moving,
+    /// What went wrong.
+    Because(String),
+}
+
+/// What is missing, for a person: `p003, p007 (n2 is away); p009 (no answer in time)`.
+pub fn describe(missing: &BTreeMap<PartitionId, Why>) -> String {
+    let mut reasons: BTreeMap<&str, Vec<PartitionId>> = BTreeMap::new();
+    for (partition, why) in missing {
+        let why = match why {
+            Why::Late => "no answer in time",
+            Why::Moving => "on its way to another member",
+            Why::Because(why) => why,
+        };
+        reasons.entry(why).or_default().push(*partition);
+    }
+    let mut text = String::new();
+    for (why, partitions) in reasons {
+        let names: Vec<String> = partitions.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = partitions.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let between = if text.is_empty() { "" } else { "; " };
+        // Writing to a string does not fail.
+        let _ = write!(text, "{between}{}{more} ({why})", names.join(", "));
+    }
+    text
+}
+
+/// The partitions of `one` that are not in `other`.
+pub fn without(one: &PartitionSet, other: &PartitionSet) -> PartitionSet {
+    one.iter().filter(|partition| !other.contains(*partition)).collect()
+}
+
+/// Both together.
+pub fn union(one: &PartitionSet, other: &PartitionSet) -> PartitionSet {
+    one.iter().chain(other.iter()).collect()
+}
+
+/// The `k` nearest of several lists, nearest first, ties by id; each id once.
+pub fn merge(mut lists: Vec<Vec<Hit>>, k: usize) -> Vec<Hit> {
+    if lists.len() < 2 {
+        return lists.pop().unwrap_or_default();
+    }
+    let mut hits: Vec<Hit> = lists.into_iter().flatten().collect();
+    hits.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.id.cmp(&b.id)));
+    // Each partition was answered once, so there is none twice; an answer must not depend on that.
+    let mut seen = HashSet::with_capacity(hits.len());
+    hits.retain(|hit| seen.insert(hit.id.clone()));
+    hits.truncate(k);
+    hits
+}
+
+/// How a search was done by several members: together they did so much, and the slowest took so long.
+pub fn merge_explained(one: Explain, other: Explain) -> Explain {
+    let (mut sum, less) = if one.eligible >= other.eligible { (one, other) } else { (other, one) };
+    sum.ef = sum.ef.max(less.ef);
+    sum.eligible += less.eligible;
+    sum.filtered += less.filtered;
+    sum.visited += less.visited;
+    sum.estimated += less.estimated;
+    sum.reranked += less.reranked;
+    sum.tail += less.tail;
+    sum.distances += less.distances;
+    sum.times.select = sum.times.select.max(less.times.select);
+    sum.times.walk = sum.times.walk.max(less.times.walk);
+    sum.times.rerank = sum.times.rerank.max(less.times.rerank);
+    sum.times.scan = sum.times.scan.max(less.times.scan);
+    sum.times.answer = sum.times.answer.max(less.times.answer);
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{EntryId, MemberState, Placement};
+
+    fn id(name: &str) -> MemberId {
+        MemberId(name.to_owned())
+    }
+
+    fn set(partitions: &[u16]) -> PartitionSet {
+        partitions.iter().map(|number| PartitionId(*number)).collect()
+    }
+
+    /// Partition n belongs to the n-th of `primaries`; `gone` is away.
+    fn view(primaries: &[&str], gone: &str) -> ClusterView {
+        let mut view = ClusterView::bootstrap("g", 1, &id(primaries[0]));
+        view.table = primaries
+            .iter()
+            .map(|name| Placement { epoch: 1, primary: id(name), in_sync: vec![id(name)] })
+            .collect();
+        for name in primaries {
+            let mut member = Member::new(id(name), "", name);
+            member.state = if *name == gone { MemberState::Away } else { MemberState::Alive };
+            view.members.insert(id(name), member);
+        }
+        view
+    }
+
+    #[test]
+    fn this_member_first_then_each_other_once() {
+        let view = view(&["a", "b", "c", "b", "a", "c"], "c");
+        // What this member answers for counts more than what its table says: 3 was just taken over.
+        let plan = plan(&view, &id("a"), &set(&[0, 3]), &PartitionSet::all(6));
+        assert_eq!(plan.here, set(&[0, 3]));
+        assert_eq!(plan.others, BTreeMap::from([(id("b"), set(&[1]))]));
+        assert_eq!(plan.away, BTreeMap::from([(id("c"), set(&[2, 5]))]));
+        assert_eq!(plan.nobody, set(&[4]));
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_asked_for() {
+        let view = view(&["a", "b", "c"], "");
+        let plan = plan(&view, &id("a"), &set(&[0]), &set(&[2]));
+        assert_eq!(plan, Plan { others: BTreeMap::from([(id("c"), set(&[2]))]), ..Plan::default() });
+    }
+
+    fn hit(id: &str, distance: f32) -> Hit {
+        Hit { id: EntryId::new(id).unwrap(), distance, metadata: None, vector: None }
+    }
+
+    fn ids(hits: &[Hit]) -> Vec<&str> {
+        hits.iter().map(|hit| hit.id.as_str()).collect()
+    }
+
+    #[test]
+    fn the_nearest_of_all_ties_by_id_each_once() {
+        let lists = vec![
+            vec![hit("c", 1.0), hit("e", 3.0)],
+            vec![hit("b", 1.0), hit("c", 1.0), hit("d", 2.0)],
+            Vec::new(),
+            vec![hit("a", -0.5)],
+        ];
+        assert_eq!(ids(&merge(lists.clone(), 4)), ["a", "b", "c", "d"]);
+        assert_eq!(ids(&merge(lists, 10)), ["a", "b", "c", "d", "e"]);
+        assert!(merge(Vec::new(), 3).is_empty());
+    }
+
+    #[test]
+    fn work_is_added_up_and_the_slowest_counts() {
+        let ms = std::time::Duration::from_millis;
+        let mut one = Explain { ef: 40, eligible: 5, distances: 2, ..Explain::default() };
+        let mut other = Explain { ef: 64, eligible: 7, distances: 3, ..Explain::default() };
+        (one.times.walk, other.times.walk, other.times.scan) = (ms(9), ms(4), ms(1));
+        let sum = merge_explained(one, other);
+        assert_eq!((sum.ef, sum.eligible, sum.distances), (64, 12, 5));
+        assert_eq!((sum.times.walk, sum.times.scan), (ms(9), ms(1)));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_reason() {
+        let away = Why::Because("n2 is away".to_owned());
+        let mut missing: BTreeMap<_, _> = (0..10).map(|n| (PartitionId(n), away.clone())).collect();
+        missing.insert(PartitionId(20), Why::Late);
+        let text = describe(&missing);
+        assert!(text.starts_with("p000, p001,") && text.contains("p007 and 2 more (n2 is away)"), "{text}");
+        assert!(text.ends_with("p020 (no answer in time)"), "{text}");
+    }
+
+    #[test]
+    fn sets_are_cut_and_joined() {
+        assert_eq!(without(&set(&[1, 2, 3]), &set(&[2])), set(&[1, 3]));
+        assert_eq!(union(&set(&[1, 2]), &set(&[2, 9])), set(&[1, 2, 9]));
+    }
+}

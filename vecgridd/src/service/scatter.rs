@@ -1,0 +1,350 @@
+//! Asking several members at once, until every partition has its answer.
+//!
+//! ```text
+//! wanted ─▶ plan (cover.rs) ─┬▶ here ───────────────┐
+//!              ▲             ├▶ member b, one message ├─▶ answers, and partitions that are elsewhere
+//!              │             └▶ member c, one message ┘             │
+//!              └──── a newer table, or a moment ◀──────────────────────┘  those alone
+//! ```
+//!
+//! Promises: a partition is answered once; one message per member and attempt; a member that is away in the table is
+//! not waited for, also when it went away after it was asked; whatever happens, it ends by `by`. What was not answered
+//! is named with its reason, and where something may have been done without an answer it says so.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, ready},
+    stream::FuturesUnordered,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    Parts, RequestContext, Service, ServiceError,
+    cover::{Holder, Why, describe, plan, union, without},
+};
+use crate::{
+    index::PartitionSet,
+    partition::Hosts,
+    telemetry::Metrics,
+    types::{ClusterView, Member, MemberId, PartitionId},
+};
+
+/// Between attempts, when no newer table comes: at first, and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+
+/// What one member answered.
+pub struct Part<T> {
+    /// For what it answers for.
+    pub answer: T,
+    /// It does not answer for these, and did nothing.
+    pub elsewhere: PartitionSet,
+    /// It may have done these, and does not answer for them any more: to be asked again, by the same request id.
+    pub overtaken: PartitionSet,
+}
+
+impl<T> Part<T> {
+    /// An answer without those that are elsewhere.
+    pub fn new(answer: T, elsewhere: PartitionSet) -> Self {
+        Self { answer, elsewhere, overtaken: PartitionSet::new() }
+    }
+}
+
+/// Why a member gave no answer.
+#[derive(Debug)]
+pub enum Miss {
+    /// It certainly did nothing: worth another attempt.
+    NotDone(String),
+    /// It may have done it: worth another attempt where that is harmless.
+    MaybeDone(String),
+    /// Another attempt would end alike.
+    Failed(ServiceError),
+}
+
+impl From<ServiceError> for Miss {
+    fn from(error: ServiceError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What is wanted.
+pub struct Want {
+    /// These partitions.
+    pub partitions: PartitionSet,
+    /// Not later than this.
+    pub by: Instant,
+    /// Without one of them the others are not needed.
+    pub all: bool,
+}
+
+/// What came.
+pub struct Gathered<T> {
+    /// Of each member that answered, for disjoint sets of partitions.
+    pub answers: Vec<T>,
+    /// What nobody answered for.
+    pub missing: BTreeMap<PartitionId, Why>,
+    /// Of these, what may have been done all the same.
+    pub unsure: PartitionSet,
+    /// How many members were asked, this one included.
+    pub members: usize,
+}
+
+enum Step<T> {
+    Plan { set: PartitionSet, attempt: u32 },
+    Told { holder: Holder, set: PartitionSet, attempt: u32, seen: u64, told: Result<Part<T>, Miss> },
+}
+
+/// What is known about who answers for what.
+pub struct Router<'r> {
+    /// This member.
+    pub me: &'r MemberId,
+    /// The table.
+    pub table: watch::Receiver<Arc<ClusterView>>,
+    /// What is here.
+    pub hosts: &'r Hosts,
+    /// Numbers for the operator.
+    pub metrics: &'r Metrics,
+}
+
+impl<'r> Router<'r> {
+    /// Asks whoever answers for the wanted partitions.
+    ///
+    /// # Errors
+    /// What failed here, and, when all are wanted, what failed anywhere for good.
+    pub async fn gather<T, F>(
+        &self,
+        want: Want,
+        ask: impl Fn(Holder, PartitionSet) -> F,
+    ) -> Result<Gathered<T>, ServiceError>
+    where
+        T: Send,
+        F: Future<Output = Result<Part<T>, Miss>> + Send,
+    {
+        let mut missing: BTreeMap<PartitionId, Why> =
+            want.partitions.iter().map(|partition| (partition, Why::Late)).collect();
+        let (mut answers, mut asked) = (Vec::new(), BTreeSet::new());
+        let (mut unsure, mut sent) = (PartitionSet::new(), PartitionSet::new());
+        let mut steps: FuturesUnordered<BoxFuture<'_, Step<T>>> = FuturesUnordered::new();
+        steps.push(ready(Step::Plan { set: want.partitions, attempt: 0 }).boxed());
+        let mut late = pin!(sleep_until(want.by));
+        loop {
+            // An answer that is there counts, also at the last moment.
+            let step = tokio::select! {
+                biased;
+                step = steps.next() => step,
+                () = &mut late => {
+                    unsure = union(&unsure, &sent);
+                    break;
+                }
+            };
+            match step {
+                None => break,
+                Some(Step::Plan { set, attempt }) => {
+                    let view = self.view();
+                    let plan = plan(&view, self.me, &self.hosts.answers(), &set);
+                    let legs = plan.others.into_iter().map(|(member, set)| (Holder::There(member), set));
+                    let here = (!plan.here.is_empty()).then_some((Holder::Here, plan.here));
+                    for (holder, set) in here.into_iter().chain(legs) {
+                        if let Holder::There(member) = &holder {
+                            sent = union(&sent, &set);
+                            asked.insert(member.clone());
+                        }
+                        let answer = ask(holder.clone(), set.clone());
+                        let seen = view.version();
+                        steps.push(
+                            async move {
+                                let told = self.unless_away(&holder, answer).await;
+                                Step::Told { holder, set, attempt, seen, told }
+                            }
+                            .boxed(),
+                        );
+                    }
+                    for (member, set) in plan.away {
+                        let why = format!("{} is away", view.name_of(&member));
+                        note(&mut missing, &set, &Why::Because(why));
+                        if want.all {
+                            return Ok(Gathered { answers, missing, unsure, members: asked.len() + 1 });
+                        }
+                    }
+                    if !plan.nobody.is_empty() {
+                        note(&mut missing, &plan.nobody, &Why::Moving);
+                        steps.push(self.again(plan.nobody, attempt, view.version()));
+                    }
+                }
+                Some(Step::Told { holder, set, attempt, seen, told }) => {
+                    sent = without(&sent, &set);
+                    let (why, again) = match told {
+                        Ok(part) => {
+                            unsure = union(&unsure, &part.overtaken);
+                            let again = union(&part.elsewhere, &part.overtaken);
+                            let done = without(&set, &again);
+                            done.iter().for_each(|partition| _ = missing.remove(&partition));
+                            if !done.is_empty() {
+                                answers.push(part.answer);
+                            }
+                            (Why::Moving, again)
+                        }
+                        Err(Miss::NotDone(why)) => (Why::Because(why), set),
+                        Err(Miss::MaybeDone(why)) => {
+                            unsure = union(&unsure, &set);
+                            (Why::Because(why), set)
+                        }
+                        Err(Miss::Failed(error)) if want.all || holder == Holder::Here => return Err(error),
+                        Err(Miss::Failed(error)) => {
+                            note(&mut missing, &set, &Why::Because(error.to_string()));
+                            continue;
+                        }
+                    };
+                    if !again.is_empty() {
+                        // At the end of the time every question ends without an answer: that is no reason.
+                        let why = if Instant::now() >= want.by { Why::Late } else { why };
+                        self.metrics.route_retried();
+                        note(&mut missing, &again, &why);
+                        steps.push(self.again(again, attempt, seen));
+                    }
+                }
+            }
+        }
+        Ok(Gathered { answers, missing, unsure, members: asked.len() + 1 })
+    }
+
+    /// Plans once more, by a newer table than the one that did not fit, or after a moment.
+    fn again<'a, T: Send + 'a>(&self, set: PartitionSet, attempt: u32, seen: u64) -> BoxFuture<'a, Step<T>> {
+        let mut view = self.table.clone();
+        let (first, most) = BACK_OFF;
+        let moment = first.saturating_mul(1 << attempt.min(8)).min(most);
+        async move {
+            let _ = timeout(moment, view.wait_for(|view| view.version() > seen)).await;
+            Step::Plan { set, attempt: attempt + 1 }
+        }
+        .boxed()
+    }
+
+    /// A member that goes away is not waited for.
+    async fn unless_away<T>(
+        &self,
+        holder: &Holder,
+        answer: impl Future<Output = Result<T, Miss>>,
+    ) -> Result<T, Miss> {
+        let Holder::There(member) = holder else { return answer.await };
+        let mut view = self.table.clone();
+        let away = view.wait_for(|view| !view.member(member).is_some_and(Member::is_alive));
+        tokio::select! {
+            answer = answer => answer,
+            Ok(_) = away => Err(Miss::MaybeDone(format!("{} is away", self.view().name_of(member)))),
+        }
+    }
+
+    fn view(&self) -> Arc<ClusterView> {
+        Arc::clone(&self.table.borrow())
+    }
+}
+
+impl Service {
+    /// As [`Router::gather`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn gather<T, F>(
+        &self,
+        want: Want,
+        ask: impl Fn(Holder, PartitionSet) -> F,
+    ) -> Result<Gathered<T>, ServiceError>
+    where
+        T: Send,
+        F: Future<Output = Result<Part<T>, Miss>> + Send,
+    {
+        let Parts { member: me, control, hosts, metrics, .. } = &*self.parts;
+        Router { me, table: control.watch(), hosts, metrics }.gather(want, ask).await
+    }
+
+    /// Asks for all partitions of the grid, and needs every answer.
+    ///
+    /// # Errors
+    /// `incomplete`, `deadline_exceeded`, and what failed anywhere.
+    pub(super) async fn gather_all<T, F>(
+        &self,
+        ctx: &RequestContext,
+        ask: impl Fn(Holder, PartitionSet) -> F,
+    ) -> Result<Vec<T>, ServiceError>
+    where
+        T: Send,
+        F: Future<Output = Result<Part<T>, Miss>> + Send,
+    {
+        let partitions = PartitionSet::all(self.view().partitions());
+        let wanted = partitions.len();
+        let gathered = self.gather(Want { partitions, by: ctx.deadline, all: true }, ask).await?;
+        if gathered.missing.is_empty() {
+            return Ok(gathered.answers);
+        }
+        Err(incomplete(wanted, &gathered.missing))
+    }
+
+    /// Asks for one partition.
+    ///
+    /// # Errors
+    /// `partition_unavailable`, `deadline_exceeded`, and what failed there.
+    pub(super) async fn gather_one<T, F>(
+        &self,
+        ctx: &RequestContext,
+        partition: PartitionId,
+        ask: impl Fn(Holder, PartitionSet) -> F,
+    ) -> Result<T, ServiceError>
+    where
+        T: Send,
+        F: Future<Output = Result<Part<T>, Miss>> + Send,
+    {
+        let partitions = [partition].into_iter().collect();
+        let mut gathered = self.gather(Want { partitions, by: ctx.deadline, all: true }, ask).await?;
+        match (gathered.missing.get(&partition), gathered.answers.pop()) {
+            (None, Some(answer)) => Ok(answer),
+            (None | Some(Why::Late), _) => Err(ServiceError::DeadlineBefore),
+            _ => Err(ServiceError::Unavailable { why: describe(&gathered.missing), unsure: false }),
+        }
+    }
+
+    /// Those partitions of a set for which this member answers still, and the others. Asked after the view of an index
+    /// was taken: rows of a partition leave the index after this member has stopped to answer for it.
+    pub(super) fn still(&self, set: &PartitionSet) -> (PartitionSet, PartitionSet) {
+        let answers = self.parts.hosts.answers();
+        if answers.covers(set) {
+            return (set.clone(), PartitionSet::new());
+        }
+        let elsewhere = without(set, &answers);
+        (without(set, &elsewhere), elsewhere)
+    }
+
+    /// What people call a member.
+    pub(super) fn name_of(&self, member: &MemberId) -> String {
+        self.view().name_of(member)
+    }
+}
+
+/// Why a question about several partitions has no answer.
+pub fn incomplete(wanted: usize, missing: &BTreeMap<PartitionId, Why>) -> ServiceError {
+    if missing.values().all(|why| *why == Why::Late) {
+        return ServiceError::DeadlineBefore;
+    }
+    ServiceError::Incomplete {
+        answered: wanted - missing.len(),
+        wanted,
+        why: describe(missing),
+        unsure: false,
+    }
+}
+
+fn note(missing: &mut BTreeMap<PartitionId, Why>, set: &PartitionSet, why: &Why) {
+    for partition in set.iter() {
+        missing.insert(partition, why.clone());
+    }
+}
