@@ -142,3 +142,74 @@ fn a_member_that_is_cut_off_is_missed_and_comes_back_by_itself() {
     report!("back {took:.2?} after the cable was in again");
     cluster.assert_no_panic();
 }
+
+#[test]
+fn a_member_that_leaves_gives_its_rows_to_the_others_while_they_are_read_and_written() {
+    let mut options = ClusterOptions::new(Finding::Seeds);
+    options.args.push("--drain".to_owned());
+    let (mut cluster, _) = dealt(options);
+    decides(&mut cluster, 0, "c");
+    let rest = cluster.daemon(0).rest();
+    let put = |rest: &rest::Rest, n: usize| {
+        let answer = rest.put(&rest::entry_path("c", &format!("e{n}")), &json!({"vector": [n, 1, 0]}));
+        assert_eq!(answer.status / 100, 2, "{}", answer.text());
+    };
+    (0..500).for_each(|n| put(&rest, n));
+    wait::until("each holds its share", LIMIT, || {
+        shares(&mut cluster, 0)
+            .iter()
+            .all(|share| share.copies == share.wanted && share.copies >= 2)
+            .then_some(())
+    });
+    // Whoever leads: it has the most to give away.
+    let (leader, _) = cluster.wait_leader(0, LIMIT);
+    let other = (leader + 1) % 3;
+    cluster.daemon(leader).sigterm();
+    // Written through the one that leaves and through another, as long as the first one serves.
+    let (leaving, staying) = (cluster.daemon(leader).rest(), cluster.daemon(other).rest());
+    let mut n = 500;
+    while cluster.daemon(leader).is_running() {
+        put(&staying, n);
+        n += 1;
+        if leaving.send_empty("GET", "/v1/grid").is_err() {
+            break;
+        }
+    }
+    assert!(cluster.daemon(leader).wait_exit(LIMIT).success());
+    assert!(cluster.daemon(leader).log().contains("this member has left the grid"));
+    wait::until("it has left", LIMIT, || (shares(&mut cluster, other).len() == 2).then_some(()));
+    let staying = cluster.daemon(other).rest();
+    assert_eq!(staying.post("/v1/collections/c/count", &json!({})).ok()["count"], n);
+    (0..n).step_by(7).for_each(|n| _ = staying.get(&rest::entry_path("c", &format!("e{n}"))).ok());
+    cluster.assert_no_panic();
+}
+
+#[test]
+fn a_member_that_joins_is_given_its_share_and_a_restart_moves_nothing() {
+    let (mut cluster, _) = dealt(ClusterOptions::new(Finding::Seeds));
+    wait::until("each holds its share", LIMIT, || {
+        shares(&mut cluster, 0).iter().all(|share| share.copies == share.wanted).then_some(())
+    });
+    let fourth = cluster.add();
+    cluster.wait_one_grid(LIMIT);
+    wait::until("the fourth holds its share", LIMIT, || {
+        let shares = shares(&mut cluster, fourth);
+        shares.iter().all(|share| share.copies == 2 && share.wanted == 2).then_some(())
+    });
+    let before: Vec<_> = cluster.daemon(0).rest().get("/v1/grid/partitions").ok()["partitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["primary"].clone())
+        .collect();
+    cluster.kill9(fourth);
+    cluster.relaunch(fourth);
+    cluster.wait_one_grid(LIMIT);
+    let after: Vec<_> = cluster.daemon(0).rest().get("/v1/grid/partitions").ok()["partitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["primary"].clone())
+        .collect();
+    assert_eq!(after, before);
+}

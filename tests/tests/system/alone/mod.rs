@@ -4,6 +4,7 @@ mod builds;
 mod crash;
 mod grid;
 mod memory_and_start;
+mod moves;
 mod recall;
 mod sample_search;
 mod wordnet;
