@@ -136,6 +136,9 @@ fn every_verb_works_through_every_member_over_rest() {
         for collection in 0..MEMBERS {
             assert_eq!(count(&rest, &format!("c{collection}"), None), ROWS as u64 / 2 - 1);
         }
+    }
+    for member in 0..MEMBERS {
+        let rest = cluster.daemon(member).rest();
         assert_eq!(rest.delete(&collection_path(&format!("c{member}"))).ok()["dropped"], true);
     }
     let (_, other) = holder_and_other(&mut cluster);
