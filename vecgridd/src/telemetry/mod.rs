@@ -5,6 +5,8 @@
 
 pub mod logs;
 mod metrics;
+#[cfg(test)]
+mod metrics_tests;
 
 pub use logs::LogFormat;
 pub use metrics::{Metrics, Snapshot};
