@@ -244,3 +244,26 @@ fn the_bench_verb_measures() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("\"qps\""), "{text}");
 }
+
+#[test]
+fn the_grid_is_shown_and_its_only_member_cannot_leave_it() {
+    let daemon = Daemon::start();
+    let members = ask(&daemon, &["members"]);
+    let member = &members["members"][0];
+    assert_eq!(
+        (&member["copies"], &member["wanted"], &member["id"]),
+        (&json!(8), &json!(8), &members["leader"])
+    );
+    let partitions = ask(&daemon, &["partitions"]);
+    assert_eq!(partitions["partitions"].as_array().map(Vec::len), Some(8));
+    let shown = |arguments: &[&str]| {
+        let output = run(&daemon, arguments);
+        assert!(output.status.success(), "{}", told(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(shown(&["partitions"]).starts_with("   0  AAAAAAAA\n"), "plain when nobody watches");
+    assert!(shown(&["members"]).contains("leads"));
+    assert!(shown(&["status"]).contains("balance     8 on each member, none is moving"));
+    fails(&daemon, &["drain"], CONFLICT);
+    assert_eq!(ask(&daemon, &["drain", "--cancel"]), json!({"draining": false, "partitions_left": 8}));
+}

@@ -69,6 +69,15 @@ async fn every_verb_works_over_tcp_and_over_the_socket() {
         let status = client.grid_status(pb::GridStatusRequest {}).await.unwrap().into_inner();
         assert_eq!((status.members.len(), status.partitions.len()), (1, 8));
         assert_eq!(status.members[0].id, status.member);
+        assert_eq!((status.members[0].copies, status.members[0].wanted), (8, 8));
+        assert!(status.partitions.iter().all(|p| !p.moving && p.wanted == p.in_sync));
+        let drain = |cancel| pb::DrainRequest { cancel };
+        let refused = client.drain(drain(false)).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), grpc::reason(&refused).as_str()),
+            (Code::FailedPrecondition, "no_other_member")
+        );
+        assert!(!client.drain(drain(true)).await.unwrap().into_inner().draining);
     }
 }
 

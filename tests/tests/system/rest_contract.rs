@@ -465,6 +465,9 @@ fn the_grid_describes_itself() {
     let members = members["members"].as_array().unwrap().clone();
     assert_eq!(members.len(), 1);
     assert_eq!(members[0]["id"], grid["member"]);
+    let share = |what: &str| members[0][what].clone();
+    assert_eq!((share("primaries"), share("copies"), share("wanted")), (json!(8), json!(8), json!(8)));
+    assert_eq!(grid["moving"], 0);
     let partitions = rest.get("/v1/grid/partitions").ok();
     let partitions = partitions["partitions"].as_array().unwrap();
     assert_eq!(partitions.len(), 8);
@@ -473,7 +476,16 @@ fn the_grid_describes_itself() {
             (&partition["primary"], &partition["in_sync"]),
             (&grid["member"], &json!([grid["member"]]))
         );
+        assert_eq!((&partition["wanted"], &partition["moving"]), (&partition["in_sync"], &json!(false)));
     }
+}
+
+#[test]
+fn the_only_member_cannot_leave_its_grid() {
+    let (daemon, rest) = started();
+    rest.send_empty("POST", "/v1/grid/drain").unwrap().is_problem(409, "no_other_member");
+    assert_eq!(rest.delete("/v1/grid/drain").ok(), json!({"draining": false, "partitions_left": 8}));
+    assert_eq!(daemon.admin().get("/readyz").status, 200);
 }
 
 #[test]
@@ -507,6 +519,8 @@ fn openapi_describes_every_route() {
         ("/v1/grid", "get"),
         ("/v1/grid/members", "get"),
         ("/v1/grid/partitions", "get"),
+        ("/v1/grid/drain", "post"),
+        ("/v1/grid/drain", "delete"),
         ("/livez", "get"),
         ("/readyz", "get"),
         ("/metrics", "get"),

@@ -15,7 +15,10 @@ use std::{
 use serde_json::{Value, json};
 use tonic::Code;
 use vecgrid_proto::v1 as pb;
-use vecgridd_tests::{daemon::Daemon, grpc, rest, synthetic, wait};
+use vecgridd_tests::{
+    daemon::{Daemon, Options},
+    grpc, rest, synthetic, wait,
+};
 
 const COLLECTION: &str = "load";
 
@@ -208,6 +211,21 @@ fn an_idle_keep_alive_connection_does_not_hold_up_a_stop() {
         matches!(refused.code(), Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled),
         "{refused:?}"
     );
+}
+
+#[test]
+fn a_lone_member_that_is_to_leave_stops_as_for_a_restart() {
+    let mut daemon = Daemon::start_with(Options { args: vec!["--drain".to_owned()], ..Options::default() });
+    daemon.rest().put("/v1/collections/kept", &json!({"dimension": 2})).ok();
+    daemon.sigterm();
+    assert!(daemon.wait_exit(Duration::from_secs(45)).success());
+    assert!(
+        daemon.log().contains("no other member is there to take its partitions"),
+        "{}",
+        daemon.log_tail()
+    );
+    daemon.restart();
+    daemon.rest().get("/v1/collections/kept").ok();
 }
 
 #[test]

@@ -75,7 +75,8 @@ impl Handoff {
         self.open.as_ref().is_some_and(|open| open.next.primary != self.me)
     }
 
-    /// What is open was never sent: it cannot be decided, and something else may be right by now.
+    /// What is open was never sent, or was refused for ever: it cannot be decided. Something else may be right by
+    /// now: the next event tells.
     pub fn withdraw(&mut self) {
         self.open = None;
     }

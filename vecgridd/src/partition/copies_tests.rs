@@ -98,12 +98,12 @@ impl Outside for Way {
         self.0.leases.load(Ordering::Relaxed)
     }
 
-    fn propose(&self, partition: PartitionId, proposal: Proposal) -> BoxFuture<'static, ()> {
+    fn propose(&self, partition: PartitionId, proposal: Proposal) -> BoxFuture<'static, bool> {
         let between = Arc::clone(&self.0);
         async move {
             tokio::task::yield_now().await;
             if between.loses() {
-                return;
+                return true;
             }
             let place = usize::from(partition.0);
             between.change(|view| {
@@ -112,6 +112,7 @@ impl Outside for Way {
                     view.table[place] = proposal.next;
                 }
             });
+            true
         }
         .boxed()
     }

@@ -70,8 +70,8 @@ pub(super) struct Done {
 }
 
 pub(super) enum What {
-    /// A proposal went out; its fate may be known.
-    Proposed,
+    /// A proposal went out; its fate may be known. False: it can never be decided.
+    Proposed(bool),
     /// Time to ask what became of it.
     ProposeAgain,
     /// A newcomer's turn.
@@ -104,7 +104,7 @@ impl Worker<'_> {
     }
 
     pub(super) fn propose(&self, proposal: Proposal) -> Work {
-        self.work(self.outside.propose(self.partition, proposal).map(|()| What::Proposed))
+        self.work(self.outside.propose(self.partition, proposal).map(What::Proposed))
     }
 
     pub(super) fn later(&self, what: What) -> Work {

@@ -309,7 +309,12 @@ impl Owner {
                     self.look_for_lease();
                 }
             }
-            What::Proposed => self.wait_for(|worker| worker.later(What::ProposeAgain)),
+            What::Proposed(true) => self.wait_for(|worker| worker.later(What::ProposeAgain)),
+            What::Proposed(false) => {
+                if let Some(lead) = &mut self.lead {
+                    lead.handoff.withdraw();
+                }
+            }
             What::ProposeAgain => _ = self.hand_off(&HandoffEvent::Silence),
             What::Turn(to, permit) => {
                 if let Some(line) = self.lead.as_mut().and_then(|lead| lead.lines.get_mut(&to)) {

@@ -62,8 +62,9 @@ pub trait Outside: Send + Sync + 'static {
     /// May this member act on what it knows: has the grid confirmed lately that it is one of its members?
     fn may_act(&self) -> bool;
 
-    /// Takes a proposal to the grid; ends when its fate is known, or nobody could say. The table tells.
-    fn propose(&self, partition: PartitionId, proposal: Proposal) -> BoxFuture<'static, ()>;
+    /// Takes a proposal to the grid; ends when its fate is known, or nobody could say: the table tells. False when
+    /// it can never be decided, whatever comes.
+    fn propose(&self, partition: PartitionId, proposal: Proposal) -> BoxFuture<'static, bool>;
 
     /// Sends a message to another member's copy; `None` when no answer came in time.
     fn send(

@@ -9,7 +9,7 @@ use futures::{FutureExt, future::BoxFuture};
 
 use super::{pace::Pace, wire};
 use crate::{
-    control::{Command, Control},
+    control::{Command, Control, ControlError, Refused},
     migration::{Have, Proposal},
     partition::{CopyMessage, Outside},
     peer::Pool,
@@ -55,7 +55,7 @@ impl Outside for Grid {
         self.control.lease().holds(clock::now())
     }
 
-    fn propose(&self, partition: PartitionId, proposal: Proposal) -> BoxFuture<'static, ()> {
+    fn propose(&self, partition: PartitionId, proposal: Proposal) -> BoxFuture<'static, bool> {
         let control = self.control.clone();
         async move {
             let Proposal { expected, next } = proposal;
@@ -64,9 +64,15 @@ impl Outside for Grid {
             match control.propose(command).await {
                 Ok(_) if moves => tracing::debug!(%partition, "another member is the primary now"),
                 Ok(_) => {}
+                // It names a member that has left, which it does for ever.
+                Err(ControlError::Refused(refused @ Refused::BadPlacement(..))) => {
+                    tracing::debug!(%partition, %refused, "a partition cannot be held like that any more");
+                    return false;
+                }
                 // Whatever was decided is in the table; if nothing was, it is proposed again.
                 Err(error) => tracing::debug!(%partition, %error, "who holds a partition was not decided"),
             }
+            true
         }
         .boxed()
     }

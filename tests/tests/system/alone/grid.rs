@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
 use serde_json::json;
 use vecgridd_tests::{
     cluster::{ClusterOptions, Finding, TestCluster},
@@ -39,8 +40,8 @@ fn births(name: &str, mut launch: impl FnMut() -> TestCluster) {
 }
 
 /// Waits until the grid takes a decision: a collection.
-fn decides(cluster: &mut TestCluster, collection: &str) {
-    let rest = cluster.daemon(0).rest();
+fn decides(cluster: &mut TestCluster, number: usize, collection: &str) {
+    let rest = cluster.daemon(number).rest();
     wait::until("the grid decides", LIMIT, || {
         let answer =
             rest.put(&rest::collection_path(collection), &json!({"dimension": 3, "metric": "cosine"}));
@@ -79,7 +80,7 @@ fn after_a_restart_of_all_at_once_the_grid_is_the_same() {
         cluster.wait_one_grid(LIMIT);
         // Who led before the restart is remembered, so views alone do not show that anybody leads now.
         let collection = if kill { "after-kills" } else { "after-stops" };
-        decides(&mut cluster, collection);
+        decides(&mut cluster, 0, collection);
         let took = begun.elapsed();
         let after = cluster.view(0).unwrap();
         assert_eq!(after.grid_id, before.grid_id);
@@ -140,6 +141,86 @@ fn a_member_that_is_cut_off_is_missed_and_comes_back_by_itself() {
     cluster.network().rejoin(cut);
     let took = cluster.wait_one_grid(LIMIT);
     report!("back {took:.2?} after the cable was in again");
+    cluster.assert_no_panic();
+}
+
+/// What a member holds, what it should, and how it is, in the eyes of another.
+#[derive(Debug, Deserialize)]
+struct Share {
+    name: String,
+    state: String,
+    copies: usize,
+    wanted: usize,
+    votes: bool,
+}
+
+fn shares(cluster: &mut TestCluster, seen_by: usize) -> Vec<Share> {
+    let mut answer = cluster.daemon(seen_by).rest().get("/v1/grid/members").ok();
+    serde_json::from_value(answer["members"].take()).unwrap()
+}
+
+/// Three members, once partitions are meant for all of them; and the one that holds the fewest now.
+fn dealt(options: ClusterOptions) -> (TestCluster, usize) {
+    let mut cluster = TestCluster::launch(3, options);
+    cluster.wait_one_grid(BIRTH);
+    cluster.wait_voters(3, LIMIT);
+    let shares = wait::until("partitions are meant for all", LIMIT, || {
+        let shares = shares(&mut cluster, 0);
+        shares.iter().all(|share| (2..=3).contains(&share.wanted)).then_some(shares)
+    });
+    let fewest = shares.iter().min_by_key(|share| share.copies).unwrap();
+    let number = (0..3).find(|number| fewest.name == format!("n{number}")).unwrap();
+    (cluster, number)
+}
+
+#[test]
+fn a_member_that_was_drained_serves_until_it_is_stopped_and_has_left_then() {
+    let (mut cluster, number) = dealt(ClusterOptions::new(Finding::Seeds));
+    let (name, other) = (format!("n{number}"), (number + 1) % 3);
+    let rest = cluster.daemon(number).rest();
+    let share = |cluster: &mut TestCluster| {
+        let shares = shares(cluster, other);
+        shares.into_iter().find(|share| share.name == name).unwrap()
+    };
+    assert_eq!(rest.post("/v1/grid/drain", &json!({})).ok()["draining"], true);
+    assert_eq!(cluster.daemon(number).admin().get("/readyz").text(), "draining\n");
+    // It may stay after all.
+    assert_eq!(rest.delete("/v1/grid/drain").ok()["draining"], false);
+    wait::until("its share is meant for it again", LIMIT, || {
+        let share = share(&mut cluster);
+        (share.state == "up" && share.wanted >= 2).then_some(())
+    });
+    rest.post("/v1/grid/drain", &json!({})).ok();
+    wait::until("it holds nothing, and decides nothing", LIMIT, || {
+        let share = share(&mut cluster);
+        let empty = share.copies == 0 && share.wanted == 0 && !share.votes;
+        (empty && share.state == "draining").then_some(())
+    });
+    cluster.stop(number);
+    wait::until("it has left", LIMIT, || (shares(&mut cluster, other).len() == 2).then_some(()));
+    decides(&mut cluster, other, "after");
+    cluster.daemon(number).relaunch();
+    let ended = cluster.daemon(number).wait_exit(LIMIT);
+    assert!(!ended.success(), "a member that has left does not come back under its id");
+    let log = cluster.daemon(number).log();
+    assert!(log.contains("has left its grid for good"), "{log}");
+    cluster.assert_no_panic();
+}
+
+#[test]
+fn a_daemon_that_is_to_leave_when_it_is_stopped_has_left_when_it_ends() {
+    let mut options = ClusterOptions::new(Finding::Seeds);
+    options.args.push("--drain".to_owned());
+    let (mut cluster, number) = dealt(options);
+    let other = (number + 1) % 3;
+    cluster.daemon(number).sigterm();
+    assert!(cluster.daemon(number).wait_exit(LIMIT).success());
+    // Not a moment later: it has said so itself.
+    wait::until("it has left", Duration::from_secs(1), || {
+        (shares(&mut cluster, other).len() == 2).then_some(())
+    });
+    assert!(cluster.daemon(number).log().contains("this member has left the grid"));
+    decides(&mut cluster, other, "after");
     cluster.assert_no_panic();
 }
 

@@ -236,8 +236,9 @@ fn one_to_five_to_two_members_under_load_and_nothing_is_lost() {
     };
     let begun = Instant::now();
     thread::scope(|scope| {
-        let stop = StopAtEnd(&apps);
-        (0..WRITERS).for_each(|writer| _ = scope.spawn(|| apps.write(writer)));
+        let stop_at_end = StopAtEnd(&apps);
+        let stop = &stop_at_end;
+        (0..WRITERS).for_each(|writer| _ = scope.spawn(move || stop.0.write(writer)));
         (0..SEARCHERS).for_each(|searcher| _ = scope.spawn(move || stop.0.search(searcher + 1)));
         for members in 2..=5_u64 {
             let before = primaries(&mut cluster, 0);
@@ -264,7 +265,7 @@ fn one_to_five_to_two_members_under_load_and_nothing_is_lost() {
             report!("member {leaving} left in {took:.2?}: {moved} partitions moved");
             assert!(moved <= 271_usize.div_ceil(leaving + 1) + 1, "{moved} moves to {leaving} members");
         }
-        drop(stop);
+        drop(stop_at_end);
     });
     let took = begun.elapsed();
     let (acked, unknown, failed) = apps.ledger.lock().unwrap().totals();
