@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use super::Command;
 use crate::{
     placement::{Candidate, place},
-    types::{ClusterView, Holders, Member, MemberId, PartitionId},
+    types::{ClusterView, Holders, Member, MemberId, PartitionId, Placement},
 };
 
 /// Whether the members have changed since the last plan, or there are several and there was none yet.
@@ -47,6 +47,24 @@ pub(super) fn plan(view: &ClusterView) -> Option<Command> {
     Some(Command::Want { roster: view.roster, wanted, passed_over })
 }
 
+/// For each partition whose primary is away: another one, out of those that are in sync and there. It has every write
+/// that was acknowledged, and takes the one that is away out of the in-sync set itself.
+pub(super) fn promotions(view: &ClusterView) -> Vec<Command> {
+    let alive = |id: &MemberId| view.member(id).is_some_and(Member::is_alive);
+    let promoted = |partition: PartitionId| {
+        let expected = view.partition(partition).clone();
+        if alive(&expected.primary) {
+            return None;
+        }
+        let meant = meant(view, partition).primary;
+        let first = expected.in_sync.iter().find(|id| **id == meant && alive(id));
+        let primary = first.or_else(|| expected.in_sync.iter().find(|id| alive(id)))?.clone();
+        let next = Placement { epoch: expected.epoch + 1, primary, in_sync: expected.in_sync.clone() };
+        Some(Command::Place { partition, expected, next })
+    };
+    (0..view.partitions()).map(PartitionId).filter_map(promoted).collect()
+}
+
 /// Who should hold a partition until there is another plan.
 fn meant(view: &ClusterView, partition: PartitionId) -> Holders {
     view.wanted(partition).cloned().unwrap_or_else(|| Holders::from(view.partition(partition)))
@@ -68,10 +86,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{
-        control::state::decide,
-        types::{MemberDetails, Placement},
-    };
+    use crate::{control::state::decide, types::MemberDetails};
 
     fn id(number: usize) -> MemberId {
         MemberId(format!("m{number}"))
@@ -93,6 +108,29 @@ mod tests {
     fn back(view: &mut ClusterView, number: usize, incarnation: u64) {
         let details = details(number, incarnation);
         decide(view, Command::Update { member: id(number), details }).unwrap();
+    }
+
+    #[test]
+    fn a_copy_in_sync_takes_the_place_of_a_primary_that_is_away() {
+        let mut view = grid(3);
+        let both = |first: usize, second: usize| Placement {
+            epoch: 4,
+            primary: id(first),
+            in_sync: vec![id(first), id(second)],
+        };
+        view.table[0] = both(1, 2);
+        view.table[1] = both(0, 1);
+        view.table[2] = Placement { in_sync: vec![id(1)], ..both(1, 1) };
+        assert_eq!(promotions(&view), []);
+        fence(&mut view, 1);
+        let promoted = promotions(&view);
+        assert_eq!(promoted.len(), 1, "who has no copy in sync waits: {promoted:?}");
+        decide(&mut view, promoted[0].clone()).unwrap();
+        let expected = Placement { epoch: 5, primary: id(2), in_sync: vec![id(1), id(2)] };
+        assert_eq!(view.partition(PartitionId(0)), &expected);
+        assert_eq!(promotions(&view), []);
+        fence(&mut view, 2);
+        assert_eq!(promotions(&view), [], "nobody is left that is in sync and there");
     }
 
     /// Makes the plan; how many partitions are meant for others than before.

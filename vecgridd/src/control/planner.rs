@@ -1,4 +1,5 @@
-//! The leader's task that says who should hold what, and who has left: proposes what `plan.rs` computes.
+//! The leader's task that says who should hold what, who takes the place of a primary that is away, and who has left:
+//! proposes what `plan.rs` computes.
 //!
 //! It waits until members have neither come nor gone for a moment: five that join within a second are one plan and not
 //! five. What it proposes late, or twice, the state refuses.
@@ -43,7 +44,7 @@ pub(super) async fn run(control: Control) {
         } else {
             removals(&view, &voters)
         };
-        for command in commands {
+        for command in plan::promotions(&view).into_iter().chain(commands) {
             let proposed = tokio::select! {
                 proposed = control.propose(command.clone()) => proposed,
                 () = stop.cancelled() => return,
@@ -66,6 +67,9 @@ fn tell(command: &Command, view: &ClusterView, error: Option<ControlError>) {
     match (command, error) {
         (Command::Remove(member), None) => {
             tracing::info!(%member, "it held nothing any more and has stopped: it has left the grid")
+        }
+        (Command::Place { partition, next, .. }, None) => {
+            tracing::info!(%partition, primary = %next.primary, "its primary is away: a copy in sync takes its place")
         }
         (_, None) => {
             let moving = view.moving();

@@ -236,10 +236,9 @@ fn one_to_five_to_two_members_under_load_and_nothing_is_lost() {
     };
     let begun = Instant::now();
     thread::scope(|scope| {
-        let stop_at_end = StopAtEnd(&apps);
-        let stop = &stop_at_end;
-        (0..WRITERS).for_each(|writer| _ = scope.spawn(move || stop.0.write(writer)));
-        (0..SEARCHERS).for_each(|searcher| _ = scope.spawn(move || stop.0.search(searcher + 1)));
+        let (load, stop_at_end) = (&apps, StopAtEnd(&apps));
+        (0..WRITERS).for_each(|writer| _ = scope.spawn(move || load.write(writer)));
+        (0..SEARCHERS).for_each(|searcher| _ = scope.spawn(move || load.search(searcher + 1)));
         for members in 2..=5_u64 {
             let before = primaries(&mut cluster, 0);
             let number = cluster.add();
