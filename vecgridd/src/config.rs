@@ -17,6 +17,9 @@ use serde::Deserialize;
 
 pub use peers::{PeerConfig, Trust};
 
+/// What members send each other has room for this, and no more.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
 /// What a user may say. Every field is optional: the sources are laid over each other.
 #[derive(Debug, Clone, Default, Parser, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -110,7 +113,7 @@ pub struct Options {
     /// Written when ready: {"api","socket","admin","pid"} as JSON, for scripts that use port 0
     #[arg(long, env = "VECGRID_PORT_FILE", value_name = "FILE")]
     pub port_file: Option<PathBuf>,
-    /// Largest request and answer, bytes [default: 67108864]
+    /// Largest request and answer, bytes, at most 67108864 [default: 67108864]
     #[arg(long, env = "VECGRID_MAX_MESSAGE_BYTES", value_name = "BYTES")]
     pub max_message_bytes: Option<usize>,
     /// Bytes of writes between the door and the answer [default: 134217728]
@@ -442,6 +445,11 @@ impl Options {
             if value < least {
                 return Err(ConfigError::Value(format!("{flag} is at least {least}, not {value}")));
             }
+        }
+        if sizes[0].1 > MAX_MESSAGE_BYTES {
+            return Err(ConfigError::Value(format!(
+                "--max-message-bytes is at most {MAX_MESSAGE_BYTES}: members send each other what apps write"
+            )));
         }
         let shares = [
             ("--recall-checks", self.recall_checks.unwrap_or(0.01), 1.0),

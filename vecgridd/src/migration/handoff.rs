@@ -75,6 +75,11 @@ impl Handoff {
         self.open.as_ref().is_some_and(|open| open.next.primary != self.me)
     }
 
+    /// Is this what is open?
+    pub fn proposes(&self, proposal: &Proposal) -> bool {
+        self.open.as_ref() == Some(proposal)
+    }
+
     /// What is open was never sent, or was refused for ever: it cannot be decided. Something else may be right by
     /// now: the next event tells.
     pub fn withdraw(&mut self) {

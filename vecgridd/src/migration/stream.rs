@@ -92,6 +92,12 @@ impl Stream {
         self.durable.map(|version| version.sequence)
     }
 
+    /// What the other will be sent follows this record: the log is needed from there. `None`: not known yet.
+    pub fn needs_after(&self) -> Option<u64> {
+        let at = |installing: Installing| installing.at.map(|at| at.sequence);
+        self.installing.map_or_else(|| self.durable(), at)
+    }
+
     /// Takes one event.
     pub fn step(&mut self, log: OwnLog<'_>, event: StreamEvent<'_>) -> Vec<StreamEffect> {
         match event {
@@ -99,6 +105,8 @@ impl Stream {
             StreamEvent::Grew if self.installing.is_none() && self.durable.is_some() => vec![self.again(log)],
             StreamEvent::Grew => Vec::new(),
             StreamEvent::Opened(Some(at)) => match &mut self.installing {
+                // Another one was opened before: pieces of two must not mix.
+                Some(installing) if installing.at.is_some_and(|before| before != at) => Vec::new(),
                 Some(installing) => {
                     installing.at = Some(at);
                     vec![self.again(log)]

@@ -42,7 +42,13 @@ impl Owner {
         }
         let (event, records, mut install) = match message {
             CopyMessage::Ask { epoch } => (ReplicaEvent::Ask { epoch }, Vec::new(), Install::default()),
-            CopyMessage::Records { epoch, previous, committed, records } => {
+            // Whoever does not know a collection yet would take its records for those of a dropped one.
+            CopyMessage::Records { table_version, .. } | CopyMessage::Rows { table_version, .. }
+                if self.view.borrow().version() < table_version =>
+            {
+                return Ok(None);
+            }
+            CopyMessage::Records { epoch, previous, committed, records, .. } => {
                 let records = match records.into_iter().map(open).collect::<Result<Vec<_>, _>>() {
                     Ok(records) => records,
                     Err(error) => {
@@ -54,10 +60,7 @@ impl Owner {
                 let event = ReplicaEvent::Records { epoch, previous, records: versions, committed };
                 (event, records, Install::default())
             }
-            CopyMessage::Rows { attempt, chain, number, last, pairs, table_version } => {
-                if self.view.borrow().version() < table_version {
-                    return Ok(None);
-                }
+            CopyMessage::Rows { attempt, chain, number, last, pairs, .. } => {
                 let event = ReplicaEvent::Rows { attempt, chain, chunk: number, last };
                 (event, Vec::new(), Install { pairs, ..Install::default() })
             }
@@ -109,10 +112,13 @@ impl Owner {
             if promises || cut {
                 batch.put(Family::Member, copy::key(self.partition), copy::encode(&self.copy_state()));
             }
-            write(&self.parts.log, batch).await?;
+            // Only a write that went behind all others tells that those are on the disk.
+            if !batch.is_empty() {
+                write(&self.parts.log, batch).await?;
+                let durable = Event::Durable { member: self.me.clone(), sequence: self.state.last() };
+                self.step(durable).await;
+            }
         }
-        let durable = Event::Durable { member: self.me.clone(), sequence: self.state.last() };
-        self.step(durable).await;
         if let Some(sequence) = commit {
             self.step(Event::Committed(sequence)).await;
         }
@@ -162,7 +168,8 @@ impl Owner {
     /// Throws away what this copy has; what it promised stays.
     pub(super) async fn clear(&mut self) -> Result<(), Ended> {
         self.wait_until_applied().await?;
-        let copy = copy::CopyState { promised: self.copy_state().promised, ..copy::CopyState::default() };
+        let copy::CopyState { promised, attempt, .. } = self.copy_state();
+        let copy = copy::CopyState { promised, attempt, ..copy::CopyState::default() };
         let install = Install { clear: true, copy, ..Install::default() };
         hand_in(&self.parts.applier, self.partition, install).await
     }

@@ -2,7 +2,7 @@
 //!
 //! A copy that is not wanted here any more goes when nothing can count it any more; until then it stays.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{OwnerParts, owner::spawn, recover, recover::has_copy};
 use crate::{
@@ -10,6 +10,9 @@ use crate::{
     task::Tasks,
     types::{ClusterView, MemberId, PartitionId},
 };
+
+/// After something could not be done.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Follows the table until the daemon stops. `here`: the partitions that have owners already.
 pub async fn keep(tasks: Tasks, parts: OwnerParts, me: MemberId, mut here: BTreeSet<PartitionId>) {
@@ -20,11 +23,17 @@ pub async fn keep(tasks: Tasks, parts: OwnerParts, me: MemberId, mut here: BTree
         let wanted = |partition: &PartitionId| is_here(&now, &me, *partition);
         let all = || (0..now.partitions()).map(PartitionId);
         let missing: Vec<PartitionId> = all().filter(|p| wanted(p) && !here.contains(p)).collect();
+        let mut undone = false;
         if !missing.is_empty() {
             match begin(&tasks, &parts, &now, &me, missing.clone()).await {
-                Ok(()) => here.extend(missing),
-                // The disk, most likely: looked at again with the next table.
-                Err(error) => tracing::error!(%error, "copies of partitions cannot be made here"),
+                Ok(begun) => {
+                    undone |= begun.len() < missing.len();
+                    here.extend(begun);
+                }
+                Err(error) => {
+                    undone = true;
+                    tracing::error!(%error, "copies of partitions cannot be made here: tried again");
+                }
             }
         }
         let surplus: Vec<PartitionId> = here.iter().copied().filter(|p| !wanted(p)).collect();
@@ -33,9 +42,12 @@ pub async fn keep(tasks: Tasks, parts: OwnerParts, me: MemberId, mut here: BTree
             if owner.leave().await {
                 parts.hosts.remove(partition);
                 here.remove(&partition);
+            } else {
+                undone = true;
             }
         }
         tokio::select! {
+            () = tokio::time::sleep(AGAIN), if undone => {}
             changed = view.changed() => if changed.is_err() { return },
             () = stop.cancelled() => return,
         }
@@ -73,17 +85,27 @@ async fn begin(
     view: &Arc<ClusterView>,
     me: &MemberId,
     partitions: Vec<PartitionId>,
-) -> Result<(), StorageError> {
+) -> Result<Vec<PartitionId>, StorageError> {
     let (engine, view, me) = (Arc::clone(&parts.engine), Arc::clone(view), me.clone());
     let retention = parts.retention;
     let recovered = move || {
         engine.create_partitions(&partitions)?;
-        let one = |partition| recover(&*engine, &view, &me, partition, retention).map(|r| (partition, r));
-        partitions.into_iter().map(one).collect::<Result<Vec<_>, _>>()
+        let one = |partition| match recover(&*engine, &view, &me, partition, retention) {
+            Ok(recovered) => Some(recovered),
+            Err(error) => {
+                tracing::error!(%partition, %error, "a copy cannot be used");
+                None
+            }
+        };
+        Ok(partitions.into_iter().filter_map(one).collect::<Vec<_>>())
     };
     let joined = tokio::task::spawn_blocking(recovered).await;
-    for (partition, recovered) in joined.map_err(|e| StorageError::Io(e.to_string()))?? {
+    let recovered: Result<_, StorageError> = joined.map_err(|e| StorageError::Io(e.to_string()))?;
+    let mut begun = Vec::new();
+    for recovered in recovered? {
+        let partition = recovered.state.partition();
         parts.hosts.add(partition, spawn(tasks, recovered, parts));
+        begun.push(partition);
     }
-    Ok(())
+    Ok(begun)
 }

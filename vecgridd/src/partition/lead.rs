@@ -45,8 +45,11 @@ pub(super) struct Lead {
 
 /// The way to one other member. One thing at a time is on it.
 pub(super) struct Line {
+    /// Tells what belongs to an earlier line to the same member.
+    pub(super) number: u64,
     pub(super) stream: Stream,
-    pub(super) snapshot: Option<Snapshot>,
+    /// Open, of the log up to this record.
+    pub(super) snapshot: Option<(Version, Snapshot)>,
     /// It may send. A newcomer waits until there are few others.
     pub(super) started: bool,
     pub(super) permit: Option<OwnedSemaphorePermit>,
@@ -56,30 +59,35 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(attempt: Attempt) -> Self {
+    pub(super) fn new(number: u64, attempt: Attempt) -> Self {
         let (snapshot, permit) = (None, None);
         let stream = Stream::new(attempt);
-        Self { stream, snapshot, started: false, permit, busy: false, told: 0 }
+        Self { number, stream, snapshot, started: false, permit, busy: false, told: 0 }
     }
 }
 
-/// What the owner waits for besides its inboxes; of which lead, and to whom.
+/// What the owner waits for besides its inboxes.
 pub(super) struct Done {
+    /// Of which lead.
     pub(super) number: u64,
+    /// Of which line; 0 = of none.
+    pub(super) line: u64,
     pub(super) what: What,
 }
 
 pub(super) enum What {
     /// A proposal went out; its fate may be known. False: it can never be decided.
-    Proposed(bool),
+    Proposed(Proposal, bool),
     /// Time to ask what became of it.
-    ProposeAgain,
+    ProposeAgain(Proposal),
+    /// Time to propose something else.
+    Withdraw(Proposal),
     /// A newcomer's turn.
     Turn(MemberId, OwnedSemaphorePermit),
     /// A snapshot is open, or could not be opened.
     Opened(MemberId, Option<(Version, Snapshot)>),
     /// An answer, or none.
-    Heard(MemberId, Option<Snapshot>, Option<Have>),
+    Heard(MemberId, Option<(Version, Snapshot)>, Option<Have>),
     /// Time to try again.
     Again(MemberId),
     /// Time to look for the lease again.
@@ -92,6 +100,7 @@ pub(super) type Work = BoxFuture<'static, Done>;
 /// Work of one lead.
 pub(super) struct Worker<'a> {
     pub(super) number: u64,
+    pub(super) line: u64,
     pub(super) partition: PartitionId,
     pub(super) engine: &'a Arc<dyn Engine>,
     pub(super) outside: &'a Arc<dyn Outside>,
@@ -99,12 +108,13 @@ pub(super) struct Worker<'a> {
 
 impl Worker<'_> {
     fn work(&self, what: impl Future<Output = What> + Send + 'static) -> Work {
-        let number = self.number;
-        what.map(move |what| Done { number, what }).boxed()
+        let (number, line) = (self.number, self.line);
+        what.map(move |what| Done { number, line, what }).boxed()
     }
 
     pub(super) fn propose(&self, proposal: Proposal) -> Work {
-        self.work(self.outside.propose(self.partition, proposal).map(What::Proposed))
+        let proposed = self.outside.propose(self.partition, proposal.clone());
+        self.work(proposed.map(move |possible| What::Proposed(proposal, possible)))
     }
 
     pub(super) fn later(&self, what: What) -> Work {
@@ -153,7 +163,7 @@ impl Worker<'_> {
     pub(super) fn rows(
         &self,
         to: MemberId,
-        mut snapshot: Snapshot,
+        (at, mut snapshot): (Version, Snapshot),
         (attempt, number): (Attempt, u64),
         chain: Chain,
         table_version: u64,
@@ -165,7 +175,7 @@ impl Worker<'_> {
                     let (pairs, last) = (piece.pairs, piece.last);
                     let message = CopyMessage::Rows { attempt, chain, number, last, pairs, table_version };
                     let have = outside.send(to.clone(), partition, message).await;
-                    What::Heard(to, Some(snapshot), have)
+                    What::Heard(to, Some((at, snapshot)), have)
                 }
                 Err(error) => {
                     tracing::warn!(%partition, %error, "rows for another member cannot be read: begun again");
@@ -182,7 +192,7 @@ impl Worker<'_> {
         epoch: u64,
         previous: Version,
         until: u64,
-        committed: u64,
+        (committed, table_version): (u64, u64),
     ) -> Work {
         let (partition, outside) = (self.partition, Arc::clone(self.outside));
         let engine = Arc::clone(self.engine);
@@ -197,7 +207,7 @@ impl Worker<'_> {
                 tracing::warn!(%partition, "the log cannot be read for another member: tried again");
                 return What::Heard(to, None, None);
             };
-            let message = CopyMessage::Records { epoch, previous, committed, records };
+            let message = CopyMessage::Records { epoch, previous, committed, records, table_version };
             let have = outside.send(to.clone(), partition, message).await;
             What::Heard(to, None, have)
         })

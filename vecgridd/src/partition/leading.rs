@@ -48,6 +48,7 @@ impl Owner {
                 self.save().await?;
             }
             self.leads += 1;
+            self.lease_missing = None;
             self.lead = Some(Lead {
                 epoch,
                 number: self.leads,
@@ -72,6 +73,7 @@ impl Owner {
 
     /// This member does not order the writes any more.
     pub(super) async fn follow(&mut self) {
+        self.lease_missing = None;
         if self.lead.take().is_some() {
             let effects = self.state.step(Event::Follow);
             self.carry_out(effects).await;
@@ -81,7 +83,12 @@ impl Owner {
     fn worker(&self) -> Option<Worker<'_>> {
         let (engine, outside) = (&self.parts.engine, &self.parts.outside);
         let number = self.lead.as_ref()?.number;
-        Some(Worker { number, partition: self.partition, engine, outside })
+        Some(Worker { number, line: 0, partition: self.partition, engine, outside })
+    }
+
+    /// The line that this belongs to, if it is still there.
+    fn line_of(&mut self, to: &MemberId, number: u64) -> Option<&mut Line> {
+        self.lead.as_mut()?.lines.get_mut(to).filter(|line| line.number == number)
     }
 
     pub(super) fn look_for_lease(&self) {
@@ -118,7 +125,10 @@ impl Owner {
         {
             self.wait_for(|worker| worker.propose(proposal));
         }
-        let all_there = |lead: &Lead| lead.told && self.state.applied().sequence >= lead.from;
+        // From when another primary is proposed, it may be one, and take writes that this member does not know of.
+        let proposed = |lead: &Lead| lead.handoff.hands_over() && lead.handover.is_none();
+        let all_there =
+            |lead: &Lead| lead.told && self.state.applied().sequence >= lead.from && !proposed(lead);
         let answers = self.lead.as_ref().is_some_and(all_there);
         if answers != self.answers {
             self.answers = answers;
@@ -157,6 +167,7 @@ impl Owner {
         }
         let to: BTreeSet<MemberId> = lead.handoff.streams_to().into_iter().cloned().collect();
         if to.is_empty() && lead.lines.is_empty() {
+            self.state.hold_log(None);
             return Ok(false);
         }
         for (name, line) in lead.lines.extract_if(.., |name, _| !to.contains(name)) {
@@ -168,7 +179,8 @@ impl Owner {
         let first = Attempt { epoch: lead.epoch, number: self.parts.incarnation << 32 };
         for name in &new {
             let attempt = lead.attempts.get(name).copied().unwrap_or(first);
-            lead.lines.insert(name.clone(), Line::new(attempt));
+            self.lines += 1;
+            lead.lines.insert(name.clone(), Line::new(self.lines, attempt));
         }
         if !new.is_empty() && !self.copy.shared {
             self.copy.shared = true;
@@ -179,9 +191,13 @@ impl Owner {
             if counted.contains(&name) {
                 self.start_line(&name).await;
             } else {
-                self.wait_for(|worker| worker.turn(name, &self.parts.moves));
+                let line = self.lead.as_ref().and_then(|lead| lead.lines.get(&name)).map_or(0, |l| l.number);
+                self.wait_for(|worker| Worker { line, ..worker }.turn(name, &self.parts.moves));
             }
         }
+        let needs =
+            self.lead.iter().flat_map(|lead| lead.lines.values()).filter_map(|l| l.stream.needs_after());
+        self.state.hold_log(needs.min());
         self.step(Event::Count(self.counted())).await;
         Ok(self.propose_level(&counted))
     }
@@ -249,6 +265,7 @@ impl Owner {
         let Some(line) = lead.lines.get_mut(to) else { return };
         let worker = Worker {
             number,
+            line: line.number,
             partition: self.partition,
             engine: &self.parts.engine,
             outside: &self.parts.outside,
@@ -260,11 +277,11 @@ impl Owner {
                 StreamEffect::Ask => worker.send(to.clone(), CopyMessage::Ask { epoch }),
                 StreamEffect::OpenSnapshot => worker.open(to.clone()),
                 StreamEffect::SendRows { attempt, at, chunk } => match line.snapshot.take() {
-                    Some(snapshot) => {
+                    Some(snapshot) if snapshot.0 == at => {
                         let chain = chain.up_to(at.sequence);
                         worker.rows(to.clone(), snapshot, (attempt, chunk), chain, table_version)
                     }
-                    None => worker.lost(to.clone()),
+                    _ => worker.lost(to.clone()),
                 },
                 StreamEffect::CloseSnapshot => {
                     line.snapshot = None;
@@ -272,7 +289,7 @@ impl Owner {
                 }
                 StreamEffect::SendRecords { after } => {
                     line.told = committed;
-                    worker.records(to.clone(), epoch, after, durable, committed)
+                    worker.records(to.clone(), epoch, after, durable, (committed, table_version))
                 }
                 StreamEffect::Durable(sequence) => {
                     reached = Some(sequence);
@@ -296,12 +313,21 @@ impl Owner {
         }
     }
 
+    /// Tries again after a moment; until then nothing is sent.
+    fn line_again(&mut self, to: MemberId, number: u64) {
+        if let Some(line) = self.line_of(&to, number) {
+            line.busy = true;
+            self.wait_for(|worker| Worker { line: number, ..worker }.later(What::Again(to)));
+        }
+    }
+
     /// Something that was waited for has happened.
     pub(super) async fn done(&mut self, done: Done) {
         let current = self.lead.as_ref().is_some_and(|lead| lead.number == done.number);
         if !current {
             return;
         }
+        let number = done.line;
         match done.what {
             What::Lease => {
                 // Looked at by whoever takes requests; while it is missing, again.
@@ -309,42 +335,52 @@ impl Owner {
                     self.look_for_lease();
                 }
             }
-            What::Proposed(true) => self.wait_for(|worker| worker.later(What::ProposeAgain)),
-            What::Proposed(false) => {
-                if let Some(lead) = &mut self.lead {
+            What::Proposed(proposal, possible) => self.wait_for(|worker| {
+                worker.later(if possible { What::ProposeAgain(proposal) } else { What::Withdraw(proposal) })
+            }),
+            What::ProposeAgain(proposal) => {
+                if self.lead.as_ref().is_some_and(|lead| lead.handoff.proposes(&proposal)) {
+                    self.hand_off(&HandoffEvent::Silence);
+                }
+            }
+            What::Withdraw(proposal) => {
+                if let Some(lead) = self.lead.as_mut().filter(|lead| lead.handoff.proposes(&proposal)) {
                     lead.handoff.withdraw();
                 }
             }
-            What::ProposeAgain => _ = self.hand_off(&HandoffEvent::Silence),
             What::Turn(to, permit) => {
-                if let Some(line) = self.lead.as_mut().and_then(|lead| lead.lines.get_mut(&to)) {
+                if let Some(line) = self.line_of(&to, number) {
                     line.permit = Some(permit);
                     self.start_line(&to).await;
                 }
             }
             What::Opened(to, Some((at, snapshot))) => {
-                if let Some(line) = self.lead.as_mut().and_then(|lead| lead.lines.get_mut(&to)) {
+                if let Some(line) = self.line_of(&to, number) {
                     line.busy = false;
-                    line.snapshot = Some(snapshot);
+                    line.snapshot = Some((at, snapshot));
                     self.line(&to, StreamEvent::Opened(Some(at))).await;
                 }
             }
             What::Opened(to, None) => {
-                self.line(&to, StreamEvent::Opened(None)).await;
-                self.wait_for(|worker| worker.later(What::Again(to)));
+                if self.line_of(&to, number).is_some() {
+                    self.line(&to, StreamEvent::Opened(None)).await;
+                    self.line_again(to, number);
+                }
             }
             What::Heard(to, snapshot, have) => {
-                let Some(line) = self.lead.as_mut().and_then(|lead| lead.lines.get_mut(&to)) else { return };
+                let Some(line) = self.line_of(&to, number) else { return };
                 line.snapshot = snapshot.or(line.snapshot.take());
-                let Some(have) = have else {
-                    return self.wait_for(|worker| worker.later(What::Again(to)));
-                };
+                let Some(have) = have else { return self.line_again(to, number) };
                 line.busy = false;
                 self.line(&to, StreamEvent::Have(&have)).await;
                 self.tell_news().await;
+                // An answer that led to nothing: asked again, so that nothing waits for ever.
+                if self.line_of(&to, number).is_some_and(|l| !l.busy && l.stream.durable().is_none()) {
+                    self.line_again(to, number);
+                }
             }
             What::Again(to) => {
-                if let Some(line) = self.lead.as_mut().and_then(|lead| lead.lines.get_mut(&to)) {
+                if let Some(line) = self.line_of(&to, number) {
                     line.busy = false;
                     self.line(&to, StreamEvent::Silence).await;
                 }

@@ -43,6 +43,8 @@ pub enum CopyMessage {
         committed: u64,
         /// As they are in the log.
         records: Vec<Bytes>,
+        /// The sender's version of the table, as for rows.
+        table_version: u64,
     },
 }
 

@@ -44,7 +44,7 @@ use crate::{
     types::{ClusterView, Durability, MemberId, PartitionId, Version},
 };
 
-/// How long writes wait for a lease that is missing before they are refused: as long as a new leader takes.
+/// How long writes wait to be taken for a lease that is missing before they are refused: as long as a new leader takes.
 const LEASE_PATIENCE: Duration = Duration::from_secs(2);
 /// Tickets of clients begin behind it.
 pub(super) const NOBODY: Ticket = 0;
@@ -86,6 +86,7 @@ pub fn spawn(tasks: &Tasks, recovered: Recovered, parts: &OwnerParts) -> Handle 
         copy,
         lead: None,
         leads: 0,
+        lines: 0,
         answers: false,
         lease_missing: None,
         publish,
@@ -112,8 +113,10 @@ pub(super) struct Owner {
     pub(super) lead: Option<Lead>,
     /// How often this member began to lead.
     pub(super) leads: u64,
+    /// How many lines there were.
+    pub(super) lines: u64,
     pub(super) answers: bool,
-    lease_missing: Option<Instant>,
+    pub(super) lease_missing: Option<Instant>,
     pub(super) publish: watch::Sender<Version>,
     replies: HashMap<Ticket, Reply>,
     durabilities: HashMap<u64, Durability>,
@@ -149,7 +152,10 @@ impl Owner {
                 let _ = request.reply.answer.send(Err(Refusal::NotPrimary));
             }
         }
-        self.parts.hosts.answer(self.partition, false);
+        // A copy that has left said so before, and another owner may be here by now.
+        if self.answers {
+            self.parts.hosts.answer(self.partition, false);
+        }
     }
 
     async fn serve(
@@ -184,6 +190,9 @@ impl Owner {
                         }
                     }
                     Order::Leave(answer) => {
+                        // By the newest table.
+                        self.look().await?;
+                        self.settle().await?;
                         let leaves = self.may_leave();
                         if leaves {
                             self.clear().await?;
@@ -289,7 +298,9 @@ impl Owner {
                             copy::encode(&self.copy_state()),
                         );
                     }
-                    let durability = self.durabilities.remove(&sequence).unwrap_or_default();
+                    let wanted = self.durabilities.remove(&sequence).unwrap_or_default();
+                    // What others have on their disks must be on ours: a primary that forgets would contradict them.
+                    let durability = if self.copy.shared { Durability::Sync } else { wanted };
                     let (done, durable) = oneshot::channel();
                     self.parts.log.append(Append { batch, bytes, durability, done }).await;
                     let ended = || Err(LogFailed(Arc::from("the log writer has ended")));
@@ -303,9 +314,6 @@ impl Owner {
                 }
                 Effect::Answer { ticket, answer } => {
                     if let Some(reply) = self.replies.remove(&ticket) {
-                        // Without a lease others may have gone on without this member.
-                        let acts = answer.is_err() || self.parts.outside.may_act();
-                        let answer = if acts { answer } else { Err(Refusal::Overtaken) };
                         // A client that has gone needs no answer.
                         let _ = reply.answer.send(answer);
                     }

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::types::{MemberId, MutationOutcome, Operation, PartitionId, RequestId, Version};
 
+/// A log that others are being sent may grow to this, bytes. Beyond, they get another snapshot.
+const HELD_BYTES: u64 = 64 << 20;
+
 /// Names a waiting client.
 pub type Ticket = u64;
 
@@ -194,6 +197,8 @@ pub struct State {
     dedup: DedupWindow,
     log: LogExtent,
     retention: Retention,
+    /// Records behind this one are kept for others, if that is possible.
+    hold: Option<u64>,
     failed: bool,
 }
 
@@ -214,6 +219,7 @@ impl State {
             dedup: start.dedup,
             log: start.log,
             retention: start.retention,
+            hold: None,
             failed: false,
         }
     }
@@ -251,6 +257,11 @@ impl State {
     /// The oldest record that the log holds; one more than the last when it holds none.
     pub fn log_first(&self) -> u64 {
         self.log.committed().first
+    }
+
+    /// Others are being sent the log behind this record: it is not cut there, however much is written, up to a bound.
+    pub fn hold_log(&mut self, after: Option<u64>) {
+        self.hold = after;
     }
 
     /// Does this member order the writes?
@@ -365,7 +376,8 @@ impl State {
                 request_id.clone().and_then(|id| self.dedup.commit(id, next.version.sequence));
             self.applying.push_back(Applying { version: next.version, ticket: next.ticket, request_id });
             self.log.commit();
-            let trim_below = self.log.trim(self.retention, self.applied.sequence);
+            let held = self.hold.filter(|_| self.log.committed().bytes < HELD_BYTES).unwrap_or(u64::MAX);
+            let trim_below = self.log.trim(self.retention, self.applied.sequence.min(held));
             effects.push(Effect::Apply(Committed {
                 version: next.version,
                 operation: next.operation,

@@ -15,7 +15,7 @@ use crate::{
 enum Head {
     Ask { epoch: u64 },
     Rows { attempt: Attempt, chain: Chain, number: u64, last: bool, table_version: u64 },
-    Records { epoch: u64, previous: (u64, u64), committed: u64 },
+    Records { epoch: u64, previous: (u64, u64), committed: u64, table_version: u64 },
 }
 
 /// As it is sent.
@@ -26,9 +26,9 @@ pub(super) fn request(partition: PartitionId, message: CopyMessage) -> wire::Rep
             let body = pairs.into_iter().flat_map(|(key, value)| [key, value]).collect();
             (Head::Rows { attempt, chain, number, last, table_version }, body)
         }
-        CopyMessage::Records { epoch, previous, committed, records } => {
+        CopyMessage::Records { epoch, previous, committed, records, table_version } => {
             let previous = (previous.epoch, previous.sequence);
-            (Head::Records { epoch, previous, committed }, records)
+            (Head::Records { epoch, previous, committed, table_version }, records)
         }
     };
     // Numbers and lists of them: this cannot fail.
@@ -49,9 +49,9 @@ pub(super) fn message(request: wire::ReplicateRequest) -> Option<(PartitionId, C
             }
             CopyMessage::Rows { attempt, chain, number, last, pairs, table_version }
         }
-        Head::Records { epoch, previous: (of, sequence), committed } => {
+        Head::Records { epoch, previous: (of, sequence), committed, table_version } => {
             let previous = Version { epoch: of, sequence };
-            CopyMessage::Records { epoch, previous, committed, records: request.body }
+            CopyMessage::Records { epoch, previous, committed, records: request.body, table_version }
         }
     };
     Some((partition, message))
@@ -91,6 +91,7 @@ mod tests {
                 previous: Version { epoch: 4, sequence: 8 },
                 committed: 6,
                 records: vec![Bytes::from_static(b"a"), Bytes::from_static(b"bc")],
+                table_version: 12,
             },
         ];
         for sent in messages {

@@ -4,7 +4,10 @@
 //! them down while its indexes are behind, and bounds the bytes that its partitions hold. Those are two pools: members
 //! that write to each other must never wait for each other's room.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use prost::Message;
@@ -118,9 +121,22 @@ impl Service {
         };
         // With it, asking again after an answer was lost is harmless.
         let own_id = RequestId::new(&uuid::Uuid::new_v4().simple().to_string())?;
+        let passed_on = Mutex::new(PartitionSet::new());
         let ask = |holder, set: PartitionSet| {
             let part = set.iter().filter_map(|p| groups.get(&p).map(|(_, operation)| (p, operation.clone())));
-            let (part, own_id): (Vec<_>, _) = (part.collect(), own_id.clone());
+            let (mut part, own_id): (Vec<_>, _) = (part.collect(), own_id.clone());
+            {
+                // What another member was asked before may have happened, and come here since.
+                let mut passed_on = passed_on.lock().unwrap_or_else(PoisonError::into_inner);
+                match holder {
+                    Holder::Here => {
+                        part.iter_mut().filter(|(p, _)| passed_on.contains(*p)).for_each(|(_, operation)| {
+                            operation.request_id.get_or_insert_with(|| own_id.clone());
+                        })
+                    }
+                    Holder::There(_) => set.iter().for_each(|partition| passed_on.insert(partition)),
+                }
+            }
             async move {
                 match holder {
                     Holder::Here => Ok(self.write_here(ctx, collection, part).await),

@@ -64,7 +64,7 @@ impl Apps {
 
     fn write_one(&self, id: &str, version: u64) {
         // One in seven is taken away, later to come back.
-        let delete = version % 7 == 0;
+        let delete = version.is_multiple_of(7);
         // Not looked for while this is under way.
         self.acked.lock().unwrap().remove(id);
         let path = rest::entry_path(COLLECTION, id);
