@@ -1,5 +1,7 @@
 //! Names and shapes of what is measured.
 
+use std::{sync::Mutex, time::Duration};
+
 use super::metrics::*;
 
 struct Collections(Mutex<Vec<&'static str>>);

@@ -39,7 +39,7 @@ const BATCH: usize = 100;
 const FEW: usize = 40;
 /// Queries of the full set that every member is asked, unless `VECGRID_GRID_QUERIES` says more: an exact search of it
 /// reads 178 MB.
-const SHARED: usize = 400;
+const SHARED: usize = 200;
 /// Queries of each filter.
 const FILTERED: usize = 50;
 /// Entries of a page: the most that may be asked for.
