@@ -3,6 +3,7 @@
 //! ```text
 //! TestCluster::launch(5, Finding::Seeds) ─▶ five processes, started at once
 //!   wait_one_grid(limit)      everybody sees the same five members of the same grid
+//!   wait_balanced(limit)      and each holds its share of the partitions
 //!   kill9(n) stop(n) pause(n) resume(n) relaunch(n) add() remove(n)
 //!   isolate(n) cut(a, b) heal()                       in a network of namespaces only
 //! ```
@@ -70,6 +71,8 @@ pub struct GridView {
     pub term: u64,
     /// Grows with each decision.
     pub table_version: u64,
+    /// Partitions that are not held yet as they should be.
+    pub moving: usize,
     /// All members.
     pub members: Vec<MemberView>,
 }
@@ -85,6 +88,8 @@ pub struct MemberView {
     pub state: String,
     /// Takes part in decisions: a grid bears the loss of fewer than half of those.
     pub votes: bool,
+    /// Partitions that it answers for.
+    pub primaries: usize,
 }
 
 #[derive(Debug)]
@@ -301,6 +306,26 @@ impl TestCluster {
             let enough = |view: &GridView| view.members.iter().filter(|member| member.votes).count() == count;
             (views.len() == running && views.values().all(enough)).then_some(())
         });
+    }
+
+    /// Waits until the members that run, and no others, share the partitions evenly and none is to move, in the
+    /// eyes of all of them. How long that took.
+    ///
+    /// # Panics
+    /// When it does not come true in time.
+    pub fn wait_balanced(&mut self, limit: Duration) -> Duration {
+        let begun = Instant::now();
+        let running = self.running().len();
+        wait::until(&format!("{running} members share the partitions evenly"), limit, || {
+            let even = |view: &GridView| {
+                let shares = view.members.iter().map(|member| member.primaries);
+                let apart = shares.clone().max()?.checked_sub(shares.min()?)?;
+                (view.moving == 0 && view.members.len() == running && apart <= 1).then_some(())
+            };
+            let views = self.views();
+            (views.len() == running && views.values().all(|view| even(view).is_some())).then_some(())
+        });
+        begun.elapsed()
     }
 
     /// Waits until a member that runs leads, in the eyes of all that run and answer, in a term greater than

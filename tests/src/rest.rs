@@ -133,6 +133,14 @@ impl Rest {
         answer.unwrap_or_else(|e| panic!("{method} {path}: {e}"))
     }
 
+    /// The sum of a metric's samples whose labels have this text; 0 when there is none.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        sum_of(&self.get("/metrics").text(), name, label)
+    }
+
     /// `GET`.
     pub fn get(&self, path: &str) -> Answer {
         self.call("GET", path, None)
@@ -209,6 +217,15 @@ fn read(response: http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
     Ok(Answer { status: head.status.as_u16(), headers: head.headers, bytes })
 }
 
+fn sum_of(metrics: &str, name: &str, label: &str) -> f64 {
+    let value = |line: &str| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (of, labels) = series.split_once('{').unwrap_or((series, ""));
+        (of == name && labels.contains(label)).then(|| value.parse::<f64>().ok())?
+    };
+    metrics.lines().filter_map(value).sum()
+}
+
 /// Percent-encodes everything but letters, digits, `-` and `_`.
 pub fn encode(segment: &str) -> String {
     let mut out = String::with_capacity(segment.len() * 3);
@@ -230,4 +247,19 @@ pub fn entry_path(collection: &str, id: &str) -> String {
 /// Path of a collection.
 pub fn collection_path(collection: &str) -> String {
     format!("/v1/collections/{}", encode(collection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_of_one_name_are_summed() {
+        let text = "# HELP asked 3\nasked{verb=\"get\"} 1\nasked{verb=\"search\",to=\"a b\"} 2\n\
+                    asked{verb=\"search\"} 4\nasked_sum 8\n";
+        assert_eq!(sum_of(text, "asked", "verb=\"search\""), 6.0);
+        assert_eq!(sum_of(text, "asked", ""), 7.0);
+        assert_eq!(sum_of(text, "asked_sum", ""), 8.0);
+        assert_eq!(sum_of(text, "nobody", ""), 0.0);
+    }
 }

@@ -97,7 +97,14 @@ pub fn wordnet_folder() -> PathBuf {
 /// # Panics
 /// When it is there but damaged.
 pub fn wordnet() -> Option<DataSet> {
-    let folder = wordnet_folder();
+    wordnet_in(&wordnet_folder())
+}
+
+/// The full set in a folder; `None` when it is not there.
+///
+/// # Panics
+/// When it is there but damaged.
+pub fn wordnet_in(folder: &Path) -> Option<DataSet> {
     let names = Names {
         base: "wordnet_base.f16.npy",
         rows: "wordnet_base.jsonl",
@@ -109,7 +116,7 @@ pub fn wordnet() -> Option<DataSet> {
         return None;
     }
     let filtered = |name: &str| npy::read_npz_i32(&folder.join("wordnet_filtered_truth.npz"), name);
-    Some(load(&folder, &names, filtered).unwrap_or_else(|e| panic!("the set in {}: {e:#}", folder.display())))
+    Some(load(folder, &names, filtered).unwrap_or_else(|e| panic!("the set in {}: {e:#}", folder.display())))
 }
 
 struct Names {

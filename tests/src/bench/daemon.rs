@@ -42,7 +42,11 @@ pub enum Call {
 }
 
 impl Call {
-    async fn search(
+    /// Asks all searches; answers in order, each with its time.
+    ///
+    /// # Errors
+    /// The first search that failed.
+    pub async fn search(
         self,
         client: &Client,
         searches: Vec<pb::SearchRequest>,
@@ -54,7 +58,8 @@ impl Call {
         })
     }
 
-    fn place(self) -> &'static str {
+    /// For the table.
+    pub fn place(self) -> &'static str {
         match self {
             Self::Unary => "socket",
             Self::Stream => "stream",

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use vecgridd::types::EngineKind;
 use vecgridd_tests::bench::{
-    compare, daemon, data::Data, floor, growth, index, kernels, peers, recall, report::Report, shapes,
+    compare, daemon, data::Data, floor, grid, growth, index, kernels, peers, recall, report::Report, shapes,
 };
 
 /// Measure vector search: queries per second, latency, recall, build time, memory
@@ -39,6 +39,8 @@ enum What {
     Compare(compare::Options),
     /// Other dimensions and metrics, beside peers: rates at a recall, and builds
     Shapes(shapes::Options),
+    /// What asking the members of a grid costs over asking one that holds everything
+    Grid(grid::Options),
     /// What a query, a build and a row cost as rows become more, 10,000 to a million
     Growth(growth::Options),
     /// What one full-precision distance costs, by instruction set, type of components and dimension
@@ -73,6 +75,7 @@ fn main() -> Result<()> {
         What::All(All { data, concurrency }) => all(data, concurrency),
         What::Compare(options) => compare::run(options),
         What::Shapes(options) => shapes::run(&options),
+        What::Grid(options) => grid::run(&options),
         What::Growth(options) => growth::run(&options),
         What::Kernels(options) => kernels::run(&options),
     }

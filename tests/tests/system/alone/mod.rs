@@ -3,6 +3,7 @@
 mod builds;
 mod crash;
 mod grid;
+mod grid_search;
 mod memory_and_start;
 mod moves;
 mod recall;

@@ -17,7 +17,6 @@ use vecgridd_tests::{
     ledger::{Effect, Ledger, Outcome, Seen, View},
     report,
     rest::{self, Rest},
-    wait,
 };
 
 /// For what has no promise of its own.
@@ -149,27 +148,10 @@ fn vector(id: &str, version: u64) -> Vec<f32> {
     (0..8).map(|_| next()).collect()
 }
 
-/// Primaries per member's name, and how many partitions are not where they should be.
-fn dealt(cluster: &mut TestCluster, asked: usize) -> (BTreeMap<String, u64>, u64) {
-    let grid = cluster.daemon(asked).rest().get("/v1/grid").ok();
-    let members = grid["members"].as_array().cloned().unwrap_or_default();
-    let of = |member: &Value| Some((member["name"].as_str()?.to_owned(), member["primaries"].as_u64()?));
-    (members.iter().filter_map(of).collect(), grid["moving"].as_u64().unwrap_or(u64::MAX))
-}
-
 fn primaries(cluster: &mut TestCluster, asked: usize) -> Vec<String> {
     let body = cluster.daemon(asked).rest().get("/v1/grid/partitions").ok();
     let list = body["partitions"].as_array().cloned().unwrap_or_default();
     list.iter().map(|p| p["primary"].as_str().unwrap_or_default().to_owned()).collect()
-}
-
-fn wait_balanced(cluster: &mut TestCluster, members: usize) {
-    let asked = cluster.running()[0];
-    wait::until(&format!("{members} members share evenly"), LIMIT, || {
-        let (shares, moving) = dealt(cluster, asked);
-        let (least, most) = (shares.values().min()?, shares.values().max()?);
-        (shares.len() == members && moving == 0 && most - least <= 1).then_some(())
-    });
 }
 
 /// What every member shows must be what was acknowledged.
@@ -244,7 +226,7 @@ fn one_to_five_to_two_members_under_load_and_nothing_is_lost() {
             let number = cluster.add();
             cluster.wait_one_grid(LIMIT);
             let began = Instant::now();
-            wait_balanced(&mut cluster, members as usize);
+            cluster.wait_balanced(LIMIT);
             let rest = cluster.daemon(number).rest();
             apps.open.lock().unwrap().push(rest);
             let after = primaries(&mut cluster, 0);
@@ -258,7 +240,7 @@ fn one_to_five_to_two_members_under_load_and_nothing_is_lost() {
             let began = Instant::now();
             cluster.stop(leaving);
             let took = began.elapsed();
-            wait_balanced(&mut cluster, leaving);
+            cluster.wait_balanced(LIMIT);
             let after = primaries(&mut cluster, 0);
             let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
             report!("member {leaving} left in {took:.2?}: {moved} partitions moved");
