@@ -24,7 +24,6 @@ const ROOMS: &[&str] = &[
     "migration",
     "partition",
     "peer",
-    "replication",
     "control",
     "replication",
     "cluster",
