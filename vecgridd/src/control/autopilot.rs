@@ -88,6 +88,10 @@ fn next_change(control: &Control, role: &Role, view: &ClusterView, seen: &Seen) 
         // A change is under way; proposing its end again ends it, if a leader had begun it and died.
         return role.voters.last().map(|voters| Change::Voters(voters.clone()));
     };
+    // One that has given its vote away steps down in a moment. Added again by itself, it would lead for ever.
+    if !voters.contains(&control.shared().me) {
+        return None;
+    }
     if let Some(new) = view.members().find(|m| m.is_alive() && !role.nodes.contains(&m.id)) {
         return Some(Change::Add(new.id.clone()));
     }

@@ -44,8 +44,8 @@ use crate::{
     types::{ClusterView, Durability, MemberId, PartitionId, Version},
 };
 
-/// How long writes wait to be taken for a lease that is missing before they are refused: as long as a new leader takes.
-const LEASE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long writes wait to be taken for a lease that is missing before they are refused: as long as a new leader may take.
+const LEASE_PATIENCE: Duration = Duration::from_secs(5);
 /// Tickets of clients begin behind it.
 pub(super) const NOBODY: Ticket = 0;
 
@@ -89,6 +89,7 @@ pub fn spawn(tasks: &Tasks, recovered: Recovered, parts: &OwnerParts) -> Handle 
         lines: 0,
         answers: false,
         lease_missing: None,
+        held: None,
         publish,
         replies: HashMap::new(),
         durabilities: HashMap::new(),
@@ -117,6 +118,8 @@ pub(super) struct Owner {
     pub(super) lines: u64,
     pub(super) answers: bool,
     pub(super) lease_missing: Option<Instant>,
+    /// A request that came when the lease had just ended. No other is taken meanwhile.
+    held: Option<Request>,
     pub(super) publish: watch::Sender<Version>,
     replies: HashMap<Ticket, Reply>,
     durabilities: HashMap<u64, Durability>,
@@ -169,6 +172,11 @@ impl Owner {
         let mut open = true;
         while open || !self.durable.is_empty() || !self.applied.is_empty() {
             let takes = open && (requests.is_closed() || self.taking() == Taking::Yes);
+            if takes && let Some(held) = self.held.take() {
+                self.propose(held, requests.is_closed()).await;
+                self.settle().await?;
+                continue;
+            }
             tokio::select! {
                 biased;
                 Some((sequence, applied)) = self.applied.next() => {
@@ -206,7 +214,7 @@ impl Owner {
                 // The sender lives as long as the control plane, which ends last.
                 Ok(()) = self.view.changed(), if open => self.look().await?,
                 request = requests.recv(), if takes => match request {
-                    Some(request) => self.propose(request).await,
+                    Some(request) => self.propose(request, requests.is_closed()).await,
                     None => open = false,
                 },
                 () = stop.cancelled(), if open && !requests.is_closed() => requests.close(),
@@ -246,9 +254,15 @@ impl Owner {
         self.applied.next().await
     }
 
-    async fn propose(&mut self, request: Request) {
+    async fn propose(&mut self, request: Request, stopping: bool) {
         let Request { operation, durability, fingerprint, bytes, reply } = request;
         let leads = self.lead.as_ref().is_some_and(|lead| lead.told && !lead.handoff.hands_over());
+        // The lease may have ended while nothing came.
+        let waits = leads && self.taking() == Taking::Wait;
+        if waits && !stopping {
+            self.held = Some(Request { operation, durability, fingerprint, bytes, reply });
+            return;
+        }
         let refusal = match (leads, self.parts.outside.may_act()) {
             (false, _) => Some(Refusal::NotPrimary),
             (true, false) => Some(Refusal::NoLease),
