@@ -196,10 +196,29 @@ impl Rest {
 /// # Errors
 /// When no whole answer came back within the limit.
 pub fn get_over_socket(socket: &Path, path: &str, limit: Duration) -> std::io::Result<(u16, String)> {
+    over_socket(socket, "GET", path, "", limit)
+}
+
+/// Any method over a Unix socket, with JSON or nothing as body.
+///
+/// # Errors
+/// When no whole answer came back within the limit.
+pub fn over_socket(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: &str,
+    limit: Duration,
+) -> std::io::Result<(u16, String)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(limit))?;
+    let length = body.len();
     stream.write_all(
-        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes(),
+        format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        )
+        .as_bytes(),
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

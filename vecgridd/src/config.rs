@@ -64,7 +64,7 @@ pub struct Options {
     #[arg(long, env = "VECGRID_DISCOVERY", value_name = "HOW")]
     pub discovery: Option<Discovery>,
     /// Addresses of members, comma-separated: a member without data joins their grid. Any member then
-    /// takes any request. This version does not move partitions yet: rows stay with the member that created the grid
+    /// takes any request, and each holds its share of the rows. This version keeps no backups yet
     #[arg(long, env = "VECGRID_SEEDS", value_name = "HOST:PORT", value_delimiter = ',')]
     pub seeds: Option<Vec<String>>,
     /// Where other members connect [default: 127.0.0.1:5701 with --seeds; none for a member that is alone]

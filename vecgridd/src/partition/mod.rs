@@ -8,12 +8,12 @@
 //!                          └──▶ the client's answer
 //! ```
 //!
-//! `state` decides and is pure: events in, effects out. `actor` owns one state and carries out its
-//! effects. `applier` turns committed records into rows and index changes, for all partitions, in
+//! `state` decides and is pure: events in, effects out. `owner` has one and carries out its effects: with `leading`
+//! while this member is the primary, with `following` while another one is. `hosts` says which copies are here and
+//! which of them this member answers for, `keeper` begins and ends their owners by the table, `outside` is what they
+//! ask of the rest of the grid. `applier` turns committed records into rows and index changes, for all partitions, in
 //! one thread. `recover` brings a partition back after a restart, `level` the indexes. A write is answered when it is
 //! committed (durable on every in-sync replica) and applied (visible to every later read).
-//!
-//! Left out until there are other members: streams to backups, leases, snapshots.
 
 mod applier;
 #[cfg(test)]

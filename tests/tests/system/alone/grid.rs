@@ -125,12 +125,25 @@ fn a_member_that_is_cut_off_is_missed_and_comes_back_by_itself() {
         Ok(network) => network,
         Err(why) => return report!("left out: {why}"),
     };
-    let mut cluster = TestCluster::launch_in(network, 3, ClusterOptions::new(Finding::Seeds));
+    let mut options = ClusterOptions::new(Finding::Seeds);
+    options.args.extend(["--default-deadline-ms", "2000"].map(str::to_owned));
+    let mut cluster = TestCluster::launch_in(network, 3, options);
     cluster.wait_one_grid(BIRTH);
     // With fewer than three that decide, nobody may be missing.
     cluster.wait_voters(3, LIMIT);
     let (leader, _) = cluster.wait_leader(0, LIMIT);
     let cut = (leader + 1) % 3;
+    // Everybody holds something, and an app beside the one that will be cut off uses it.
+    cluster.wait_balanced(LIMIT);
+    let socket = cluster.daemon(cut).ports().socket.clone();
+    let ask = |method: &str, path: &str, body: &serde_json::Value| {
+        rest::over_socket(&socket, method, path, &body.to_string(), LIMIT).unwrap()
+    };
+    let (status, answer) =
+        ask("PUT", &rest::collection_path("c"), &json!({"dimension": 2, "metric": "euclidean"}));
+    assert_eq!(status, 201, "{answer}");
+    let put = |n: usize| ask("PUT", &rest::entry_path("c", &format!("e{n}")), &json!({"vector": [n, 1]})).0;
+    (0..100).for_each(|n| assert_eq!(put(n), 200));
     cluster.network().isolate(cut);
     let name = format!("n{cut}");
     wait::until("the leader misses the member that is cut off", LIMIT, || {
@@ -138,9 +151,24 @@ fn a_member_that_is_cut_off_is_missed_and_comes_back_by_itself() {
         view.members.iter().find(|member| member.name == name && member.state == "away").map(|_| ())
     });
     assert!(cluster.view(cut).is_some(), "its app gets answers all the same");
+    // It was missed only after its lease had ended: nothing is acknowledged any more.
+    (0..6).for_each(|n| assert_eq!(put(n) / 100, 5, "a write was acknowledged by a member that is cut off"));
+    let search = |partial: bool| {
+        let query = json!({"vector": [1, 1], "k": 100, "allow_partial": partial});
+        ask("POST", &format!("{}/search", rest::collection_path("c")), &query)
+    };
+    let (status, answer) = search(true);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let (answered, hits) =
+        (answer["coverage"]["answered"].as_u64(), answer["hits"].as_array().unwrap().len());
+    assert_eq!(status, 200, "{answer}");
+    assert!(matches!(answered, Some(1..8)) && (1..100).contains(&hits), "what it has, and marked: {answer}");
+    assert_eq!(search(false).0, 503, "an incomplete answer is an error unless it was allowed");
     cluster.network().rejoin(cut);
     let took = cluster.wait_one_grid(LIMIT);
     report!("back {took:.2?} after the cable was in again");
+    wait::until("it takes writes again", LIMIT, || (put(0) == 200).then_some(()));
+    wait::until("it finds everything again", LIMIT, || (search(false).0 == 200).then_some(()));
     cluster.assert_no_panic();
 }
 
