@@ -163,7 +163,11 @@ fn a_member_that_is_cut_off_is_missed_and_comes_back_by_itself() {
         (answer["coverage"]["answered"].as_u64(), answer["hits"].as_array().unwrap().len());
     assert_eq!(status, 200, "{answer}");
     assert!(matches!(answered, Some(1..8)) && (1..100).contains(&hits), "what it has, and marked: {answer}");
-    assert_eq!(search(false).0, 503, "an incomplete answer is an error unless it was allowed");
+    let refused = search(false).0;
+    assert!(
+        matches!(refused, 503 | 504),
+        "an incomplete answer is an error unless it was allowed: {refused}"
+    );
     cluster.network().rejoin(cut);
     let took = cluster.wait_one_grid(LIMIT);
     report!("back {took:.2?} after the cable was in again");
