@@ -36,7 +36,7 @@ pub(super) fn plan(view: &ClusterView) -> Option<Command> {
         return None;
     }
     let keeps = |id: &MemberId| view.member(id).is_some_and(|m| !m.is_alive() && !m.leaving);
-    let mut wanted: Vec<Holders> = (0..view.partitions()).map(|n| meant(view, PartitionId(n))).collect();
+    let mut wanted: Vec<Holders> = (0..view.partitions()).map(|n| view.meant(PartitionId(n))).collect();
     let (numbers, current): (Vec<usize>, Vec<Holders>) =
         wanted.iter().cloned().enumerate().filter(|(_, holders)| !keeps(&holders.primary)).unzip();
     for (number, holders) in numbers.into_iter().zip(place(&candidates, &current, 0)) {
@@ -56,18 +56,13 @@ pub(super) fn promotions(view: &ClusterView) -> Vec<Command> {
         if alive(&expected.primary) {
             return None;
         }
-        let meant = meant(view, partition).primary;
+        let meant = view.meant(partition).primary;
         let first = expected.in_sync.iter().find(|id| **id == meant && alive(id));
         let primary = first.or_else(|| expected.in_sync.iter().find(|id| alive(id)))?.clone();
         let next = Placement { epoch: expected.epoch + 1, primary, in_sync: expected.in_sync.clone() };
         Some(Command::Place { partition, expected, next })
     };
     (0..view.partitions()).map(PartitionId).filter_map(promoted).collect()
-}
-
-/// Who should hold a partition until there is another plan.
-fn meant(view: &ClusterView, partition: PartitionId) -> Holders {
-    view.wanted(partition).cloned().unwrap_or_else(|| Holders::from(view.partition(partition)))
 }
 
 fn candidate(member: &Member) -> Candidate {
@@ -136,7 +131,7 @@ mod tests {
     /// Makes the plan; how many partitions are meant for others than before.
     fn planned(view: &mut ClusterView) -> usize {
         assert!(is_due(view));
-        let before: Vec<Holders> = (0..view.partitions()).map(|n| meant(view, PartitionId(n))).collect();
+        let before: Vec<Holders> = (0..view.partitions()).map(|n| view.meant(PartitionId(n))).collect();
         let command = plan(view).unwrap();
         assert_eq!(Some(&command), plan(&view.clone()).as_ref(), "the same wherever it is made");
         decide(view, command.clone()).unwrap();

@@ -168,9 +168,7 @@ impl Worker {
         let family = Family::Partition(partition);
         let mut batch = Batch::default();
         if install.clear {
-            batch.delete_range(family, Vec::new(), vec![u8::MAX]);
-            let (from, to) = log::range(partition, 0, u64::MAX);
-            batch.delete_range(Family::Oplog, from, to);
+            clear(&mut batch, partition);
         }
         let mut changes: BTreeMap<CollectionId, Vec<Change>> = BTreeMap::new();
         for (key, value) in install.pairs {
@@ -294,6 +292,13 @@ impl Digests {
     fn forget_partition(&mut self, partition: PartitionId) {
         self.known.retain(|(known, _), _| *known != partition);
     }
+}
+
+/// Rows, bookkeeping and log of a copy go.
+pub(super) fn clear(batch: &mut Batch, partition: PartitionId) {
+    batch.delete_range(Family::Partition(partition), Vec::new(), vec![u8::MAX]);
+    let (from, to) = log::range(partition, 0, u64::MAX);
+    batch.delete_range(Family::Oplog, from, to);
 }
 
 /// Reads a stored digest.

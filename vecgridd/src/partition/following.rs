@@ -110,7 +110,7 @@ impl Owner {
             self.install(install).await?;
         } else {
             if promises || cut {
-                batch.put(Family::Member, copy::key(self.partition), copy::encode(&self.copy_state()));
+                self.note_copy(&mut batch);
             }
             // Only a write that went behind all others tells that those are on the disk.
             if !batch.is_empty() {
@@ -195,6 +195,11 @@ impl Owner {
         }
     }
 
+    /// Adds it to what is written.
+    pub(super) fn note_copy(&self, batch: &mut Batch) {
+        batch.put(Family::Member, copy::key(self.partition), copy::encode(&self.copy_state()));
+    }
+
     /// Writes it down.
     #[expect(
         clippy::needless_pass_by_ref_mut,
@@ -202,7 +207,7 @@ impl Owner {
     )]
     pub(super) async fn save(&mut self) -> Result<(), Ended> {
         let mut batch = Batch::default();
-        batch.put(Family::Member, copy::key(self.partition), copy::encode(&self.copy_state()));
+        self.note_copy(&mut batch);
         write(&self.parts.log, batch).await
     }
 }

@@ -56,8 +56,7 @@ pub async fn keep(tasks: Tasks, parts: OwnerParts, me: MemberId, mut here: BTree
 
 /// Whether this member is to have a copy of a partition: it is in sync, or is to be.
 pub fn is_here(view: &ClusterView, me: &MemberId, partition: PartitionId) -> bool {
-    view.partition(partition).in_sync.contains(me)
-        || view.wanted(partition).is_some_and(|holders| holders.holds(me))
+    view.partition(partition).in_sync.contains(me) || view.is_wanted_at(me, partition)
 }
 
 /// The partitions of which there is to be a copy here, or is one on the disk.

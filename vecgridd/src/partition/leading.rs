@@ -13,15 +13,8 @@ use super::{
 };
 use crate::{
     migration::{Attempt, Handoff, HandoffEvent, OwnLog, StreamEffect, StreamEvent},
-    placement::Holders,
-    types::{CollectionId, MemberId, Operation, Placement},
+    types::{CollectionId, MemberId, Operation},
 };
-
-/// How the table holds a partition, as a wish.
-fn holders(placement: &Placement) -> Holders {
-    let others = placement.in_sync.iter().filter(|member| **member != placement.primary);
-    Holders { primary: placement.primary.clone(), others: others.cloned().collect() }
-}
 
 impl Owner {
     /// Looks at the table.
@@ -62,7 +55,7 @@ impl Owner {
         }
         let away: BTreeSet<MemberId> =
             view.members().filter(|member| !member.is_alive()).map(|member| member.id.clone()).collect();
-        let wanted = view.wanted(self.partition).cloned().unwrap_or_else(|| holders(placement));
+        let wanted = view.meant(self.partition);
         for event in
             [HandoffEvent::Decided(placement), HandoffEvent::Wanted(&wanted), HandoffEvent::Away(&away)]
         {

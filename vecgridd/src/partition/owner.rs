@@ -306,11 +306,7 @@ impl Owner {
                     let follows = self.replica.append_own(version);
                     debug_assert!(follows, "{version} does not follow {:?}", self.replica);
                     if begins_epoch {
-                        batch.put(
-                            Family::Member,
-                            copy::key(self.partition),
-                            copy::encode(&self.copy_state()),
-                        );
+                        self.note_copy(&mut batch);
                     }
                     let wanted = self.durabilities.remove(&sequence).unwrap_or_default();
                     // What others have on their disks must be on ours: a primary that forgets would contradict them.

@@ -11,7 +11,7 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use super::{
-    applier::{Digests, Effects, seal_digest},
+    applier::{Digests, Effects, clear, seal_digest},
     dedup::DedupWindow,
     following::found,
     handle::fingerprint,
@@ -102,9 +102,7 @@ fn throw_away(
     copy.installing = false;
     copy.epochs.clear();
     let mut batch = Batch::default();
-    batch.delete_range(Family::Partition(partition), Vec::new(), vec![u8::MAX]);
-    let (from, to) = log::range(partition, 0, u64::MAX);
-    batch.delete_range(Family::Oplog, from, to);
+    clear(&mut batch, partition);
     batch.put(Family::Member, copy::key(partition), copy::encode(copy));
     engine.commit(&batch, true)
 }

@@ -1,5 +1,6 @@
 //! Count entries.
 
+use tonic::{Request, Response, Status};
 use vecgrid_proto::peer as wire;
 
 use super::{
@@ -31,7 +32,10 @@ impl Service {
         let ask = |holder, set| async move {
             match holder {
                 Holder::Here => Ok(self.count_here(ctx, collection, filter.clone(), &set).await?),
-                Holder::There(member) => self.count_there(ctx, &member, collection, json, &set).await,
+                Holder::There(member) => {
+                    let send = |mut rows: Rows, request| async move { rows.count(request).await };
+                    self.ask_about_matching(ctx, &member, (collection, json), &set, ("count", send)).await
+                }
             }
         };
         Ok(self.gather_all(ctx, ask).await?.into_iter().sum())
@@ -51,32 +55,24 @@ impl Service {
         Ok(Part::new(self.compute(ctx, Effort::Long, count).await?, elsewhere))
     }
 
-    async fn count_there(
+    /// Asks another member about everything that matches in some partitions: `send` says what.
+    pub(super) async fn ask_about_matching<F>(
         &self,
         ctx: &RequestContext,
         to: &MemberId,
-        collection: &Collection,
-        filter: &str,
+        (collection, filter): (&Collection, &str),
         set: &PartitionSet,
-    ) -> Result<Part<u64>, Miss> {
+        (verb, send): (&'static str, impl FnOnce(Rows, Request<wire::CountRequest>) -> F),
+    ) -> Result<Part<u64>, Miss>
+    where
+        F: Future<Output = Result<Response<wire::CountResponse>, Status>>,
+    {
         self.refuse_unknown(collection)?;
-        let message = self.about_matching(ctx, collection, filter, set);
-        let send = |mut rows: Rows, request| async move { rows.count(request).await };
-        let (answer, elsewhere) =
-            self.ask_member::<_, wire::CountResponse, _>(ctx, to, ("count", message), send).await?;
-        Ok(Part::new(answer.count, elsewhere))
-    }
-
-    /// A question about everything that matches.
-    pub(super) fn about_matching(
-        &self,
-        ctx: &RequestContext,
-        collection: &Collection,
-        filter: &str,
-        set: &PartitionSet,
-    ) -> wire::CountRequest {
         let asked = Some(self.asked(ctx, set));
-        wire::CountRequest { asked, collection: collection.id.0, filter_json: filter.to_owned() }
+        let message =
+            wire::CountRequest { asked, collection: collection.id.0, filter_json: filter.to_owned() };
+        let (answer, elsewhere) = self.ask_member(ctx, to, (verb, message), send).await?;
+        Ok(Part::new(answer.count, elsewhere))
     }
 
     /// Counts for another member.

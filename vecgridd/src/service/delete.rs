@@ -11,12 +11,12 @@ use super::{
     answer::Scope,
     cover::Holder,
     draft::{check_ids, check_request_id},
-    scatter::{Miss, Part, Want, incomplete},
+    scatter::{Part, Want, incomplete},
 };
 use crate::{
     index::PartitionSet,
     peer::Rows,
-    types::{Collection, EntryId, Filter, MemberId, Mutation, Operation, PartitionId, RequestId},
+    types::{Collection, EntryId, Filter, Mutation, Operation, PartitionId, RequestId},
 };
 
 impl Service {
@@ -44,7 +44,12 @@ impl Service {
                 let ask = |holder, set| async move {
                     match holder {
                         Holder::Here => Ok(self.delete_here(ctx, collection, filter.clone(), &set).await?),
-                        Holder::There(to) => self.delete_there(ctx, &to, collection, json, &set).await,
+                        Holder::There(to) => {
+                            let send =
+                                |mut rows: Rows, request| async move { rows.delete_matching(request).await };
+                            self.ask_about_matching(ctx, &to, (collection, json), &set, ("delete", send))
+                                .await
+                        }
                     }
                 };
                 let partitions = PartitionSet::all(self.view().partitions());
@@ -117,22 +122,6 @@ impl Service {
             written.elsewhere.iter().for_each(|partition| part.elsewhere.insert(partition));
         }
         Ok(part)
-    }
-
-    async fn delete_there(
-        &self,
-        ctx: &RequestContext,
-        to: &MemberId,
-        collection: &Collection,
-        filter: &str,
-        set: &PartitionSet,
-    ) -> Result<Part<u64>, Miss> {
-        self.refuse_unknown(collection)?;
-        let message = self.about_matching(ctx, collection, filter, set);
-        let send = |mut rows: Rows, request| async move { rows.delete_matching(request).await };
-        let (answer, elsewhere) =
-            self.ask_member::<_, wire::CountResponse, _>(ctx, to, ("delete", message), send).await?;
-        Ok(Part::new(answer.count, elsewhere))
     }
 
     /// Deletes for another member.

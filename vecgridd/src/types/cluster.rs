@@ -169,6 +169,11 @@ impl ClusterView {
         self.wanted.get(usize::from(partition.0))
     }
 
+    /// Who is to hold a partition until there is another plan.
+    pub fn meant(&self, partition: PartitionId) -> Holders {
+        self.wanted(partition).cloned().unwrap_or_else(|| self.partition(partition).into())
+    }
+
     /// Whether a member should hold a copy of a partition.
     pub fn is_wanted_at(&self, member: &MemberId, partition: PartitionId) -> bool {
         match self.wanted(partition) {
