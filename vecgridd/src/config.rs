@@ -15,6 +15,8 @@ use std::{
 use clap::Parser;
 use serde::Deserialize;
 
+use crate::types::CopySettings;
+
 pub use peers::{PeerConfig, Trust};
 
 /// What members send each other has room for this, and no more.
@@ -64,7 +66,7 @@ pub struct Options {
     #[arg(long, env = "VECGRID_DISCOVERY", value_name = "HOW")]
     pub discovery: Option<Discovery>,
     /// Addresses of members, comma-separated: a member without data joins their grid. Any member then
-    /// takes any request, and each holds its share of the rows. This version keeps no backups yet
+    /// takes any request, and each holds its share of the rows
     #[arg(long, env = "VECGRID_SEEDS", value_name = "HOST:PORT", value_delimiter = ',')]
     pub seeds: Option<Vec<String>>,
     /// Where other members connect [default: 127.0.0.1:5701 with --seeds; none for a member that is alone]
@@ -76,6 +78,21 @@ pub struct Options {
     /// Where this member is, as eu-1a: members of one zone may fail together, so voters and copies are spread
     #[arg(long, env = "VECGRID_ZONE", value_name = "ZONE")]
     pub zone: Option<String>,
+    /// The machine this member runs on, where its name does not tell (in a container): copies are kept on different
+    /// machines where there are several [default: the host's name]
+    #[arg(long, env = "VECGRID_HOST", value_name = "HOST")]
+    pub host: Option<String>,
+    /// Of a new grid: copies of each row besides the first, on other members, 0 to 4. An acknowledged write is on the
+    /// disks of all of them. `vecgrid copies` changes it later [default: 1]
+    #[arg(long, env = "VECGRID_BACKUPS", value_name = "N")]
+    pub backups: Option<u8>,
+    /// Of a new grid: members that must have a write on their disks before it is acknowledged, also while others are
+    /// away; with fewer, writes are refused. 1 to backups + 1 [default: 1]
+    #[arg(long, env = "VECGRID_MIN_IN_SYNC", value_name = "N")]
+    pub min_in_sync: Option<u8>,
+    /// How long a member may be away, seconds, before others get its copies [default: 300]
+    #[arg(long, env = "VECGRID_RETURN_LEASE", value_name = "SECONDS")]
+    pub return_lease: Option<u64>,
     /// A secret that all members share, at least 32 bytes (`openssl rand -hex 32`): who knows it is a member, and what
     /// members say to each other is encrypted
     #[arg(long, env = "VECGRID_GRID_SECRET_FILE", value_name = "FILE")]
@@ -224,6 +241,12 @@ pub struct Config {
     pub peers: Option<PeerConfig>,
     /// Where this member is; empty = unknown.
     pub zone: String,
+    /// The machine it runs on.
+    pub host: String,
+    /// Copies that a new grid keeps.
+    pub copies: CopySettings,
+    /// How long a member may be away before others get its copies.
+    pub return_lease: Duration,
     /// Partitions of a new grid.
     pub partitions: u16,
     /// Local API over TCP.
@@ -339,6 +362,10 @@ impl Options {
             peer_listen: self.peer_listen.or(file.peer_listen),
             advertise: self.advertise.or(file.advertise),
             zone: self.zone.or(file.zone),
+            host: self.host.or(file.host),
+            backups: self.backups.or(file.backups),
+            min_in_sync: self.min_in_sync.or(file.min_in_sync),
+            return_lease: self.return_lease.or(file.return_lease),
             grid_secret_file: self.grid_secret_file.or(file.grid_secret_file),
             peer_cert: self.peer_cert.or(file.peer_cert),
             peer_key: self.peer_key.or(file.peer_key),
@@ -401,8 +428,14 @@ impl Options {
             _ => {}
         }
         let zone = self.zone.unwrap_or_default();
-        if zone.len() > 128 {
-            return wrong("--zone is a name of at most 128 bytes");
+        let host = self.host.unwrap_or_else(host_name);
+        if zone.len() > 128 || host.len() > 128 {
+            return wrong("--zone and --host are names of at most 128 bytes");
+        }
+        let copies =
+            CopySettings { backups: self.backups.unwrap_or(1), min_in_sync: self.min_in_sync.unwrap_or(1) };
+        if let Some(fault) = copies.fault() {
+            return Err(ConfigError::Value(format!("--backups, --min-in-sync: {fault}")));
         }
         let dev = self.dev.unwrap_or(false);
         let (data_dir, temporary) = match (self.data_dir, dev) {
@@ -471,6 +504,9 @@ impl Options {
             bootstrap_expect: self.bootstrap_expect,
             peers,
             zone,
+            host,
+            copies,
+            return_lease: Duration::from_secs(self.return_lease.unwrap_or(300)),
             partitions,
             grid,
             listen,

@@ -49,6 +49,9 @@ pub enum DoorError {
     /// A timeout that cannot be read.
     #[error("{0}")]
     InvalidTimeout(String),
+    /// Neither of the two.
+    #[error("{0}")]
+    InvalidConsistency(String),
     /// `Idempotency-Key` that is no text.
     #[error("the Idempotency-Key header must be visible ASCII")]
     InvalidIdempotencyKey,
@@ -117,6 +120,7 @@ impl DoorError {
             Self::InvalidPath(part) if part == "collection" => "invalid_collection_name",
             Self::InvalidPath(_) => "invalid_id",
             Self::InvalidTimeout(_) => "invalid_timeout",
+            Self::InvalidConsistency(_) => "invalid_consistency",
             Self::InvalidIdempotencyKey => "invalid_request_id",
             Self::UnreadableBody(_) => "unreadable_body",
             Self::BodyTooLarge { .. } => "body_too_large",
@@ -142,6 +146,7 @@ impl DoorError {
             | Self::UnknownParameter(_)
             | Self::InvalidPath(_)
             | Self::InvalidTimeout(_)
+            | Self::InvalidConsistency(_)
             | Self::InvalidIdempotencyKey
             | Self::UnreadableBody(_) => statuses(ErrorKind::Invalid),
             Self::BodyTooLarge { .. } | Self::AnswerTooLarge { .. } => statuses(ErrorKind::TooLarge),

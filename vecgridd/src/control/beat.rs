@@ -21,6 +21,7 @@ pub(super) fn details_of(details: wire::Details) -> MemberDetails {
         zone: details.zone,
         incarnation: details.incarnation,
         version: details.version,
+        host: details.host,
     }
 }
 
@@ -32,6 +33,7 @@ pub(crate) fn details_for(details: &MemberDetails) -> wire::Details {
         zone: details.zone.clone(),
         incarnation: details.incarnation,
         version: details.version.clone(),
+        host: details.host.clone(),
     }
 }
 

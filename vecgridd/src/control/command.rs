@@ -3,13 +3,13 @@
 //! Commands and decisions are in the log and in messages among members as JSON: variants and fields
 //! may be added (with a default), never renamed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    ClusterView, Collection, CollectionConfig, CollectionId, CollectionName, Holders, MemberDetails,
-    MemberId, PartitionId, Placement,
+    ClusterView, Collection, CollectionConfig, CollectionId, CollectionName, CopySettings, Holders,
+    MemberDetails, MemberId, PartitionId, Placement,
 };
 
 /// A proposed change.
@@ -40,6 +40,20 @@ pub enum Command {
         /// The run of its daemon that was not heard; a later run is not concerned.
         incarnation: u64,
     },
+    /// A member stops and means to come back: it is fenced, and nothing is copied on its account for a while.
+    Pause {
+        /// Who.
+        member: MemberId,
+        /// The run of its daemon that stops; a later run is not concerned.
+        incarnation: u64,
+    },
+    /// A member has been away for longer than a restart takes: others are to get its copies.
+    GiveUp {
+        /// Who.
+        member: MemberId,
+        /// The run of its daemon that was heard last.
+        incarnation: u64,
+    },
     /// A member is to give away what it holds, and then to leave for good.
     Leave(MemberId),
     /// It is to stay after all. A member that starts again says so, too.
@@ -66,6 +80,15 @@ pub enum Command {
         /// What it is to be.
         next: Placement,
     },
+    /// Says who holds one more copy of which partitions while a holder is away. A wrong choice loses nothing.
+    StandIn {
+        /// As for [`Command::Want`].
+        roster: u64,
+        /// All of them, from now on.
+        stand_ins: BTreeMap<PartitionId, MemberId>,
+    },
+    /// Says how many copies there are to be.
+    KeepCopies(CopySettings),
     /// Make a collection, or find an equal one.
     CreateCollection(CollectionConfig),
     /// Drop a collection: from now on it does not exist; its rows are removed afterwards.
@@ -146,6 +169,9 @@ pub enum Refused {
     /// A plan that cannot be followed.
     #[error("not a plan: {0}")]
     BadPlan(String),
+    /// Numbers that do not fit.
+    #[error("{0}")]
+    BadCopies(String),
     /// The partition is not held as the proposer thought.
     #[error("{partition} is held otherwise by now: {current:?}")]
     Stale {

@@ -45,6 +45,8 @@ pub struct ControlTiming {
     pub settle: Duration,
     /// How long a proposal may take.
     pub proposal: Duration,
+    /// How long a member may be away before others get its copies.
+    pub return_lease: Duration,
 }
 
 impl Default for ControlTiming {
@@ -58,6 +60,7 @@ impl Default for ControlTiming {
             grace: ms(30_000),
             settle: ms(1_000),
             proposal: ms(5_000),
+            return_lease: ms(300_000),
         }
     }
 }

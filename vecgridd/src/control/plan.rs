@@ -1,26 +1,30 @@
 //! Who should hold what, from who is there. Pure.
 //!
 //! ```text
-//!   alive, stays ──▶ takes its share            away ──▶ keeps what is meant for it, gets nothing new
-//!   leaving      ──▶ gives everything away      left ──▶ nothing is meant for it
+//!   alive, stays ──▶ takes its share            away for a while ──▶ keeps what is meant for it, gets nothing new
+//!   leaving      ──▶ gives everything away      away for long    ──▶ others get its copies
 //! ```
 //!
-//! A plan is made when those that may hold partitions have changed: one came, goes, stays after all, or is in another
-//! zone. The state counts that (its *roster*) and takes one plan per roster, so it shows itself whether a plan is due,
-//! and any leader goes on where another one stopped.
+//! A plan is made when those that may hold partitions have changed: one came, goes, stays after all, is in another
+//! zone, has been away for long; or another number of copies is wanted. The state counts that (its *roster*) and takes
+//! one plan per roster, so it shows itself whether a plan is due, and any leader goes on where another one stopped.
 //!
 //! A restart is not a departure: a member that is merely away is no reason for a plan. If a plan is made for another
 //! reason meanwhile, what is meant for it stays so, the others share the rest, and it is noted as passed over: when it
 //! comes back there is another plan. So nothing ever waits for a member that was not there when it was planned.
 //!
-//! Left out: backups, and weights.
+//! But one copy is no copy: where a crash has left a single one, another member *stands in* with one more until the
+//! one that crashed is back, or is given up. A member that said that it stops is waited for. Who stands in is
+//! chosen one by one, spread over zones and machines; it is for minutes, so shares need not be even.
+//!
+//! Left out: weights.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Command;
 use crate::{
     placement::{Candidate, place},
-    types::{ClusterView, Holders, Member, MemberId, PartitionId, Placement},
+    types::{Absence, ClusterView, Holders, Member, MemberId, PartitionId},
 };
 
 /// Whether the members have changed since the last plan, or there are several and there was none yet.
@@ -35,40 +39,96 @@ pub(super) fn plan(view: &ClusterView) -> Option<Command> {
     if candidates.is_empty() {
         return None;
     }
-    let keeps = |id: &MemberId| view.member(id).is_some_and(|m| !m.is_alive() && !m.leaving);
-    let mut wanted: Vec<Holders> = (0..view.partitions()).map(|n| view.meant(PartitionId(n))).collect();
-    let (numbers, current): (Vec<usize>, Vec<Holders>) =
-        wanted.iter().cloned().enumerate().filter(|(_, holders)| !keeps(&holders.primary)).unzip();
-    for (number, holders) in numbers.into_iter().zip(place(&candidates, &current, 0)) {
-        wanted[number] = holders;
+    let waited_for = |id: &MemberId| view.member(id).is_some_and(is_waited_for);
+    let stays = |id: &MemberId| waited_for(id) || view.member(id).is_some_and(Member::takes);
+    let stays_so = |holders: &Holders| holders.members().any(waited_for) && holders.members().all(stays);
+    let all = || (0..view.partitions()).map(PartitionId);
+    let mut wanted: Vec<Holders> = all().map(|partition| view.meant(partition)).collect();
+    let dealt: Vec<PartitionId> = all().filter(|p| !stays_so(&wanted[usize::from(p.0)])).collect();
+    let current: Vec<Holders> = dealt.iter().map(|partition| with_copies(view, *partition)).collect();
+    for (partition, holders) in dealt.into_iter().zip(place(&candidates, &current, view.copies.backups)) {
+        wanted[usize::from(partition.0)] = holders;
     }
     let passed_over: BTreeSet<MemberId> =
-        view.members().map(|m| m.id.clone()).filter(|id| keeps(id)).collect();
+        view.members().filter(|m| is_waited_for(m)).map(|m| m.id.clone()).collect();
     Some(Command::Want { roster: view.roster, wanted, passed_over })
 }
 
-/// For each partition whose primary is away: another one, out of those that are in sync and there. It has every write
-/// that was acknowledged, and takes the one that is away out of the in-sync set itself.
-pub(super) fn promotions(view: &ClusterView) -> Vec<Command> {
+/// It is away, and what is meant for it stays so.
+fn is_waited_for(member: &Member) -> bool {
+    !member.is_alive() && !member.has_left() && !member.leaving && member.absence != Absence::Long
+}
+
+/// Who is meant to hold a partition, and who has a copy besides: it need not be copied again.
+fn with_copies(view: &ClusterView, partition: PartitionId) -> Holders {
+    let mut holders = view.meant(partition);
+    let placement = view.partition(partition);
+    // Of one that is gone for long nothing is kept; where it was the primary, the primary of now goes on.
+    if !view.member(&holders.primary).is_some_and(Member::takes) {
+        holders.primary = placement.primary.clone();
+        holders.others.retain(|id| *id != placement.primary);
+    }
+    let besides = placement.in_sync.iter().chain(view.stand_in(partition));
+    let besides: Vec<MemberId> = besides.filter(|id| !holders.holds(id)).cloned().collect();
+    holders.others.extend(besides.into_iter().collect::<BTreeSet<_>>());
+    holders
+}
+
+/// Who is to stand in, for all partitions.
+pub(super) fn stand_ins(view: &ClusterView) -> BTreeMap<PartitionId, MemberId> {
     let alive = |id: &MemberId| view.member(id).is_some_and(Member::is_alive);
-    let promoted = |partition: PartitionId| {
-        let expected = view.partition(partition).clone();
-        if alive(&expected.primary) {
-            return None;
-        }
-        let meant = view.meant(partition).primary;
-        let first = expected.in_sync.iter().find(|id| **id == meant && alive(id));
-        let primary = first.or_else(|| expected.in_sync.iter().find(|id| alive(id)))?.clone();
-        let next = Placement { epoch: expected.epoch + 1, primary, in_sync: expected.in_sync.clone() };
-        Some(Command::Place { partition, expected, next })
+    let missed = |partition: PartitionId| {
+        let holders = view.meant(partition);
+        let gone = |sudden: bool| {
+            move |id: &MemberId| {
+                let member = view.member(id).filter(|member| is_waited_for(member));
+                member.is_some_and(|member| !sudden || member.absence == Absence::Sudden)
+            }
+        };
+        (holders.members().any(gone(false)), holders.members().any(gone(true)))
     };
-    (0..view.partitions()).map(PartitionId).filter_map(promoted).collect()
+    let mut chosen = BTreeMap::new();
+    let mut needed = Vec::new();
+    for partition in (0..view.partitions()).map(PartitionId) {
+        let (any, sudden) = missed(partition);
+        match view.stand_in(partition).filter(|id| view.member(id).is_some_and(Member::takes)) {
+            Some(known) if any => _ = chosen.insert(partition, known.clone()),
+            _ if sudden && view.copies.backups > 0 && view.alive_in_sync(partition) == 1 => {
+                needed.push(partition)
+            }
+            _ => {}
+        }
+    }
+    if needed.is_empty() {
+        return chosen;
+    }
+    let mut load: BTreeMap<&MemberId, usize> =
+        view.members().filter(|m| m.takes()).map(|m| (&m.id, view.involved(&m.id))).collect();
+    for partition in needed {
+        let holders = view.meant(partition);
+        let near = |member: &Member| {
+            let others = holders.members().filter(|id| alive(id)).filter_map(|id| view.member(id));
+            let (zone, host) = (&member.details.zone, &member.details.host);
+            let shares = |other: &Member| {
+                let same_zone = !zone.is_empty() && other.details.zone == *zone;
+                (same_zone, !host.is_empty() && other.details.host == *host)
+            };
+            others.map(shares).max().unwrap_or_default()
+        };
+        let free = view.members().filter(|member| member.takes() && !holders.holds(&member.id));
+        let best = free.min_by_key(|member| (near(member), load.get(&member.id).copied(), &member.id));
+        if let Some(member) = best {
+            *load.entry(&member.id).or_default() += 1;
+            chosen.insert(partition, member.id.clone());
+        }
+    }
+    chosen
 }
 
 fn candidate(member: &Member) -> Candidate {
-    let zone = Some(member.details.zone.clone()).filter(|zone| !zone.is_empty());
-    // On which machine it is matters only to backups.
-    Candidate { member: member.id.clone(), zone, host: None, weight: 1 }
+    let known = |place: &String| Some(place.clone()).filter(|place| !place.is_empty());
+    let (zone, host) = (known(&member.details.zone), known(&member.details.host));
+    Candidate { member: member.id.clone(), zone, host, weight: 1 }
 }
 
 /// Those that wanted to leave and hold nothing any more, once there is a plan that knows that.
@@ -81,7 +141,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{control::state::decide, types::MemberDetails};
+    use crate::{
+        control::state::decide,
+        types::{CopySettings, MemberDetails, Placement},
+    };
 
     fn id(number: usize) -> MemberId {
         MemberId(format!("m{number}"))
@@ -103,29 +166,6 @@ mod tests {
     fn back(view: &mut ClusterView, number: usize, incarnation: u64) {
         let details = details(number, incarnation);
         decide(view, Command::Update { member: id(number), details }).unwrap();
-    }
-
-    #[test]
-    fn a_copy_in_sync_takes_the_place_of_a_primary_that_is_away() {
-        let mut view = grid(3);
-        let both = |first: usize, second: usize| Placement {
-            epoch: 4,
-            primary: id(first),
-            in_sync: vec![id(first), id(second)],
-        };
-        view.table[0] = both(1, 2);
-        view.table[1] = both(0, 1);
-        view.table[2] = Placement { in_sync: vec![id(1)], ..both(1, 1) };
-        assert_eq!(promotions(&view), []);
-        fence(&mut view, 1);
-        let promoted = promotions(&view);
-        assert_eq!(promoted.len(), 1, "who has no copy in sync waits: {promoted:?}");
-        decide(&mut view, promoted[0].clone()).unwrap();
-        let expected = Placement { epoch: 5, primary: id(2), in_sync: vec![id(1), id(2)] };
-        assert_eq!(view.partition(PartitionId(0)), &expected);
-        assert_eq!(promotions(&view), []);
-        fence(&mut view, 2);
-        assert_eq!(promotions(&view), [], "nobody is left that is in sync and there");
     }
 
     /// Makes the plan; how many partitions are meant for others than before.
@@ -194,8 +234,88 @@ mod tests {
         let mut view = grid(3);
         fence(&mut view, 1);
         assert!(!is_due(&view));
+        assert_eq!(stand_ins(&view), BTreeMap::new(), "without backups there is nothing to copy");
         back(&mut view, 1, 2);
         assert!(!is_due(&view));
+    }
+
+    fn with_backups(members: usize, backups: u8) -> ClusterView {
+        let mut view = grid(members);
+        let copies = CopySettings { backups, min_in_sync: 1 };
+        decide(&mut view, Command::KeepCopies(copies)).unwrap();
+        planned(&mut view);
+        moved(&mut view);
+        view
+    }
+
+    fn holders_of(view: &ClusterView, number: usize) -> usize {
+        view.wanted.iter().filter(|w| w.holds(&id(number))).count()
+    }
+
+    #[test]
+    fn copies_are_dealt_evenly_in_other_zones_and_no_more_than_there_are_members() {
+        let view = with_backups(4, 1);
+        assert!((0..4).all(|n| (135..=136).contains(&holders_of(&view, n))));
+        let zone = |id: &MemberId| view.member(id).unwrap().details.zone.clone();
+        assert!(view.wanted.iter().all(|w| zone(&w.primary) != zone(&w.others[0])));
+        let view = with_backups(2, 4);
+        assert!(view.wanted.iter().all(|w| w.others.len() == 1));
+    }
+
+    #[test]
+    fn where_a_crash_leaves_one_copy_somebody_stands_in_until_the_other_is_back() {
+        let mut view = with_backups(4, 1);
+        fence(&mut view, 1);
+        let chosen = stand_ins(&view);
+        assert!(!is_due(&view), "a crash is no reason to deal anew");
+        assert_eq!(chosen.len(), holders_of(&view, 1));
+        assert!(
+            chosen.iter().all(|(p, id)| !view.meant(*p).holds(id) && view.member(id).unwrap().is_alive())
+        );
+        let command = Command::StandIn { roster: view.roster, stand_ins: chosen.clone() };
+        decide(&mut view, command).unwrap();
+        assert_eq!(stand_ins(&view), chosen, "they stay while it is away");
+        assert!(chosen.iter().all(|(p, id)| view.is_wanted_at(id, *p)));
+        back(&mut view, 1, 2);
+        assert_eq!(stand_ins(&view), BTreeMap::new());
+    }
+
+    #[test]
+    fn two_copies_or_a_stop_that_was_announced_can_wait() {
+        let mut view = with_backups(4, 2);
+        fence(&mut view, 1);
+        assert_eq!(stand_ins(&view), BTreeMap::new());
+        fence(&mut view, 2);
+        assert!(!stand_ins(&view).is_empty(), "where both were, one copy is left");
+        let mut view = with_backups(4, 1);
+        decide(&mut view, Command::Pause { member: id(1), incarnation: 1 }).unwrap();
+        assert_eq!(stand_ins(&view), BTreeMap::new());
+    }
+
+    #[test]
+    fn who_is_given_up_is_replaced_by_whoever_stood_in_and_gets_a_new_share_when_it_comes_back() {
+        let mut view = with_backups(4, 1);
+        fence(&mut view, 1);
+        let chosen = stand_ins(&view);
+        let command = Command::StandIn { roster: view.roster, stand_ins: chosen.clone() };
+        decide(&mut view, command).unwrap();
+        for (partition, id) in &chosen {
+            view.table[usize::from(partition.0)].in_sync.push(id.clone());
+        }
+        decide(&mut view, Command::GiveUp { member: id(1), incarnation: 1 }).unwrap();
+        planned(&mut view);
+        assert_eq!(holders_of(&view, 1), 0);
+        assert!(view.stand_ins.is_empty() || view.stand_ins.iter().all(|(p, id)| !view.meant(*p).holds(id)));
+        let new = |view: &ClusterView| {
+            let held = |p: usize, id: &MemberId| view.table[p].in_sync.contains(id);
+            let copies = view.wanted.iter().enumerate();
+            copies.map(|(p, w)| w.members().filter(|id| !held(p, id)).count()).sum::<usize>()
+        };
+        assert!(new(&view) < chosen.len() / 3, "{} of {} are copied once more", new(&view), chosen.len());
+        moved(&mut view);
+        back(&mut view, 1, 2);
+        planned(&mut view);
+        assert!((135..=136).contains(&holders_of(&view, 1)));
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! How the grid decides: a deterministic function of the state and the command. Pure.
 //!
-//! A partition's epoch, primary and in-sync set change in one place only, [`place`], by
-//! compare-and-set: an epoch has one primary, epochs only grow, and who is promoted was in sync.
+//! A partition's epoch, primary and in-sync set change in two places only. [`place`] does what a primary proposes, by
+//! compare-and-set. [`fail_over`] acts when a member is fenced: in the same decision it is in no in-sync set any more
+//! that has somebody else, and where it was the primary one of those is. In both an epoch has one primary, epochs
+//! only grow, and who is promoted was in sync and so has every acknowledged write.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::{Command, Decision, Refused};
 use crate::types::{
-    ClusterView, Collection, CollectionId, Holders, Member, MemberDetails, MemberId, MemberState,
-    PartitionId, Placement,
+    Absence, ClusterView, Collection, CollectionId, CopySettings, Holders, Member, MemberDetails, MemberId,
+    MemberState, PartitionId, Placement,
 };
 
 /// Decides a command; `view` changes only if it is accepted, and its version only if it changes.
@@ -20,12 +22,16 @@ pub(super) fn decide(view: &mut ClusterView, command: Command) -> Result<Decisio
         Command::Found(first) => found(view, *first),
         Command::Join { member, store, details } => join(view, member, store, details),
         Command::Update { member, details } => update(view, &member, details),
-        Command::Fence { member, incarnation } => fence(view, &member, incarnation),
+        Command::Fence { member, incarnation } => fence(view, &member, incarnation, Absence::Sudden),
+        Command::Pause { member, incarnation } => fence(view, &member, incarnation, Absence::Announced),
+        Command::GiveUp { member, incarnation } => give_up(view, &member, incarnation),
         Command::Leave(member) => leave(view, &member),
         Command::Stay(member) => stay(view, &member),
         Command::Remove(member) => remove(view, &member),
         Command::Want { roster, wanted, passed_over } => want(view, roster, wanted, passed_over),
         Command::Place { partition, expected, next } => place(view, partition, &expected, next),
+        Command::StandIn { roster, stand_ins } => stand_in(view, roster, stand_ins),
+        Command::KeepCopies(copies) => keep_copies(view, copies),
         Command::CreateCollection(config) => match view.collections.get(&config.name) {
             Some(existing) if existing.config == config => return Ok(Decision::Exists(existing.clone())),
             Some(_) => return Err(Refused::CollectionExists(config.name)),
@@ -82,7 +88,7 @@ fn join(view: &mut ClusterView, id: MemberId, store: String, details: MemberDeta
     // What it is given may be read before it knows of the drop.
     view.purging.values_mut().for_each(|left| _ = left.insert(id.clone()));
     let state = MemberState::Alive;
-    view.members.insert(id.clone(), Member { id, store, joined, state, details, leaving: false });
+    view.members.insert(id.clone(), Member { state, joined, details, ..Member::new(id, &store, "") });
     view.roster += 1;
     Ok(true)
 }
@@ -99,15 +105,21 @@ fn update(view: &mut ClusterView, id: &MemberId, details: MemberDetails) -> Chan
         return Err(Refused::OldIncarnation(id.clone()));
     }
     let changed = member.details != details || !member.is_alive() || was_missed;
-    let elsewhere = member.details.zone != details.zone;
+    let elsewhere = (&member.details.zone, &member.details.host) != (&details.zone, &details.host);
+    // What was its is others' by now.
+    let given_up = member.absence == Absence::Long;
     // Who starts again means to stay.
     let stays = member.leaving && details.incarnation > member.details.incarnation;
     member.leaving &= !stays;
     member.details = details;
     member.state = MemberState::Alive;
+    member.absence = Absence::Sudden;
     view.passed_over.remove(id);
+    if changed {
+        fail_over(view);
+    }
     // A restart is a reason for a new plan only if this member was given nothing because it was away.
-    view.roster += u64::from(elsewhere || stays || was_missed);
+    view.roster += u64::from(elsewhere || stays || was_missed || given_up);
     Ok(changed)
 }
 
@@ -157,16 +169,73 @@ fn want(
         return bad("it names a member twice for one partition");
     }
     (view.wanted, view.planned, view.passed_over) = (wanted, roster, passed_over);
+    let (wanted, stand_ins) = (&view.wanted, &mut view.stand_ins);
+    stand_ins.retain(|partition, id| !wanted[usize::from(partition.0)].holds(id));
     Ok(true)
 }
 
-fn fence(view: &mut ClusterView, id: &MemberId, incarnation: u64) -> Changed {
+fn fence(view: &mut ClusterView, id: &MemberId, incarnation: u64, absence: Absence) -> Changed {
     let member = known(view, id)?;
     if member.details.incarnation != incarnation || !member.is_alive() {
         return Ok(false);
     }
-    member.state = MemberState::Away;
+    (member.state, member.absence) = (MemberState::Away, absence);
+    fail_over(view);
     Ok(true)
+}
+
+/// Where somebody is in sync who is there, nobody who is away is: no write waits for those, and one that is there
+/// orders the writes. Where all are away, nothing changes: each of them has everything, whoever comes back first.
+fn fail_over(view: &mut ClusterView) {
+    for partition in (0..view.partitions()).map(PartitionId) {
+        let Placement { epoch, primary, in_sync } = view.partition(partition);
+        let alive = |id: &&MemberId| view.members.get(*id).is_some_and(Member::is_alive);
+        let there: Vec<MemberId> = in_sync.iter().filter(alive).cloned().collect();
+        if there.is_empty() || there.len() == in_sync.len() {
+            continue;
+        }
+        let meant = view.meant(partition).primary;
+        let next = [primary, &meant].into_iter().find(|id| there.contains(id)).unwrap_or(&there[0]);
+        let next = Placement { epoch: epoch + 1, primary: next.clone(), in_sync: there };
+        view.table[usize::from(partition.0)] = next;
+    }
+}
+
+fn give_up(view: &mut ClusterView, id: &MemberId, incarnation: u64) -> Changed {
+    let member = known(view, id)?;
+    if member.details.incarnation != incarnation || member.is_alive() || member.absence == Absence::Long {
+        return Ok(false);
+    }
+    member.absence = Absence::Long;
+    view.roster += 1;
+    Ok(true)
+}
+
+fn stand_in(view: &mut ClusterView, roster: u64, stand_ins: BTreeMap<PartitionId, MemberId>) -> Changed {
+    if roster != view.roster {
+        return Err(Refused::OldPlan { roster: view.roster, planned: view.planned });
+    }
+    let fits = |(partition, id): (&PartitionId, &MemberId)| {
+        usize::from(partition.0) < view.table.len()
+            && view.members.get(id).is_some_and(|member| !member.has_left())
+            && !view.meant(*partition).holds(id)
+    };
+    if !stand_ins.iter().all(fits) {
+        return Err(Refused::BadPlan("it names one that cannot stand in".to_owned()));
+    }
+    let changed = view.stand_ins != stand_ins;
+    view.stand_ins = stand_ins;
+    Ok(changed)
+}
+
+fn keep_copies(view: &mut ClusterView, copies: CopySettings) -> Changed {
+    if let Some(fault) = copies.fault() {
+        return Err(Refused::BadCopies(fault));
+    }
+    let changed = view.copies != copies;
+    view.roster += u64::from(view.copies.backups != copies.backups);
+    view.copies = copies;
+    Ok(changed)
 }
 
 fn remove(view: &mut ClusterView, id: &MemberId) -> Changed {
@@ -219,5 +288,8 @@ fn place(view: &mut ClusterView, partition: PartitionId, expected: &Placement, n
         return Ok(false);
     }
     view.table[usize::from(partition.0)] = next;
+    // It may name one that was fenced meanwhile. That is not refused: the proposer counts it until its proposal is
+    // decided, and a copy of one that was refused could come late and be accepted.
+    fail_over(view);
     Ok(true)
 }

@@ -7,8 +7,8 @@ use super::{
     state::decide,
 };
 use crate::types::{
-    ClusterView, CollectionConfig, CollectionName, Durability, Holders, IndexOptions, Member, MemberDetails,
-    MemberId, MemberState, Metric, PartitionId, Placement,
+    ClusterView, CollectionConfig, CollectionName, CopySettings, Durability, Holders, IndexOptions, Member,
+    MemberDetails, MemberId, MemberState, Metric, PartitionId, Placement,
 };
 
 const PARTITIONS: u16 = 4;
@@ -118,6 +118,31 @@ fn fencing_concerns_one_run_of_a_daemon_and_ends_when_it_says_so() {
 }
 
 #[test]
+fn a_copy_in_sync_takes_the_place_of_a_primary_that_is_away_in_the_same_decision() {
+    let mut view = grid();
+    (1..3).for_each(|number| _ = decide(&mut view, join(number, 1)).unwrap());
+    let set = |names: &[u8]| names.iter().map(|name| id(*name)).collect::<Vec<_>>();
+    let placed =
+        |epoch, primary, in_sync: &[u8]| Placement { epoch, primary: id(primary), in_sync: set(in_sync) };
+    view.table =
+        vec![placed(4, 1, &[1, 2]), placed(4, 0, &[0, 1]), placed(4, 1, &[1]), placed(4, 0, &[0, 2])];
+    let fence = |number| Command::Fence { member: id(number), incarnation: u64::from(number > 0) };
+    decide(&mut view, fence(1)).unwrap();
+    let after = [placed(5, 2, &[2]), placed(5, 0, &[0]), placed(4, 1, &[1]), placed(4, 0, &[0, 2])];
+    assert_eq!(view.table, after, "who has no copy in sync waits");
+    // A proposal that was made before: decided, and at once undone, with an epoch of its own.
+    let (expected, next) = (placed(5, 0, &[0]), placed(5, 0, &[0, 1]));
+    let late = Command::Place { partition: PartitionId(1), expected, next };
+    decide(&mut view, late.clone()).unwrap();
+    assert_eq!(view.table[1], placed(6, 0, &[0]));
+    assert!(decide(&mut view, late).is_err());
+    decide(&mut view, fence(0)).unwrap();
+    decide(&mut view, fence(2)).unwrap();
+    assert_eq!(view.table[3], placed(5, 2, &[2]));
+    assert_eq!(view.table[0], placed(5, 2, &[2]), "nobody is left that is in sync and there");
+}
+
+#[test]
 fn who_holds_partitions_stays() {
     let mut view = grid();
     let refused = decide(&mut view, Command::Remove(id(0))).unwrap_err();
@@ -184,10 +209,12 @@ fn the_state_of_an_earlier_version_is_read_and_has_no_plan() {
     let mut view = grid();
     decide(&mut view, join(1, 1)).unwrap();
     let mut old = serde_json::to_value(&view).unwrap();
-    for field in ["wanted", "roster", "planned", "passed_over"] {
+    for field in ["wanted", "roster", "planned", "passed_over", "stand_ins", "copies"] {
         old.as_object_mut().unwrap().remove(field);
     }
-    old["members"]["m1"].as_object_mut().unwrap().remove("leaving");
+    for field in ["leaving", "absence"] {
+        old["members"]["m1"].as_object_mut().unwrap().remove(field);
+    }
     let view: ClusterView = serde_json::from_value(old).unwrap();
     assert_eq!(view.wanted(PartitionId(0)), None);
     assert!(view.is_wanted_at(&id(0), PartitionId(0)) && !view.is_moving(PartitionId(0)));
@@ -204,6 +231,16 @@ fn any_command() -> impl Strategy<Value = (Command, bool)> {
         3 => (member.clone(), 0_u64..4).prop_map(|(m, i)| join(m, i)),
         2 => (member.clone(), 0_u64..4).prop_map(|(m, i)| Command::Update { member: id(m), details: details(i) }),
         2 => (member.clone(), 0_u64..4).prop_map(|(m, i)| Command::Fence { member: id(m), incarnation: i }),
+        1 => (member.clone(), 0_u64..4).prop_map(|(m, i)| Command::Pause { member: id(m), incarnation: i }),
+        1 => (member.clone(), 0_u64..4).prop_map(|(m, i)| Command::GiveUp { member: id(m), incarnation: i }),
+        1 => (0_u8..6, 0_u8..4)
+            .prop_map(|(backups, min_in_sync)| Command::KeepCopies(CopySettings { backups, min_in_sync })),
+        2 => (0_u64..4, proptest::collection::btree_map(0..PARTITIONS, member.clone(), 0..3)).prop_map(
+            |(roster, stand_ins)| {
+                let stand_ins = stand_ins.into_iter().map(|(p, m)| (PartitionId(p), id(m))).collect();
+                Command::StandIn { roster, stand_ins }
+            }
+        ),
         1 => member.clone().prop_map(|m| Command::Leave(id(m))),
         1 => member.clone().prop_map(|m| Command::Stay(id(m))),
         2 => member.clone().prop_map(|m| Command::Remove(id(m))),
@@ -231,12 +268,19 @@ fn any_command() -> impl Strategy<Value = (Command, bool)> {
 }
 
 /// What must hold between one state and the next (DESIGN: invariants 1 and 4).
-fn check(before: &ClusterView, after: &ClusterView) -> Result<(), TestCaseError> {
+fn check(before: &ClusterView, after: &ClusterView, command: &Command) -> Result<(), TestCaseError> {
+    // Whoever is proposed into an in-sync set is counted from then on, and so in sync as soon as that is decided.
+    let proposed = match command {
+        Command::Place { next, .. } => next.in_sync.as_slice(),
+        _ => &[],
+    };
     prop_assert_eq!(after.version() > before.version(), after != before, "a version is one state");
     for (old, new) in before.table.iter().zip(&after.table) {
-        prop_assert!(new.epoch >= old.epoch && new.epoch <= old.epoch + 1);
+        // One for what is decided, one when that names somebody who is away.
+        prop_assert!(new.epoch >= old.epoch && new.epoch <= old.epoch + 2);
         prop_assert!(new.epoch > old.epoch || new.primary == old.primary, "one primary per epoch");
-        prop_assert!(old.in_sync.contains(&new.primary), "who is promoted was in sync");
+        let was_in_sync = old.in_sync.contains(&new.primary) || proposed.contains(&new.primary);
+        prop_assert!(was_in_sync, "who is promoted was in sync");
         prop_assert!(new.in_sync.contains(&new.primary));
         let holders = new.in_sync.iter().collect::<std::collections::BTreeSet<_>>();
         prop_assert_eq!(holders.len(), new.in_sync.len());
@@ -248,6 +292,17 @@ fn check(before: &ClusterView, after: &ClusterView) -> Result<(), TestCaseError>
             );
         }
     }
+    for placement in &after.table {
+        let alive = |id: &MemberId| after.member(id).is_some_and(Member::is_alive);
+        let there = placement.in_sync.iter().filter(|id| alive(id)).count();
+        prop_assert!(there == 0 || there == placement.in_sync.len(), "writes wait for nobody who is away");
+        prop_assert!(there == 0 || alive(&placement.primary), "somebody who is there orders the writes");
+    }
+    for (partition, id) in &after.stand_ins {
+        prop_assert!(after.member(id).is_some_and(|member| !member.has_left()));
+        prop_assert!(!after.meant(*partition).holds(id), "who stands in is not meant to hold it");
+    }
+    prop_assert_eq!(after.copies().fault(), None);
     prop_assert!(after.wanted.is_empty() || after.wanted.len() == after.table.len());
     for meant in after.wanted.iter().flat_map(Holders::members) {
         let gone = after.member(meant).is_none_or(Member::has_left);
@@ -295,7 +350,7 @@ proptest! {
             let before = view.clone();
             let outcome = decide(&mut view, command.clone());
             prop_assert!(outcome.is_ok() || view == before, "what is refused changes nothing");
-            check(&before, &view)?;
+            check(&before, &view, &command)?;
             log.push(command);
         }
         // Another member reads the log as it was written, and snapshots as they were.

@@ -21,8 +21,8 @@ use crate::{
 pub enum HandoffEvent<'a> {
     /// The table says this about the partition.
     Decided(&'a Placement),
-    /// This is how it should be held.
-    Wanted(&'a Holders),
+    /// This is how it should be held, by so many members at least before one goes.
+    Wanted(&'a Holders, usize),
     /// These members are not there.
     Away(&'a BTreeSet<MemberId>),
     /// This member is level at this moment, see [`Handoff::is_level`]. Said again after every change, as
@@ -49,6 +49,8 @@ pub struct Handoff {
     /// This member has not led in this epoch before, so no proposal is under way that it has forgotten.
     fresh: bool,
     wanted: Option<Holders>,
+    /// Nobody who has a copy goes while there are fewer.
+    copies: usize,
     away: BTreeSet<MemberId>,
     open: Option<Proposal>,
 }
@@ -57,7 +59,7 @@ impl Handoff {
     /// The primary's handoff, made once when it begins to lead in an epoch. `fresh`: its copy had not
     /// promised itself to this epoch before, so it has never led in it.
     pub fn new(me: MemberId, current: Placement, fresh: bool) -> Self {
-        Self { me, current, fresh, wanted: None, away: BTreeSet::new(), open: None }
+        Self { me, current, fresh, wanted: None, copies: 0, away: BTreeSet::new(), open: None }
     }
 
     /// May writes be acknowledged?
@@ -100,9 +102,8 @@ impl Handoff {
         durable >= committed && committed > 0 && log.epoch_at(committed) == Some(self.current.epoch)
     }
 
-    /// Only who is in sync: not enough, as the simulator shows.
-    #[cfg(test)]
-    pub(super) fn in_sync(&self) -> &[MemberId] {
+    /// Who is in sync by the table. To count only them is not enough, as the simulator shows.
+    pub fn in_sync(&self) -> &[MemberId] {
         &self.current.in_sync
     }
 
@@ -128,7 +129,9 @@ impl Handoff {
         let mut level = None;
         match event {
             HandoffEvent::Decided(placement) => self.decided(placement),
-            HandoffEvent::Wanted(holders) => self.wanted = Some((*holders).clone()),
+            HandoffEvent::Wanted(holders, copies) => {
+                (self.wanted, self.copies) = (Some((*holders).clone()), *copies);
+            }
             HandoffEvent::Away(away) => self.away = (*away).clone(),
             // Not remembered: a moment later more may be committed.
             HandoffEvent::Level(member) => level = Some(*member),
@@ -165,20 +168,24 @@ impl Handoff {
             return Some(with(epoch + 1, primary, present));
         }
         let wanted = self.wanted.as_ref()?;
-        let mut missing = wanted.members().filter(|member| !in_sync.contains(member)).peekable();
+        // Who is away is not waited for, and those that stand in for it are wanted, too.
+        let there = |member: &&MemberId| !self.away.contains(*member);
+        let mut missing =
+            wanted.members().filter(there).filter(|member| !in_sync.contains(member)).peekable();
         if missing.peek().is_some() {
-            let ready = missing.find(|member| level == Some(*member) && !self.away.contains(*member))?;
+            let ready = missing.find(|member| level == Some(*member))?;
             let joined = in_sync.iter().chain([ready]).cloned().collect();
             return Some(with(*epoch, primary, joined));
         }
-        if wanted.primary != *primary {
-            if self.away.contains(&wanted.primary) {
-                return None;
-            }
-            return Some(with(epoch + 1, &wanted.primary, in_sync.clone()));
+        let first = wanted.members().find(|member| there(member) && in_sync.contains(member));
+        // While the wanted primary is away, one that is to go gives to any of those that stay.
+        let next = Some(&wanted.primary).filter(there).or_else(|| first.filter(|_| !wanted.holds(primary)));
+        if let Some(next) = next.filter(|next| *next != primary) {
+            return Some(with(epoch + 1, next, in_sync.clone()));
         }
         let kept = without(&|member| !wanted.holds(member));
-        (kept.len() < in_sync.len()).then(|| with(epoch + 1, primary, kept))
+        let enough = kept.len() >= self.copies.min(wanted.members().count());
+        (kept.len() < in_sync.len() && enough).then(|| with(epoch + 1, primary, kept))
     }
 }
 
@@ -201,7 +208,7 @@ mod tests {
     #[test]
     fn a_move_is_in_then_switch_and_the_new_primary_takes_the_old_one_out() {
         let mut old = Handoff::new(id("a"), placed(1, "a", &["a"]), true);
-        assert_eq!(old.step(&HandoffEvent::Wanted(&wanted("b", &[]))), None, "b is not level");
+        assert_eq!(old.step(&HandoffEvent::Wanted(&wanted("b", &[]), 1)), None, "b is not level");
         assert_eq!(old.streams_to(), [&id("b")].into());
         let both = placed(1, "a", &["a", "b"]);
         assert_eq!(old.step(&HandoffEvent::Level(&id("b"))).map(|p| p.next), Some(both.clone()));
@@ -213,15 +220,18 @@ mod tests {
 
         let mut new = Handoff::new(id("b"), switched, true);
         let moved = placed(3, "b", &["b"]);
-        assert_eq!(new.step(&HandoffEvent::Wanted(&wanted("b", &[]))).map(|p| p.next), Some(moved.clone()));
+        assert_eq!(
+            new.step(&HandoffEvent::Wanted(&wanted("b", &[]), 1)).map(|p| p.next),
+            Some(moved.clone())
+        );
         assert_eq!(new.step(&HandoffEvent::Decided(&moved)), None);
     }
 
     #[test]
     fn wanting_something_else_cancels_a_move_that_has_not_been_proposed() {
         let mut handoff = Handoff::new(id("a"), placed(1, "a", &["a"]), true);
-        handoff.step(&HandoffEvent::Wanted(&wanted("b", &[])));
-        assert_eq!(handoff.step(&HandoffEvent::Wanted(&wanted("a", &[]))), None);
+        handoff.step(&HandoffEvent::Wanted(&wanted("b", &[]), 1));
+        assert_eq!(handoff.step(&HandoffEvent::Wanted(&wanted("a", &[]), 1)), None);
         assert!(handoff.streams_to().is_empty());
         assert_eq!(handoff.step(&HandoffEvent::Level(&id("b"))), None);
     }
@@ -229,7 +239,7 @@ mod tests {
     #[test]
     fn a_proposal_of_unknown_fate_is_made_again_and_counts_until_something_is_decided() {
         let mut handoff = Handoff::new(id("a"), placed(1, "a", &["a"]), true);
-        handoff.step(&HandoffEvent::Wanted(&wanted("a", &["b"])));
+        handoff.step(&HandoffEvent::Wanted(&wanted("a", &["b"]), 1));
         let made = handoff.step(&HandoffEvent::Level(&id("b")));
         assert!(made.is_some());
         assert_eq!(handoff.step(&HandoffEvent::Silence), made);
@@ -241,10 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_away_is_not_waited_for_and_a_copy_that_is_needed_stays() {
+        let step = |holds: &[&str], to: &Holders, copies| {
+            let mut handoff = Handoff::new(id("d"), placed(4, "d", holds), true);
+            handoff.step(&HandoffEvent::Away(&[id("a")].into()));
+            handoff.step(&HandoffEvent::Wanted(to, copies)).map(|p| p.next)
+        };
+        // d is to leave; a is away, b stays.
+        assert_eq!(step(&["d", "b"], &wanted("a", &["b"]), 2), Some(placed(5, "b", &["d", "b"])));
+        assert_eq!(step(&["d"], &wanted("a", &[]), 1), None, "nobody is there to take it");
+        // c has one copy too many, but a is away: only then does it go.
+        assert_eq!(step(&["d", "c"], &wanted("d", &["a"]), 2), None);
+        assert_eq!(step(&["d", "c", "b"], &wanted("d", &["a", "b"]), 2), Some(placed(5, "d", &["d", "b"])));
+    }
+
+    #[test]
     fn a_primary_that_starts_again_begins_an_epoch_first() {
         let mut handoff = Handoff::new(id("a"), placed(4, "a", &["a", "b"]), false);
         assert!(!handoff.serves());
-        let first = handoff.step(&HandoffEvent::Wanted(&wanted("a", &["b"])));
+        let first = handoff.step(&HandoffEvent::Wanted(&wanted("a", &["b"]), 1));
         assert_eq!(first.map(|p| p.next), Some(placed(5, "a", &["a", "b"])));
         handoff.step(&HandoffEvent::Decided(&placed(5, "a", &["a", "b"])));
         assert!(handoff.serves());

@@ -109,6 +109,7 @@ pub async fn enter(
     let mut details = MemberDetails {
         name: config.node_name.clone(),
         zone: config.zone.clone(),
+        host: config.host.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..MemberDetails::default()
     };
@@ -177,7 +178,9 @@ pub async fn enter(
         founder.details = details.clone();
         Entry::Found(Box::new(match &old_state {
             Some(bytes) => carried_over(bytes, &owner.grid, founder)?,
-            None => ClusterView::found(&owner.grid, &config.grid, config.partitions, founder),
+            None => {
+                ClusterView::found_with(&owner.grid, &config.grid, config.partitions, config.copies, founder)
+            }
         }))
     } else {
         Entry::Member
@@ -189,7 +192,7 @@ pub async fn enter(
         pool: pool.clone(),
         details,
         metrics: Arc::clone(metrics),
-        timing: ControlTiming::default(),
+        timing: ControlTiming { return_lease: config.return_lease, ..ControlTiming::default() },
     };
     let control = Control::start(&runtime, parts).await?;
     if let Some(door) = door {

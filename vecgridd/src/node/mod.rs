@@ -237,8 +237,13 @@ async fn start(
     let (applier, applier_thread) =
         Applier::start(Arc::clone(&engine), Arc::clone(&indexes), grid.control.watch(), observer.clone())?;
     let copies = CopyOptions { bytes_per_second: COPY_RATE };
-    let outside =
-        replication::Grid::new(grid.control.clone(), grid.pool.clone(), Arc::clone(metrics), copies);
+    let outside = replication::Grid::new(
+        grid.control.clone(),
+        grid.pool.clone(),
+        Arc::clone(metrics),
+        tasks.clone(),
+        copies,
+    );
     let owners = OwnerParts {
         engine: Arc::clone(&engine),
         log,
@@ -261,7 +266,7 @@ async fn start(
     let ours: PartitionSet = here.iter().copied().filter(alone).collect();
     tasks.spawn("keeper", partition::keep(tasks.clone(), owners, me.clone(), here));
     // What needs nobody else is there before the first request is. The rest comes when the others answer.
-    if tokio::time::timeout(FIRST_ANSWERS, hosts.until_answers(&ours)).await.is_err() {
+    if tokio::time::timeout(FIRST_ANSWERS, hosts.until_leads(&ours)).await.is_err() {
         tracing::warn!("some partitions do not answer yet: the grid has not confirmed that they are here");
     }
     let checks = CheckOptions { share: config.recall_checks, cpu: config.recall_cpu };

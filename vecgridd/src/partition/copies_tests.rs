@@ -302,7 +302,7 @@ impl World {
         assert!(held, "{partition}: {:?}", self.between.view.borrow().partition(PartitionId(partition)));
         let answers: PartitionSet = [PartitionId(partition)].into_iter().collect();
         let hosts = self.hosts(&id(primary));
-        let answers = hosts.until_answers(&answers);
+        let answers = hosts.until_leads(&answers);
         tokio::time::timeout(PATIENCE, answers)
             .await
             .unwrap_or_else(|_| panic!("{partition} is not answered for"));

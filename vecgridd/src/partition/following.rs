@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use super::{
     applier::{Applier, Install},
     handle::fingerprint,
+    hosts::Role,
     log_extent::LogExtent,
     outside::CopyMessage,
     owner::{Ended, Owner},
@@ -65,6 +66,12 @@ impl Owner {
                 (event, Vec::new(), Install { pairs, ..Install::default() })
             }
         };
+        let told = match &event {
+            ReplicaEvent::Records { epoch, committed, .. } => {
+                Some(Version { epoch: *epoch, sequence: *committed })
+            }
+            ReplicaEvent::Ask { .. } | ReplicaEvent::Rows { .. } => None,
+        };
         let before = (self.replica.promised(), self.replica.chain().last().epoch);
         let effects = self.replica.step(&event);
         if before.0 < self.replica.promised() {
@@ -122,6 +129,13 @@ impl Owner {
         if let Some(sequence) = commit {
             self.step(Event::Committed(sequence)).await;
         }
+        // From what the primary had committed when it was first heard on, this copy is a moment behind and not more.
+        if let Some(told) = told.filter(|told| self.heard.is_none_or(|heard| heard.epoch < told.epoch))
+            && self.replica.promised() == told.epoch
+            && self.replica.committed() >= told.sequence
+        {
+            self.heard = Some(told);
+        }
         Ok(have)
     }
 
@@ -140,6 +154,7 @@ impl Owner {
 
     /// The state of a copy whose rows are those of a log that ends there, and whose own log is empty.
     fn start_again(&mut self, last: Version) -> Result<(), Ended> {
+        self.forget_reaching();
         let dedup = read_dedup(&*self.parts.engine, self.partition).map_err(|error| {
             tracing::error!(partition = %self.partition, %error, "what was installed cannot be read");
             Ended
@@ -152,8 +167,24 @@ impl Owner {
             log: LogExtent::empty(last.sequence + 1),
             retention: self.parts.retention,
         });
-        self.publish.send_replace(last);
+        self.show_applied();
         Ok(())
+    }
+
+    /// For what a copy may be asked that does not lead (yet).
+    pub(super) fn role_of_copy(&self) -> Role {
+        let view = self.view.borrow();
+        let placement = view.partition(self.partition);
+        let usable = !self.copy.quarantined && self.replica.have().installing.is_none();
+        if !usable || !placement.in_sync.contains(&self.me) {
+            return Role::None;
+        }
+        // It was asked before it was the primary, or was it in the epoch before: it still shows as much.
+        let goes_on = placement.primary == self.me && self.role != Role::None;
+        let shows = |heard: Version| {
+            heard.epoch == placement.epoch && self.state.applied().sequence >= heard.sequence
+        };
+        if goes_on || self.heard.is_some_and(shows) { Role::Backup } else { Role::None }
     }
 
     /// May the copy go? Not while a proposal that counts it may still be decided.

@@ -47,6 +47,9 @@ pub(super) struct Reply {
 pub(super) enum Order {
     /// A message of a primary.
     Message(CopyMessage, oneshot::Sender<Have>),
+    /// This write was acknowledged, so it is committed: told when rows and indexes show it. Dropped when this copy
+    /// does not have it.
+    Reach(Version, oneshot::Sender<()>),
     /// This copy is not needed any more; whether it could go is told.
     Leave(oneshot::Sender<bool>),
 }
@@ -112,6 +115,13 @@ impl Handle {
         let (answer, have) = oneshot::channel();
         self.orders.send(Order::Message(message, answer)).await.ok()?;
         have.await.ok()
+    }
+
+    /// Returns when rows and indexes here show a write that was acknowledged: true. False when this copy does not
+    /// have it.
+    pub async fn reach(&self, version: Version) -> bool {
+        let (answer, reached) = oneshot::channel();
+        self.orders.send(Order::Reach(version, answer)).await.is_ok() && reached.await.is_ok()
     }
 
     /// This member is not to hold the partition any more. True when the copy is gone, and its owner with it; false

@@ -2,6 +2,9 @@
 //!
 //! A request looks here first, and takes no lock that a writer of rows holds. What is not here, or is not to be
 //! answered from here, belongs to another member: the table says to which.
+//!
+//! A primary takes writes and answers everything. A backup that is in sync answers reads that may be a moment behind:
+//! its rows show what it was told to be committed, and [`Hosts::applied`] says how far that is.
 
 use std::{
     collections::BTreeMap,
@@ -11,8 +14,34 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::Handle;
-use crate::{index::PartitionSet, types::PartitionId};
+use super::{Handle, Versions};
+use crate::{
+    index::PartitionSet,
+    types::{PartitionId, Version},
+};
+
+/// Who may answer a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Primaries: it writes.
+    Primary,
+    /// Primaries, while the grid confirms that they are: it shows every write that was acknowledged.
+    PrimaryUnderLease,
+    /// Any copy in sync.
+    InSync,
+}
+
+/// For what a copy may be asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing: it is being made, has fallen behind, or is on its way out.
+    #[default]
+    None,
+    /// Reads that may be a moment behind.
+    Backup,
+    /// Everything.
+    Primary,
+}
 
 /// The partitions of this member. Cheap to clone.
 #[derive(Clone, Default)]
@@ -24,7 +53,9 @@ pub struct Hosts {
 struct Shared {
     /// Never held across an await.
     owners: RwLock<BTreeMap<PartitionId, Handle>>,
+    leads: ArcSwap<PartitionSet>,
     answers: ArcSwap<PartitionSet>,
+    applied: Versions,
     changed: Notify,
 }
 
@@ -36,8 +67,33 @@ impl Hosts {
 
     /// The partitions whose primary this member is: it takes their writes, and its rows and indexes show every
     /// write that was acknowledged.
+    pub fn leads(&self) -> Arc<PartitionSet> {
+        self.shared.leads.load_full()
+    }
+
+    /// Those, and the ones of which this member has a backup that answers.
     pub fn answers(&self) -> Arc<PartitionSet> {
         self.shared.answers.load_full()
+    }
+
+    /// The partitions that this member answers for when these may answer; `acts`: the grid has confirmed lately that
+    /// it is one of its members.
+    pub fn read_by(&self, who: Who, acts: bool) -> Arc<PartitionSet> {
+        match (who, acts) {
+            (Who::Primary, _) | (Who::InSync, false) | (Who::PrimaryUnderLease, true) => self.leads(),
+            (Who::InSync, true) => self.answers(),
+            (Who::PrimaryUnderLease, false) => Arc::default(),
+        }
+    }
+
+    /// The last write of a partition that rows and indexes here show.
+    pub fn applied(&self, partition: PartitionId) -> Version {
+        self.shared.applied.get(partition)
+    }
+
+    /// Rows and indexes show this write, or those of another copy of the partition.
+    pub(super) fn set_applied(&self, partition: PartitionId, version: Version) {
+        self.shared.applied.set(partition, version);
     }
 
     /// A copy is here from now on.
@@ -47,29 +103,36 @@ impl Hosts {
 
     /// A copy is not here any more.
     pub fn remove(&self, partition: PartitionId) -> Option<Handle> {
-        self.answer(partition, false);
+        self.answer(partition, Role::None);
         self.shared.owners.write().unwrap_or_else(PoisonError::into_inner).remove(&partition)
     }
 
-    /// From now on this member answers for a partition, or does not.
-    pub fn answer(&self, partition: PartitionId, answers: bool) {
-        self.shared.answers.rcu(|set| {
-            let mut next = PartitionSet::clone(set);
-            if answers {
-                next.insert(partition)
-            } else {
-                next.remove(partition)
-            }
-            next
-        });
+    /// From now on this member answers so much for a partition.
+    pub fn answer(&self, partition: PartitionId, role: Role) {
+        let put = |sets: &ArcSwap<PartitionSet>, holds: bool| {
+            sets.rcu(|set| {
+                if set.contains(partition) == holds {
+                    return Arc::clone(set);
+                }
+                let mut next = PartitionSet::clone(set);
+                if holds {
+                    next.insert(partition)
+                } else {
+                    next.remove(partition)
+                }
+                Arc::new(next)
+            });
+        };
+        put(&self.shared.leads, role == Role::Primary);
+        put(&self.shared.answers, role != Role::None);
         self.shared.changed.notify_waiters();
     }
 
-    /// Returns when this member answers for all of these.
-    pub async fn until_answers(&self, wanted: &PartitionSet) {
+    /// Returns when this member is the primary of all of these.
+    pub async fn until_leads(&self, wanted: &PartitionSet) {
         loop {
             let changed = self.shared.changed.notified();
-            if self.answers().covers(wanted) {
+            if self.leads().covers(wanted) {
                 return;
             }
             changed.await;

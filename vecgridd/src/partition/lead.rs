@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use super::{
     outside::{CopyMessage, Outside},
@@ -25,7 +28,11 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// How long until a missing lease is looked for again.
 const LEASE_LOOK: Duration = Duration::from_millis(20);
 /// Bytes of records in one message, roughly.
-const RECORDS: usize = 1 << 20;
+pub(super) const RECORDS: usize = 1 << 20;
+/// How long one that counts may be behind: then it is taken out of the in-sync set, so that writes go on.
+pub(super) const ACK_PATIENCE: Duration = Duration::from_secs(3);
+/// For how long it is then left alone.
+pub(super) const PARDON: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(super) struct Lead {
@@ -56,13 +63,27 @@ pub(super) struct Line {
     pub(super) busy: bool,
     /// The commit point that the other was told.
     pub(super) told: u64,
+    /// It does not have everything: since when it has no more than this.
+    pub(super) behind: Option<(Instant, Option<u64>)>,
+    /// That is looked at after a while.
+    pub(super) watched: bool,
 }
 
 impl Line {
     pub(super) fn new(number: u64, attempt: Attempt) -> Self {
         let (snapshot, permit) = (None, None);
         let stream = Stream::new(attempt);
-        Self { number, stream, snapshot, started: false, permit, busy: false, told: 0 }
+        Self {
+            number,
+            stream,
+            snapshot,
+            started: false,
+            permit,
+            busy: false,
+            told: 0,
+            behind: None,
+            watched: false,
+        }
     }
 }
 
@@ -90,6 +111,10 @@ pub(super) enum What {
     Heard(MemberId, Option<(Version, Snapshot)>, Option<Have>),
     /// Time to try again.
     Again(MemberId),
+    /// Time to look whether one that counts keeps up.
+    Late(MemberId),
+    /// One that did not keep up may be tried again.
+    Pardoned,
     /// Time to look for the lease again.
     Lease,
 }
@@ -118,7 +143,11 @@ impl Worker<'_> {
     }
 
     pub(super) fn later(&self, what: What) -> Work {
-        self.work(tokio::time::sleep(AGAIN).map(|()| what))
+        self.after(AGAIN, what)
+    }
+
+    pub(super) fn after(&self, time: Duration, what: What) -> Work {
+        self.work(tokio::time::sleep(time).map(|()| what))
     }
 
     pub(super) fn turn(&self, to: MemberId, moves: &Arc<Semaphore>) -> Work {
@@ -185,33 +214,46 @@ impl Worker<'_> {
         })
     }
 
-    /// Sends records that follow one, up to another, as many as fit.
+    /// Sends records that follow one: these, or as many as fit of those that the log has up to a sequence.
     pub(super) fn records(
         &self,
         to: MemberId,
         epoch: u64,
         previous: Version,
-        until: u64,
+        records: Records,
         (committed, table_version): (u64, u64),
     ) -> Work {
         let (partition, outside) = (self.partition, Arc::clone(self.outside));
         let engine = Arc::clone(self.engine);
         self.work(async move {
-            let first = previous.sequence + 1;
-            let records = if first > until {
-                Ok(Ok(Vec::new()))
-            } else {
-                tokio::task::spawn_blocking(move || read(&*engine, partition, first, until)).await
-            };
-            let Ok(Ok(records)) = records else {
-                tracing::warn!(%partition, "the log cannot be read for another member: tried again");
-                return What::Heard(to, None, None);
+            let records = match records {
+                Records::These(records) => records,
+                Records::OfLog { until } => {
+                    let first = previous.sequence + 1;
+                    let read = move || read(&*engine, partition, first, until);
+                    let Ok(Ok(records)) = tokio::task::spawn_blocking(read).await else {
+                        tracing::warn!(%partition, "the log cannot be read for another member: tried again");
+                        return What::Heard(to, None, None);
+                    };
+                    records
+                }
             };
             let message = CopyMessage::Records { epoch, previous, committed, records, table_version };
             let have = outside.send(to.clone(), partition, message).await;
             What::Heard(to, None, have)
         })
     }
+}
+
+/// Where records come from.
+pub(super) enum Records {
+    /// They are here; perhaps none.
+    These(Vec<Bytes>),
+    /// They are on the disk.
+    OfLog {
+        /// The last one that may be sent.
+        until: u64,
+    },
 }
 
 /// Records of the log as they are stored, without a gap.

@@ -6,11 +6,14 @@ use std::{
 };
 
 use super::{
-    lead::{Done, Lead, Line, What, Worker},
+    hosts::Role,
+    lead::{ACK_PATIENCE, Done, Lead, Line, PARDON, RECORDS, Records, What, Worker},
     outside::CopyMessage,
     owner::{Ended, NOBODY, Owner},
     state::Event,
 };
+use tokio::time::Instant;
+
 use crate::{
     migration::{Attempt, Handoff, HandoffEvent, OwnLog, StreamEffect, StreamEvent},
     types::{CollectionId, MemberId, Operation},
@@ -53,12 +56,19 @@ impl Owner {
                 handover: None,
             });
         }
-        let away: BTreeSet<MemberId> =
+        let mut away: BTreeSet<MemberId> =
             view.members().filter(|member| !member.is_alive()).map(|member| member.id.clone()).collect();
-        let wanted = view.meant(self.partition);
-        for event in
-            [HandoffEvent::Decided(placement), HandoffEvent::Wanted(&wanted), HandoffEvent::Away(&away)]
-        {
+        let now = Instant::now();
+        self.slow.retain(|_, until| *until > now);
+        away.extend(self.slow.keys().cloned());
+        let mut wanted = view.meant(self.partition);
+        wanted.others.extend(view.stand_in(self.partition).cloned());
+        let copies = usize::from(view.copies().backups) + 1;
+        for event in [
+            HandoffEvent::Decided(placement),
+            HandoffEvent::Wanted(&wanted, copies),
+            HandoffEvent::Away(&away),
+        ] {
             self.hand_off(&event);
         }
         Ok(())
@@ -122,10 +132,11 @@ impl Owner {
         let proposed = |lead: &Lead| lead.handoff.hands_over() && lead.handover.is_none();
         let all_there =
             |lead: &Lead| lead.told && self.state.applied().sequence >= lead.from && !proposed(lead);
-        let answers = self.lead.as_ref().is_some_and(all_there);
-        if answers != self.answers {
-            self.answers = answers;
-            self.parts.hosts.answer(self.partition, answers);
+        let leads = self.lead.as_ref().is_some_and(all_there);
+        let role = if leads { Role::Primary } else { self.role_of_copy() };
+        if role != self.role {
+            self.role = role;
+            self.parts.hosts.answer(self.partition, role);
         }
         Ok(())
     }
@@ -161,6 +172,7 @@ impl Owner {
         let to: BTreeSet<MemberId> = lead.handoff.streams_to().into_iter().cloned().collect();
         if to.is_empty() && lead.lines.is_empty() {
             self.state.hold_log(None);
+            self.recent.clear();
             return Ok(false);
         }
         for (name, line) in lead.lines.extract_if(.., |name, _| !to.contains(name)) {
@@ -232,15 +244,27 @@ impl Owner {
 
     /// The log or the commit point has grown.
     pub(super) async fn tell_news(&mut self) {
-        let (durable, committed) = (self.state.durable(), self.state.committed());
+        let (last, committed) = (self.state.last(), self.state.committed());
         let Some(lead) = &mut self.lead else { return };
-        let mut idle = Vec::new();
+        let (mut idle, mut late) = (Vec::new(), Vec::new());
         for (name, line) in &mut lead.lines {
-            let behind = line.stream.durable().is_some_and(|has| has < durable) || line.told < committed;
-            if line.started && behind {
-                idle.extend((!line.busy).then(|| name.clone()));
+            let lacks = line.stream.durable().is_none_or(|has| has < last);
+            let has = line.stream.durable();
+            if !lacks {
+                line.behind = None;
+            } else {
+                if line.behind.is_none_or(|(_, had)| had != has) {
+                    line.behind = Some((Instant::now(), has));
+                }
+                if !std::mem::replace(&mut line.watched, true) {
+                    late.push((name.clone(), line.number));
+                }
+            }
+            if line.started && !line.busy && (lacks || line.told < committed) {
+                idle.push(name.clone());
             }
         }
+        self.watch_late(late);
         for name in idle {
             self.line(&name, StreamEvent::Grew).await;
         }
@@ -248,9 +272,8 @@ impl Owner {
 
     /// Carries out what a line wants after an event.
     async fn line(&mut self, to: &MemberId, event: StreamEvent<'_>) {
-        let durable = self.state.durable();
-        let chain = self.replica.chain().up_to(durable);
-        let own = OwnLog { chain: &chain, first: self.state.log_first() };
+        let chain = self.replica.chain();
+        let own = OwnLog { chain, first: self.state.log_first() };
         let committed = self.state.committed();
         let table_version = self.view.borrow().version();
         let Some(lead) = &mut self.lead else { return };
@@ -282,7 +305,14 @@ impl Owner {
                 }
                 StreamEffect::SendRecords { after } => {
                     line.told = committed;
-                    worker.records(to.clone(), epoch, after, durable, (committed, table_version))
+                    // What is on its way to our own disk goes to the others meanwhile: it counts when it is on both.
+                    let first = after.sequence + 1;
+                    let records = match self.recent.from(first, RECORDS) {
+                        Some(recent) => Records::These(recent),
+                        None if first > self.state.durable() => Records::These(Vec::new()),
+                        None => Records::OfLog { until: self.state.durable() },
+                    };
+                    worker.records(to.clone(), epoch, after, records, (committed, table_version))
                 }
                 StreamEffect::Durable(sequence) => {
                     reached = Some(sequence);
@@ -315,13 +345,20 @@ impl Owner {
     }
 
     /// Something that was waited for has happened.
-    pub(super) async fn done(&mut self, done: Done) {
+    pub(super) async fn done(&mut self, done: Done) -> Result<(), Ended> {
         let current = self.lead.as_ref().is_some_and(|lead| lead.number == done.number);
-        if !current {
-            return;
+        // Who was pardoned was taken out in an earlier epoch.
+        if !current && !matches!(done.what, What::Pardoned) {
+            return Ok(());
         }
         let number = done.line;
         match done.what {
+            What::Late(to) => {
+                if self.is_too_late(&to, number) {
+                    self.look().await?;
+                }
+            }
+            What::Pardoned => self.look().await?,
             What::Lease => {
                 // Looked at by whoever takes requests; while it is missing, again.
                 if self.lease_is_missing() {
@@ -361,9 +398,12 @@ impl Owner {
                 }
             }
             What::Heard(to, snapshot, have) => {
-                let Some(line) = self.line_of(&to, number) else { return };
+                let Some(line) = self.line_of(&to, number) else { return Ok(()) };
                 line.snapshot = snapshot.or(line.snapshot.take());
-                let Some(have) = have else { return self.line_again(to, number) };
+                let Some(have) = have else {
+                    self.line_again(to, number);
+                    return Ok(());
+                };
                 line.busy = false;
                 self.line(&to, StreamEvent::Have(&have)).await;
                 self.tell_news().await;
@@ -379,5 +419,37 @@ impl Owner {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// One that counts and does not have everything is looked at again after a while.
+    fn watch_late(&self, late: Vec<(MemberId, u64)>) {
+        for (name, line) in late {
+            self.wait_for(|worker| Worker { line, ..worker }.after(ACK_PATIENCE, What::Late(name)));
+        }
+    }
+
+    /// Whether one that counts has lacked something for so long that writes are not to wait for it any more: it is
+    /// left alone for a while then, as if it were away.
+    fn is_too_late(&mut self, to: &MemberId, number: u64) -> bool {
+        let Some(lead) = &mut self.lead else { return false };
+        let counts = lead.handoff.in_sync().contains(to);
+        let Some(line) = lead.lines.get_mut(to).filter(|line| line.number == number) else { return false };
+        let Some((since, _)) = line.behind else {
+            line.watched = false;
+            return false;
+        };
+        if !counts || since.elapsed() < ACK_PATIENCE {
+            self.watch_late(vec![(to.clone(), number)]);
+            return false;
+        }
+        tracing::warn!(
+            partition = %self.partition,
+            member = %to,
+            "a backup did not confirm a write for {ACK_PATIENCE:?}: it is taken out of the in-sync set, and writes go on"
+        );
+        self.slow.insert(to.clone(), Instant::now() + PARDON);
+        self.wait_for(|worker| worker.after(PARDON, What::Pardoned));
+        true
     }
 }

@@ -31,18 +31,21 @@ mod level_tests;
 mod log_extent;
 mod outside;
 mod owner;
+mod recent;
 mod recover;
 mod snapshot;
 pub mod state;
 #[cfg(test)]
 mod state_tests;
+mod versions;
 
 pub use applier::{Applier, ApplierObserver, Purger};
 pub use handle::{Handle, Taken, WriteError};
-pub use hosts::Hosts;
+pub use hosts::{Hosts, Role, Who};
 pub use keeper::{copies_here, keep};
 pub use level::{LevelReport, level_indexes};
 pub use log_extent::Retention;
 pub use outside::{CopyMessage, Outside};
 pub use owner::{OwnerParts, spawn};
 pub use recover::{Recovered, recover};
+pub use versions::Versions;

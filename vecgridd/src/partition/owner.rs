@@ -11,8 +11,13 @@
 //! records of that epoch before it sends the first one. After a start without that second mark nobody else can have
 //! anything of the epoch, and it goes on in it; with it, it begins a new one (`migration/mod.rs`, third rule).
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
+use bytes::Bytes;
 use futures::{
     FutureExt, StreamExt,
     future::BoxFuture,
@@ -27,10 +32,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     applier::Applier,
     handle::{Handle, Inboxes, Order, Reply, Request},
-    hosts::Hosts,
+    hosts::{Hosts, Role},
     lead::{Lead, Work},
     log_extent::Retention,
     outside::Outside,
+    recent::Recent,
     recover::Recovered,
     state::{Applied, Effect, Event, Refusal, State, Ticket},
 };
@@ -87,7 +93,11 @@ pub fn spawn(tasks: &Tasks, recovered: Recovered, parts: &OwnerParts) -> Handle 
         lead: None,
         leads: 0,
         lines: 0,
-        answers: false,
+        role: Role::None,
+        heard: None,
+        reaching: Vec::new(),
+        recent: Recent::default(),
+        slow: BTreeMap::new(),
         lease_missing: None,
         held: None,
         publish,
@@ -116,7 +126,16 @@ pub(super) struct Owner {
     pub(super) leads: u64,
     /// How many lines there were.
     pub(super) lines: u64,
-    pub(super) answers: bool,
+    /// What this copy is asked for.
+    pub(super) role: Role,
+    /// The epoch of the primary that this backup hears, and what that had committed when it was first heard.
+    pub(super) heard: Option<Version>,
+    /// Who waits until a write is shown.
+    reaching: Vec<(Version, oneshot::Sender<()>)>,
+    /// What was appended lately, while there are others to send it to.
+    pub(super) recent: Recent,
+    /// Backups that did not keep up, and until when they are left alone.
+    pub(super) slow: BTreeMap<MemberId, Instant>,
     pub(super) lease_missing: Option<Instant>,
     /// A request that came when the lease had just ended. No other is taken meanwhile.
     held: Option<Request>,
@@ -156,8 +175,8 @@ impl Owner {
             }
         }
         // A copy that has left said so before, and another owner may be here by now.
-        if self.answers {
-            self.parts.hosts.answer(self.partition, false);
+        if self.role != Role::None {
+            self.parts.hosts.answer(self.partition, Role::None);
         }
     }
 
@@ -167,6 +186,7 @@ impl Owner {
         orders: &mut mpsc::Receiver<Order>,
         stop: CancellationToken,
     ) -> Result<(), Ended> {
+        self.show_applied();
         self.look().await?;
         self.settle().await?;
         let mut open = true;
@@ -184,19 +204,20 @@ impl Owner {
                     // "interrupted" when their replies are dropped here.
                     let applied = applied.ok_or(Ended)?;
                     self.step(Event::Applied { sequence, applied }).await;
-                    self.publish.send_replace(self.state.applied());
+                    self.show_applied();
                 }
                 Some((sequence, durable)) = self.durable.next() => match durable {
                     Ok(()) => self.step(Event::Durable { member: self.me.clone(), sequence }).await,
                     Err(LogFailed(_)) => self.step(Event::LogFailed).await,
                 },
-                Some(done) = self.work.next(), if open => self.done(done).await,
+                Some(done) = self.work.next(), if open => self.done(done).await?,
                 Some(order) = orders.recv(), if open => match order {
                     Order::Message(message, answer) => {
                         if let Some(have) = self.receive(message).await? {
                             let _ = answer.send(have);
                         }
                     }
+                    Order::Reach(version, answer) => self.reach(version, answer).await,
                     Order::Leave(answer) => {
                         // By the newest table.
                         self.look().await?;
@@ -222,6 +243,36 @@ impl Owner {
             self.settle().await?;
         }
         Ok(())
+    }
+
+    /// Says what rows and indexes show.
+    pub(super) fn show_applied(&mut self) {
+        let applied = self.state.applied();
+        self.publish.send_replace(applied);
+        self.parts.hosts.set_applied(self.partition, applied);
+        for (_, waiting) in self.reaching.extract_if(.., |(version, _)| *version <= applied) {
+            // Whoever does not wait any more needs no answer.
+            let _ = waiting.send(());
+        }
+    }
+
+    /// Other rows are here now: whoever waits asks somebody else.
+    pub(super) fn forget_reaching(&mut self) {
+        self.reaching.clear();
+    }
+
+    /// An acknowledged write is on every disk that counts: a copy that has it may take it for committed.
+    async fn reach(&mut self, version: Version, answer: oneshot::Sender<()>) {
+        let has = self.state.durable() >= version.sequence && self.replica.chain().holds(version);
+        if self.lead.is_none() && has && self.state.committed() < version.sequence {
+            self.step(Event::Committed(version.sequence)).await;
+        }
+        let comes = self.replica.chain().holds(version) || version <= self.state.applied();
+        self.reaching.retain(|(_, waiting)| !waiting.is_closed());
+        if comes {
+            self.reaching.push((version, answer));
+            self.show_applied();
+        }
     }
 
     // ---- writes ----
@@ -254,6 +305,12 @@ impl Owner {
         self.applied.next().await
     }
 
+    /// Whether fewer members are in sync than there must be.
+    fn is_thin(&self) -> bool {
+        let least = usize::from(self.view.borrow().copies().min_in_sync);
+        self.lead.as_ref().is_some_and(|lead| lead.handoff.in_sync().len() < least)
+    }
+
     async fn propose(&mut self, request: Request, stopping: bool) {
         let Request { operation, durability, fingerprint, bytes, reply } = request;
         let leads = self.lead.as_ref().is_some_and(|lead| lead.told && !lead.handoff.hands_over());
@@ -266,7 +323,7 @@ impl Owner {
         let refusal = match (leads, self.parts.outside.may_act()) {
             (false, _) => Some(Refusal::NotPrimary),
             (true, false) => Some(Refusal::NoLease),
-            (true, true) => None,
+            (true, true) => self.is_thin().then_some(Refusal::TooFewCopies),
         };
         if let Some(refusal) = refusal {
             let _ = reply.answer.send(Err(refusal));
@@ -300,6 +357,9 @@ impl Owner {
                     let sequence = version.sequence;
                     let record = keys::seal(&log::record(&operation, version));
                     let bytes = record.len();
+                    if self.lead.as_ref().is_some_and(|lead| !lead.lines.is_empty()) {
+                        self.recent.push(sequence, Bytes::from(record.clone()));
+                    }
                     let mut batch = Batch::default();
                     batch.put(Family::Oplog, log::key(self.partition, sequence), record);
                     let begins_epoch = self.replica.chain().last().epoch != version.epoch;
@@ -323,6 +383,8 @@ impl Owner {
                     self.applied.push_back(applied.map(move |r| (sequence, r.ok())).boxed());
                 }
                 Effect::Answer { ticket, answer } => {
+                    // Of members that fell away since it was taken nobody knows whether they have it.
+                    let answer = if self.is_thin() { answer.and(Err(Refusal::Thin)) } else { answer };
                     if let Some(reply) = self.replies.remove(&ticket) {
                         // A client that has gone needs no answer.
                         let _ = reply.answer.send(answer);

@@ -114,6 +114,10 @@ pub enum Refusal {
     NotPrimary,
     /// The grid has not confirmed for too long that this member may act. Nothing happened.
     NoLease,
+    /// Fewer members are in sync than there must be. Nothing happened.
+    TooFewCopies,
+    /// It is on the disks of all members in sync, and those are fewer than there must be: some fell away meanwhile.
+    Thin,
     /// Another member became the primary while the write was on its way: it may be in the log that goes on.
     Overtaken,
     /// The log failed before the write was taken. Nothing happened.

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Request, Response, Status};
 use vecgrid_proto::peer as wire;
 
@@ -120,6 +120,31 @@ impl Pool {
         let mut client = self.copies(to)?;
         let send = |request| async move { client.replicate(request).await };
         ask(self, (Some(to), &to.0), patience, message, send).await
+    }
+
+    /// Messages to copies of several partitions. `told` is given the answers as they come.
+    ///
+    /// # Errors
+    /// [`PeerError`]; what was told before holds.
+    pub async fn replicate_all(
+        &self,
+        to: &MemberId,
+        message: wire::ReplicateAllRequest,
+        patience: Duration,
+        mut told: impl FnMut(Vec<wire::ReplicateResponse>),
+    ) -> Result<(), PeerError> {
+        let by = Instant::now() + patience;
+        let mut client = self.copies(to)?;
+        let send = |request| async move { client.replicate_all(request).await };
+        let mut answers = ask(self, (Some(to), &to.0), patience, message, send).await?;
+        loop {
+            match timeout_at(by, answers.message()).await {
+                Ok(Ok(Some(answer))) => told(answer.responses),
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(status)) => return Err(PeerError::of(&to.0, &status)),
+                Err(_) => return Err(PeerError::Late(to.0.clone())),
+            }
+        }
     }
 
     /// A sign of life.

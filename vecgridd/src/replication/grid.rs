@@ -1,19 +1,26 @@
 //! What owners of partitions ask of the rest of the grid, over the wire.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
 
-use super::{pace::Pace, wire};
+use tokio::sync::oneshot;
+
+use super::{
+    outbox::{self, Letter, Outbox, Post},
+    pace::Pace,
+    wire,
+};
 use crate::{
     control::{Command, Control, ControlError, Refused},
     migration::{Have, Proposal},
     partition::{CopyMessage, Outside},
     peer::Pool,
-    task::clock,
+    task::{Tasks, clock},
     telemetry::Metrics,
     types::{MemberId, PartitionId},
 };
@@ -32,17 +39,31 @@ pub struct CopyOptions {
 #[derive(Clone)]
 pub struct Grid {
     control: Control,
-    pool: Pool,
-    metrics: Arc<Metrics>,
-    /// Never held across an await.
+    post: Arc<Post>,
+    /// Never held across an await, as the other.
+    outboxes: Arc<Mutex<BTreeMap<MemberId, Outbox>>>,
     pace: Arc<Mutex<Pace>>,
 }
 
 impl Grid {
     /// Speaks to the members that this pool knows.
-    pub fn new(control: Control, pool: Pool, metrics: Arc<Metrics>, options: CopyOptions) -> Self {
+    pub fn new(
+        control: Control,
+        pool: Pool,
+        metrics: Arc<Metrics>,
+        tasks: Tasks,
+        options: CopyOptions,
+    ) -> Self {
         let pace = Arc::new(Mutex::new(Pace::new(options.bytes_per_second)));
-        Self { control, pool, metrics, pace }
+        let post = Arc::new(Post { pool, metrics, tasks, patience: PATIENCE });
+        Self { control, post, outboxes: Arc::default(), pace }
+    }
+
+    /// The way to a member. One is enough for as long as the daemon runs, wherever the member is.
+    fn outbox(&self, to: &MemberId) -> Outbox {
+        let mut outboxes = self.outboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = || outbox::open(Arc::clone(&self.post), to.clone());
+        outboxes.entry(to.clone()).or_insert_with(open).clone()
     }
 
     fn pause_after(&self, bytes: usize) -> Duration {
@@ -83,16 +104,21 @@ impl Outside for Grid {
         partition: PartitionId,
         message: CopyMessage,
     ) -> BoxFuture<'static, Option<Have>> {
-        let this = self.clone();
+        let (this, bytes) = (self.clone(), message.bytes());
+        let is_rows = matches!(message, CopyMessage::Rows { .. });
+        let request = wire::request(partition, message);
         async move {
-            let (bytes, rows) = (message.bytes(), matches!(message, CopyMessage::Rows { .. }));
-            let sent = this.pool.replicate(&to, wire::request(partition, message), PATIENCE).await;
-            this.metrics.copy_sent(bytes, sent.is_ok());
-            if rows {
-                tokio::time::sleep(this.pause_after(bytes)).await;
+            if !is_rows {
+                let (answer, have) = oneshot::channel();
+                this.outbox(&to).send(Letter { request, bytes, answer }).await.ok()?;
+                return have.await.ok();
             }
+            // Large, and nobody else's answer is to wait for them.
+            let sent = this.post.pool.replicate(&to, request, PATIENCE).await;
+            this.post.metrics.copy_sent(bytes, sent.is_ok());
+            tokio::time::sleep(this.pause_after(bytes)).await;
             match sent {
-                Ok(response) => wire::have(&response),
+                Ok(response) => wire::have(response),
                 Err(error) => {
                     tracing::debug!(%partition, member = %to, %error, "a copy did not answer");
                     None

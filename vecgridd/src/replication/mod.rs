@@ -6,6 +6,7 @@
 //! whole member, so that searches keep their pace while partitions move.
 
 mod grid;
+mod outbox;
 mod pace;
 mod service;
 mod wire;

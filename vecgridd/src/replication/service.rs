@@ -1,10 +1,22 @@
 //! Being told about copies.
 
+use std::collections::HashMap;
+
+use futures::{
+    StreamExt,
+    stream::{BoxStream, FuturesUnordered},
+};
 use tonic::{Request, Response, Status};
 use vecgrid_proto::peer::{self as proto, copies_server::Copies};
 
 use super::wire;
-use crate::partition::Hosts;
+use crate::{
+    partition::{CopyMessage, Hosts},
+    types::PartitionId,
+};
+
+/// Answers of one message, if so many are ready.
+const ANSWERS: usize = 256;
 
 /// Hands what primaries send to the owners of the copies here.
 pub struct CopiesService {
@@ -18,6 +30,18 @@ impl CopiesService {
     }
 }
 
+/// What became of a message: what the copy has, or nothing when it could not be taken.
+async fn take(
+    hosts: &Hosts,
+    partition: PartitionId,
+    message: CopyMessage,
+) -> Option<proto::ReplicateResponse> {
+    // The table that wants a copy here may not have come yet.
+    let owner = hosts.get(partition)?;
+    let have = owner.replicate(message).await?;
+    Some(wire::response(partition, &have))
+}
+
 #[tonic::async_trait]
 impl Copies for CopiesService {
     async fn replicate(
@@ -27,12 +51,28 @@ impl Copies for CopiesService {
         let message = wire::message(request.into_inner());
         let (partition, message) =
             message.ok_or_else(|| Status::aborted("this member does not know such a message"))?;
-        // The table that wants a copy here may not have come yet.
-        let owner = self.hosts.get(partition);
-        let owner = owner.ok_or_else(|| Status::aborted("this member is not to have a copy yet"))?;
-        match owner.replicate(message).await {
-            Some(have) => Ok(Response::new(wire::response(&have))),
-            None => Err(Status::aborted("the copy could not take it")),
-        }
+        let taken = take(&self.hosts, partition, message).await;
+        taken.map(Response::new).ok_or_else(|| Status::aborted("the copy is not here, or could not take it"))
+    }
+
+    type ReplicateAllStream = BoxStream<'static, Result<proto::ReplicateAllResponse, Status>>;
+
+    async fn replicate_all(
+        &self,
+        request: Request<proto::ReplicateAllRequest>,
+    ) -> Result<Response<Self::ReplicateAllStream>, Status> {
+        // One per partition: the last one, as if the others had been lost.
+        let messages: HashMap<PartitionId, CopyMessage> =
+            request.into_inner().requests.into_iter().filter_map(wire::message).collect();
+        let one = |(partition, message)| {
+            let hosts = self.hosts.clone();
+            async move { take(&hosts, partition, message).await }
+        };
+        let answers: FuturesUnordered<_> = messages.into_iter().map(one).collect();
+        let answers = answers.ready_chunks(ANSWERS).map(|ready| {
+            let responses = ready.into_iter().flatten().collect();
+            Ok(proto::ReplicateAllResponse { responses })
+        });
+        Ok(Response::new(answers.boxed()))
     }
 }

@@ -9,6 +9,7 @@
 //! not named as `elsewhere`, and shows at least what its asker knows to be acknowledged.
 
 use std::{
+    collections::HashMap,
     future::Future,
     sync::{Arc, OnceLock, Weak},
     time::Duration,
@@ -79,12 +80,13 @@ impl Answers {
         drop(cell);
         let mut message = request.into_inner();
         let asked = message.take_asked();
-        let ctx = RequestContext { deadline: remote::deadline(asked.patience_us) };
+        let (deadline, strong) = (remote::deadline(asked.patience_us), asked.strong);
+        let ctx = RequestContext { deadline, strong };
         let wanted = remote::partitions(&asked.partitions);
         let outcome = match places.try_acquire() {
             Ok(_place) => {
                 service.catch_up(&ctx, asked.table_version).await;
-                let partitions = service.answerable(&asked);
+                let partitions = service.answerable(&ctx, &asked).await;
                 let elsewhere = without(&wanted, &partitions);
                 let part = if partitions.is_empty() {
                     Ok(None)
@@ -126,23 +128,27 @@ impl Service {
         let _ = timeout_at(by, view.wait_for(|view| view.version() >= version)).await;
     }
 
-    /// The partitions of a question for which this member answers, and has what the asker knows of.
-    fn answerable(&self, asked: &wire::Asked) -> PartitionSet {
-        let answers = self.parts.hosts.answers();
-        let floor = |at: usize| Version {
-            epoch: asked.floor_epochs.get(at).copied().unwrap_or(0),
-            sequence: asked.floor_sequences.get(at).copied().unwrap_or(0),
-        };
-        let shows = |partition: PartitionId, floor: Version| {
-            floor == Version::default()
-                || self.parts.hosts.get(partition).is_some_and(|owner| owner.applied() >= floor)
-        };
-        let asked = asked.partitions.iter().enumerate();
-        asked
-            .filter_map(|(at, number)| Some((at, PartitionId(u16::try_from(*number).ok()?))))
-            .filter(|(at, partition)| answers.contains(*partition) && shows(*partition, floor(*at)))
-            .map(|(_, partition)| partition)
-            .collect()
+    /// The partitions of a question for which this member answers, and shows what the asker knows of.
+    async fn answerable(&self, ctx: &RequestContext, asked: &wire::Asked) -> PartitionSet {
+        let answers = self.readable(ctx);
+        let mut floors: HashMap<PartitionId, Version> = HashMap::new();
+        let mut set = PartitionSet::new();
+        for (at, number) in asked.partitions.iter().enumerate() {
+            let Ok(number) = u16::try_from(*number) else { continue };
+            let partition = PartitionId(number);
+            if !answers.contains(partition) {
+                continue;
+            }
+            set.insert(partition);
+            if let (Some(&epoch), Some(&sequence)) =
+                (asked.floor_epochs.get(at), asked.floor_sequences.get(at))
+                && (epoch, sequence) != (0, 0)
+            {
+                floors.insert(partition, Version { epoch, sequence });
+            }
+        }
+        let floor = |partition| floors.get(&partition).copied().unwrap_or_default();
+        self.reach(ctx, &set, floor).await.0
     }
 
     /// A collection by its number.

@@ -125,7 +125,7 @@ impl Service {
     ) -> Result<Part<Vec<wire::Size>>, ServiceError> {
         let index = |id: CollectionId| self.parts.indexes.get(id).map(|index| (index.stats(), index.view()));
         let indexes: Vec<_> = ids.into_iter().map(index).collect();
-        let (kept, elsewhere) = self.still(set);
+        let (kept, elsewhere) = self.still(ctx, set);
         let measure = move |_: &_| {
             let size = |(stats, view): (IndexStats, Arc<View>)| {
                 // Rows that are here for another reason are counted by whoever answers for them.

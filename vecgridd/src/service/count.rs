@@ -49,7 +49,7 @@ impl Service {
         set: &PartitionSet,
     ) -> Result<Part<u64>, ServiceError> {
         let view = self.index(collection).map(|index| index.view());
-        let (kept, elsewhere) = self.still(set);
+        let (kept, elsewhere) = self.still(ctx, set);
         let Some(view) = view else { return Ok(Part::new(0, elsewhere)) };
         let count = move |_: &_| Ok(view.count(filter.as_ref(), &kept));
         Ok(Part::new(self.compute(ctx, Effort::Long, count).await?, elsewhere))

@@ -1,16 +1,19 @@
 //! Who is asked for which partitions, and how their answers become one. Pure.
 //!
-//! The rule: this member first, for everything it answers for, then the fewest others for the rest. With primaries
-//! alone there is no choice: each partition has one member that answers for it. Copies that may answer will be a
-//! choice to make here, and a second member to ask when the first is slow (hedging).
+//! The rule: this member first, for everything it answers for, then the fewest others for the rest: a whole graph costs
+//! the same however many of its partitions are asked for, so fewer members is less work.
 
 use std::{
     collections::{BTreeMap, HashSet},
     fmt::Write,
+    sync::Arc,
 };
+
+use arc_swap::ArcSwapOption;
 
 use crate::{
     index::PartitionSet,
+    partition::Who,
     types::{ClusterView, Explain, Hit, Member, MemberId, PartitionId},
 };
 
@@ -39,23 +42,88 @@ pub struct Plan {
     pub nobody: PartitionSet,
 }
 
-/// Plans for `wanted`, by what this member knows: the table, and for what it answers itself, which counts more.
-pub fn plan(view: &ClusterView, me: &MemberId, answers: &PartitionSet, wanted: &PartitionSet) -> Plan {
+/// Plans for `wanted`, by what this member knows: the table, and for what it answers itself (`here`), which counts more.
+pub fn plan(view: &ClusterView, me: &MemberId, here: &PartitionSet, wanted: &PartitionSet, who: Who) -> Plan {
     let mut plan = Plan::default();
+    let alive = |id: &&MemberId| view.member(id).is_some_and(Member::is_alive);
+    let mut choices = Vec::new();
     for partition in wanted.iter() {
-        let primary = &view.partition(partition).primary;
-        let set = if answers.contains(partition) {
-            &mut plan.here
-        } else if primary == me {
-            &mut plan.nobody
-        } else if view.member(primary).is_some_and(Member::is_alive) {
-            plan.others.entry(primary.clone()).or_default()
+        let placement = view.partition(partition);
+        if here.contains(partition) {
+            plan.here.insert(partition);
+            continue;
+        }
+        let primary = std::slice::from_ref(&placement.primary);
+        let may = if who == Who::InSync { placement.in_sync.as_slice() } else { primary };
+        let there: Vec<&MemberId> = may.iter().filter(|id| *id != me).filter(alive).collect();
+        if !there.is_empty() {
+            choices.push((partition, there));
+        } else if placement.primary == *me {
+            plan.nobody.insert(partition);
         } else {
-            plan.away.entry(primary.clone()).or_default()
-        };
-        set.insert(partition);
+            plan.away.entry(placement.primary.clone()).or_default().insert(partition);
+        }
     }
+    plan.others = fewest(choices);
     plan
+}
+
+/// The members that together have all of these, few of them: whoever has the most of what is left, again and again.
+fn fewest(mut choices: Vec<(PartitionId, Vec<&MemberId>)>) -> BTreeMap<MemberId, PartitionSet> {
+    let mut chosen = BTreeMap::new();
+    while !choices.is_empty() {
+        let mut has: BTreeMap<&MemberId, usize> = BTreeMap::new();
+        choices.iter().flat_map(|(_, there)| there).for_each(|id| *has.entry(id).or_default() += 1);
+        // The first of equals: whoever plans for the same table plans the same.
+        let most = has.into_iter().rev().max_by_key(|(_, partitions)| *partitions);
+        let Some((most, _)) = most else { break };
+        let mut set = PartitionSet::new();
+        choices.retain(|(partition, there)| {
+            let has = there.contains(&most);
+            if has {
+                set.insert(*partition);
+            }
+            !has
+        });
+        chosen.insert(most.clone(), set);
+    }
+    chosen
+}
+
+/// The last plan for all partitions, which stays the same until the table changes or what is answered here.
+#[derive(Default)]
+pub struct Plans(ArcSwapOption<Known>);
+
+struct Known {
+    view: Arc<ClusterView>,
+    here: Arc<PartitionSet>,
+    who: Who,
+    plan: Arc<Plan>,
+}
+
+impl Plans {
+    /// As [`plan`].
+    pub fn plan(
+        &self,
+        view: &Arc<ClusterView>,
+        (me, here): (&MemberId, &Arc<PartitionSet>),
+        wanted: &PartitionSet,
+        who: Who,
+    ) -> Arc<Plan> {
+        let all = wanted.len() == usize::from(view.partitions());
+        if all
+            && let Some(known) = &*self.0.load()
+            && (Arc::ptr_eq(&known.view, view) && Arc::ptr_eq(&known.here, here) && known.who == who)
+        {
+            return Arc::clone(&known.plan);
+        }
+        let plan = Arc::new(plan(view, me, here, wanted, who));
+        if all {
+            let (view, here, plan) = (Arc::clone(view), Arc::clone(here), Arc::clone(&plan));
+            self.0.store(Some(Arc::new(Known { view, here, who, plan })));
+        }
+        plan
+    }
 }
 
 /// Why a partition has no answer.
@@ -167,7 +235,7 @@ mod tests {
     fn this_member_first_then_each_other_once() {
         let view = view(&["a", "b", "c", "b", "a", "c"], "c");
         // What this member answers for counts more than what its table says: 3 was just taken over.
-        let plan = plan(&view, &id("a"), &set(&[0, 3]), &PartitionSet::all(6));
+        let plan = plan(&view, &id("a"), &set(&[0, 3]), &PartitionSet::all(6), Who::InSync);
         assert_eq!(plan.here, set(&[0, 3]));
         assert_eq!(plan.others, BTreeMap::from([(id("b"), set(&[1]))]));
         assert_eq!(plan.away, BTreeMap::from([(id("c"), set(&[2, 5]))]));
@@ -177,8 +245,42 @@ mod tests {
     #[test]
     fn only_what_is_wanted_is_asked_for() {
         let view = view(&["a", "b", "c"], "");
-        let plan = plan(&view, &id("a"), &set(&[0]), &set(&[2]));
+        let plan = plan(&view, &id("a"), &set(&[0]), &set(&[2]), Who::InSync);
         assert_eq!(plan, Plan { others: BTreeMap::from([(id("c"), set(&[2]))]), ..Plan::default() });
+    }
+
+    #[test]
+    fn copies_make_it_fewer_members_and_writes_go_to_primaries() {
+        let mut view = view(&["b", "c", "d", "a", "b"], "");
+        for (number, backup) in [(0, "c"), (1, "b"), (2, "c"), (3, "b"), (4, "d")] {
+            view.table[number].in_sync.push(id(backup));
+        }
+        let all = PartitionSet::all(5);
+        let here = set(&[3]);
+        let who = |who| plan(&view, &id("a"), &here, &all, who);
+        // b and c have three each, and one of them is enough for those; nobody need ask d.
+        let two = BTreeMap::from([(id("b"), set(&[0, 1, 4])), (id("c"), set(&[2]))]);
+        assert_eq!(who(Who::InSync).others, two);
+        assert_eq!(who(Who::Primary).others.len(), 3);
+        assert_eq!(who(Who::PrimaryUnderLease), who(Who::Primary));
+        view.members.get_mut(&id("c")).unwrap().state = MemberState::Away;
+        let without_c = plan(&view, &id("a"), &here, &all, Who::InSync);
+        assert_eq!(without_c.others, BTreeMap::from([(id("b"), set(&[0, 1, 4])), (id("d"), set(&[2]))]));
+        let primaries = plan(&view, &id("a"), &here, &all, Who::Primary);
+        assert_eq!(primaries.away, BTreeMap::from([(id("c"), set(&[1]))]));
+    }
+
+    #[test]
+    fn a_plan_for_everything_is_made_once_for_a_table() {
+        let (plans, me) = (Plans::default(), id("a"));
+        let (first, here) = (Arc::new(view(&["a", "b"], "")), Arc::new(set(&[0])));
+        let all = PartitionSet::all(2);
+        let plan = plans.plan(&first, (&me, &here), &all, Who::InSync);
+        assert!(Arc::ptr_eq(&plan, &plans.plan(&first, (&me, &here), &all, Who::InSync)));
+        let other = Arc::new(view(&["b", "b"], ""));
+        let nothing = Arc::new(set(&[]));
+        assert_eq!(plans.plan(&other, (&me, &nothing), &all, Who::InSync).others[&id("b")], all);
+        assert_eq!(plans.plan(&first, (&me, &here), &set(&[0]), Who::InSync).here, set(&[0]));
     }
 
     fn hit(id: &str, distance: f32) -> Hit {

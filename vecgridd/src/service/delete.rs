@@ -41,6 +41,8 @@ impl Service {
             }
             DeleteDraft::Filter(filter) => {
                 let (json, filter) = (&filter.to_json(), &filter.check()?);
+                // Only they can delete, and what matches is what they have.
+                let ctx = &ctx.of_primaries();
                 let ask = |holder, set| async move {
                     match holder {
                         Holder::Here => Ok(self.delete_here(ctx, collection, filter.clone(), &set).await?),
@@ -55,7 +57,7 @@ impl Service {
                 let partitions = PartitionSet::all(self.view().partitions());
                 let wanted = partitions.len();
                 // What one part of the grid cannot do the others do all the same.
-                let want = Want { partitions, by: ctx.deadline, all: false };
+                let want = Want { partitions, by: ctx.deadline, all: false, who: ctx.who() };
                 let gathered = self.gather(want, ask).await.map_err(|error| match error {
                     ServiceError::DeadlineBefore => ServiceError::DeadlineDuring,
                     error => error,
@@ -100,7 +102,7 @@ impl Service {
         set: &PartitionSet,
     ) -> Result<Part<u64>, ServiceError> {
         let view = self.index(collection).map(|index| index.view());
-        let (kept, elsewhere) = self.still(set);
+        let (kept, elsewhere) = self.still(ctx, set);
         let mut part = Part::new(0, elsewhere);
         let Some(view) = view else { return Ok(part) };
         let matching = move |_: &_| Ok(view.matching(Some(&filter), &kept));

@@ -120,6 +120,16 @@ pub enum ServiceError {
         /// It was asked, and then lost.
         unsure: bool,
     },
+    /// Fewer members are in sync than the grid demands.
+    #[error("fewer members are in sync for this part of the grid than min_in_sync demands: {}", if *.unsure {
+        "the write was taken before that, and is kept; retry with the same request id"
+    } else {
+        "nothing was done; try again when the members that are away are back"
+    })]
+    TooFewCopies {
+        /// It was taken, and others fell away then.
+        unsure: bool,
+    },
     /// A message between members would be above their limit.
     #[error(
         "the request or its answer is too large to be passed on among members: ask for, or send, less at once"
@@ -172,6 +182,7 @@ impl ServiceError {
             Self::ShuttingDown | Self::Interrupted => "shutting_down",
             Self::Incomplete { .. } => "incomplete",
             Self::Unavailable { .. } => "partition_unavailable",
+            Self::TooFewCopies { .. } => "too_few_copies",
             Self::TooLarge => "answer_too_large",
             Self::NoLeader(_) => "no_leader",
             Self::Undecided(_) => "undecided",
@@ -193,7 +204,9 @@ impl ServiceError {
             Self::StorageReadOnly(_) | Self::StorageRefused(_) | Self::ShuttingDown | Self::Interrupted => {
                 ErrorKind::Unavailable
             }
-            Self::Incomplete { .. } | Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Incomplete { .. } | Self::Unavailable { .. } | Self::TooFewCopies { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::NoLeader(_) | Self::Undecided(_) | Self::ControlStopped(_) => ErrorKind::Unavailable,
             Self::TooLarge => ErrorKind::TooLarge,
             Self::Internal(_) => ErrorKind::Internal,
@@ -204,9 +217,9 @@ impl ServiceError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::DeadlineDuring | Self::Interrupted | Self::Internal(_) => Outcome::Unknown,
-            Self::Incomplete { unsure: true, .. } | Self::Unavailable { unsure: true, .. } => {
-                Outcome::Unknown
-            }
+            Self::Incomplete { unsure: true, .. }
+            | Self::Unavailable { unsure: true, .. }
+            | Self::TooFewCopies { unsure: true } => Outcome::Unknown,
             // The log may have the record even though the fsync failed.
             Self::StorageReadOnly(_) => Outcome::Unknown,
             Self::Undecided(_) | Self::ControlStopped(_) => Outcome::Unknown,
@@ -220,6 +233,7 @@ impl ServiceError {
             | Self::DeadlineBefore
             | Self::Incomplete { unsure: false, .. }
             | Self::Unavailable { unsure: false, .. }
+            | Self::TooFewCopies { unsure: false }
             | Self::TooLarge
             | Self::NoLeader(_)
             | Self::NobodyElse
@@ -231,9 +245,10 @@ impl ServiceError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded(_) => Some(Duration::from_millis(100)),
-            Self::NoLeader(_) | Self::Incomplete { .. } | Self::Unavailable { .. } => {
-                Some(Duration::from_secs(1))
-            }
+            Self::NoLeader(_)
+            | Self::Incomplete { .. }
+            | Self::Unavailable { .. }
+            | Self::TooFewCopies { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

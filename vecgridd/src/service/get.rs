@@ -52,10 +52,11 @@ impl Service {
         id: &EntryId,
     ) -> Result<Part<Option<Vec<u8>>>, ServiceError> {
         let key = row::key(collection, id);
+        let who = ctx.who();
         let read = move |parts: &Parts| {
             // Rows of a partition that moves away go after this member has stopped to answer for it.
             let found = parts.engine.get(Family::Partition(partition), &key);
-            if parts.hosts.answers().contains(partition) {
+            if parts.hosts.read_by(who, true).contains(partition) {
                 return Ok(Part::new(found?, PartitionSet::new()));
             }
             Ok(Part::new(None, [partition].into_iter().collect()))

@@ -19,9 +19,9 @@ mod delete;
 mod draft;
 mod drain;
 mod error;
-mod floors;
 mod get;
 mod grid;
+mod readable;
 mod remote;
 mod route;
 mod scatter;
@@ -39,15 +39,13 @@ use tokio::{sync::Semaphore, time::Instant};
 use crate::{
     control::{Control, ControlError, Refused},
     index::{Checker, CollectionIndex, RecallStats, Registry},
-    partition::{Hosts, Purger},
+    partition::{Hosts, Purger, Versions},
     peer::Pool,
     storage::Engine,
     task::{CpuPool, CpuPoolError, Health, Tasks},
     telemetry::Metrics,
     types::{ClusterView, Collection, CollectionId, CollectionName, MemberId},
 };
-
-use floors::Floors;
 
 pub use answer::Answers;
 pub use collections::CollectionInfo;
@@ -66,6 +64,9 @@ pub use upsert::{EntryFailure, UpsertAnswer};
 pub struct RequestContext {
     /// The answer must be there by then.
     pub deadline: Instant,
+    /// A read shows every write that was acknowledged to anybody; else those that were acknowledged through this
+    /// member, and others with a delay of a moment.
+    pub strong: bool,
 }
 
 impl RequestContext {
@@ -131,7 +132,10 @@ pub struct Service {
     write_permits: Arc<Semaphore>,
     /// Bytes of writes that were taken here and are done (also) elsewhere.
     forward_permits: Arc<Semaphore>,
-    floors: Arc<Floors>,
+    /// The last version of each partition that was acknowledged through this member: what an app wrote here it must
+    /// find here, whoever answers.
+    floors: Arc<Versions>,
+    plans: Arc<cover::Plans>,
 }
 
 impl Service {
@@ -139,7 +143,8 @@ impl Service {
     pub fn new(parts: Parts) -> Self {
         let permits = || Arc::new(Semaphore::new(route::permits(parts.write_bytes)));
         let (write_permits, forward_permits) = (permits(), permits());
-        Self { parts: Arc::new(parts), write_permits, forward_permits, floors: Arc::new(Floors::new()) }
+        let (floors, plans) = (Arc::new(Versions::new()), Arc::default());
+        Self { parts: Arc::new(parts), write_permits, forward_permits, floors, plans }
     }
 
     /// True when requests are taken: rows are loaded and the daemon is not stopping.

@@ -1,7 +1,7 @@
 //! One question to another member, and what its answer means.
 //!
 //! Every question says by which table it was routed, how long the answer is waited for, for which partitions, and what
-//! the answer must show at least ([`super::floors`]). Questions are asked once: who is asked next is decided by
+//! the answer must show at least (`readable.rs`). Questions are asked once: who is asked next is decided by
 //! [`super::scatter`].
 
 use std::{future::Future, time::Duration};
@@ -62,6 +62,7 @@ impl Service {
             partitions: numbers(partitions),
             floor_epochs: floors.iter().map(|floor| floor.epoch).collect(),
             floor_sequences: floors.iter().map(|floor| floor.sequence).collect(),
+            strong: ctx.strong,
         }
     }
 
@@ -132,6 +133,7 @@ impl Service {
             ("storage_read_only", true) => ServiceError::StorageReadOnly(said),
             ("shutting_down", false) => ServiceError::ShuttingDown,
             ("shutting_down", true) => ServiceError::Interrupted,
+            ("too_few_copies", unsure) => ServiceError::TooFewCopies { unsure },
             ("answer_too_large", _) => ServiceError::TooLarge,
             ("no_leader", _) => ServiceError::NoLeader(said),
             _ => ServiceError::Internal(said),

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     index::PartitionSet,
-    partition::{WriteError, state::Refusal},
+    partition::{Who, WriteError, state::Refusal},
     placement::partition_of,
     storage::keys::log,
     types::{
@@ -113,7 +113,7 @@ impl Service {
             group.1.mutations.push(mutation);
         }
         let wanted: PartitionSet = groups.keys().copied().collect();
-        let room = if self.parts.hosts.answers().covers(&wanted) {
+        let room = if self.parts.hosts.leads().covers(&wanted) {
             None
         } else {
             let total = groups.values().map(|(_, operation)| permits_of(operation)).sum();
@@ -144,7 +144,7 @@ impl Service {
                 }
             }
         };
-        let want = Want { partitions: wanted, by: ctx.deadline + LAST_WORDS, all: false };
+        let want = Want { partitions: wanted, by: ctx.deadline + LAST_WORDS, all: false, who: Who::Primary };
         let gathered = self.gather(want, ask).await?;
         drop(room);
 
@@ -249,8 +249,7 @@ impl Service {
         collection: &Collection,
         share: OwnedSemaphorePermit,
     ) -> Result<MutationOutcome, Unwritten> {
-        let owner =
-            self.parts.hosts.get(partition).filter(|_| self.parts.hosts.answers().contains(partition));
+        let owner = self.parts.hosts.get(partition).filter(|_| self.parts.hosts.leads().contains(partition));
         let Some(owner) = owner else { return Err(Unwritten::Elsewhere) };
         let known_again = operation.request_id.is_some();
         let durability: Durability = collection.config.durability;
@@ -415,6 +414,8 @@ impl Service {
             WriteError::Refused(Refusal::NoLease) => ServiceError::NoLeader(
                 "the member that holds the partition is cut off from the others".into(),
             ),
+            WriteError::Refused(Refusal::TooFewCopies) => ServiceError::TooFewCopies { unsure: false },
+            WriteError::Refused(Refusal::Thin) => ServiceError::TooFewCopies { unsure: true },
             WriteError::Refused(Refusal::Overtaken) => ServiceError::Interrupted,
             WriteError::Refused(Refusal::NotWritable) => ServiceError::StorageRefused(why()),
             WriteError::Refused(Refusal::LogFailed) => ServiceError::StorageReadOnly(why()),

@@ -31,11 +31,11 @@ use tokio::{
 
 use super::{
     Parts, RequestContext, Service, ServiceError,
-    cover::{Holder, Why, describe, plan, union, without},
+    cover::{Holder, Plans, Why, describe, union, without},
 };
 use crate::{
     index::PartitionSet,
-    partition::Hosts,
+    partition::{Hosts, Who},
     telemetry::Metrics,
     types::{ClusterView, Member, MemberId, PartitionId},
 };
@@ -85,6 +85,8 @@ pub struct Want {
     pub by: Instant,
     /// Without one of them the others are not needed.
     pub all: bool,
+    /// Who may answer.
+    pub who: Who,
 }
 
 /// What came.
@@ -112,6 +114,10 @@ pub struct Router<'r> {
     pub table: watch::Receiver<Arc<ClusterView>>,
     /// What is here.
     pub hosts: &'r Hosts,
+    /// The grid has confirmed lately that this member is one of it.
+    pub acts: bool,
+    /// What was planned before.
+    pub plans: &'r Plans,
     /// Numbers for the operator.
     pub metrics: &'r Metrics,
 }
@@ -135,7 +141,7 @@ impl<'r> Router<'r> {
         let (mut answers, mut asked) = (Vec::new(), BTreeSet::new());
         let (mut unsure, mut sent) = (PartitionSet::new(), PartitionSet::new());
         let mut steps: FuturesUnordered<BoxFuture<'_, Step<T>>> = FuturesUnordered::new();
-        steps.push(ready(Step::Plan { set: want.partitions, attempt: 0 }).boxed());
+        steps.push(ready(Step::Plan { set: want.partitions.clone(), attempt: 0 }).boxed());
         let mut late = pin!(sleep_until(want.by));
         loop {
             // An answer that is there counts, also at the last moment.
@@ -151,9 +157,13 @@ impl<'r> Router<'r> {
                 None => break,
                 Some(Step::Plan { set, attempt }) => {
                     let view = self.view();
-                    let plan = plan(&view, self.me, &self.hosts.answers(), &set);
-                    let legs = plan.others.into_iter().map(|(member, set)| (Holder::There(member), set));
-                    let here = (!plan.here.is_empty()).then_some((Holder::Here, plan.here));
+                    // What a copy could not answer its primary can, if anybody.
+                    let who =
+                        if attempt % 2 == 1 && want.who == Who::InSync { Who::Primary } else { want.who };
+                    let here = self.hosts.read_by(who, self.acts);
+                    let plan = self.plans.plan(&view, (self.me, &here), &set, who);
+                    let legs = plan.others.iter().map(|(to, set)| (Holder::There(to.clone()), set.clone()));
+                    let here = (!plan.here.is_empty()).then(|| (Holder::Here, plan.here.clone()));
                     for (holder, set) in here.into_iter().chain(legs) {
                         if let Holder::There(member) = &holder {
                             sent = union(&sent, &set);
@@ -169,16 +179,16 @@ impl<'r> Router<'r> {
                             .boxed(),
                         );
                     }
-                    for (member, set) in plan.away {
-                        let why = format!("{} is away", view.name_of(&member));
-                        note(&mut missing, &set, &Why::Because(why));
+                    for (member, set) in &plan.away {
+                        let why = format!("{} is away", view.name_of(member));
+                        note(&mut missing, set, &Why::Because(why));
                         if want.all {
                             return Ok(Gathered { answers, missing, unsure, members: asked.len() + 1 });
                         }
                     }
                     if !plan.nobody.is_empty() {
                         note(&mut missing, &plan.nobody, &Why::Moving);
-                        steps.push(self.again(plan.nobody, attempt, view.version()));
+                        steps.push(self.again(plan.nobody.clone(), attempt, view.version()));
                     }
                 }
                 Some(Step::Told { holder, set, attempt, seen, told }) => {
@@ -265,7 +275,39 @@ impl Service {
         F: Future<Output = Result<Part<T>, Miss>> + Send,
     {
         let Parts { member: me, control, hosts, metrics, .. } = &*self.parts;
-        Router { me, table: control.watch(), hosts, metrics }.gather(want, ask).await
+        let (acts, plans) = (self.may_act(), &*self.plans);
+        Router { me, table: control.watch(), hosts, acts, plans, metrics }.gather(want, ask).await
+    }
+
+    /// As [`Service::gather`], for a read: what is here is asked for when it shows what an app wrote through this
+    /// member.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn gather_read<T, F>(
+        &self,
+        ctx: &RequestContext,
+        want: Want,
+        ask: impl Fn(Holder, PartitionSet) -> F + Sync,
+    ) -> Result<Gathered<T>, ServiceError>
+    where
+        T: Send,
+        F: Future<Output = Result<Part<T>, Miss>> + Send,
+    {
+        let ask = &ask;
+        let fresh = |holder: Holder, set: PartitionSet| async move {
+            if holder != Holder::Here || self.shows_own_writes(&set) {
+                return ask(holder, set).await;
+            }
+            let (kept, behind) = self.reach(ctx, &set, |partition| self.floors.get(partition)).await;
+            if kept.is_empty() {
+                return Err(Miss::NotDone("the copy here is behind".to_owned()));
+            }
+            let mut part = ask(holder, kept).await?;
+            part.elsewhere = union(&part.elsewhere, &behind);
+            Ok(part)
+        };
+        self.gather(want, fresh).await
     }
 
     /// Asks for all partitions of the grid, and needs every answer.
@@ -275,7 +317,7 @@ impl Service {
     pub(super) async fn gather_all<T, F>(
         &self,
         ctx: &RequestContext,
-        ask: impl Fn(Holder, PartitionSet) -> F,
+        ask: impl Fn(Holder, PartitionSet) -> F + Sync,
     ) -> Result<Vec<T>, ServiceError>
     where
         T: Send,
@@ -283,7 +325,8 @@ impl Service {
     {
         let partitions = PartitionSet::all(self.view().partitions());
         let wanted = partitions.len();
-        let gathered = self.gather(Want { partitions, by: ctx.deadline, all: true }, ask).await?;
+        let want = Want { partitions, by: ctx.deadline, all: true, who: ctx.who() };
+        let gathered = self.gather_read(ctx, want, ask).await?;
         if gathered.missing.is_empty() {
             return Ok(gathered.answers);
         }
@@ -298,30 +341,20 @@ impl Service {
         &self,
         ctx: &RequestContext,
         partition: PartitionId,
-        ask: impl Fn(Holder, PartitionSet) -> F,
+        ask: impl Fn(Holder, PartitionSet) -> F + Sync,
     ) -> Result<T, ServiceError>
     where
         T: Send,
         F: Future<Output = Result<Part<T>, Miss>> + Send,
     {
         let partitions = [partition].into_iter().collect();
-        let mut gathered = self.gather(Want { partitions, by: ctx.deadline, all: true }, ask).await?;
+        let want = Want { partitions, by: ctx.deadline, all: true, who: ctx.who() };
+        let mut gathered = self.gather_read(ctx, want, ask).await?;
         match (gathered.missing.get(&partition), gathered.answers.pop()) {
             (None, Some(answer)) => Ok(answer),
             (None | Some(Why::Late), _) => Err(ServiceError::DeadlineBefore),
             _ => Err(ServiceError::Unavailable { why: describe(&gathered.missing), unsure: false }),
         }
-    }
-
-    /// Those partitions of a set for which this member answers still, and the others. Asked after the view of an index
-    /// was taken: rows of a partition leave the index after this member has stopped to answer for it.
-    pub(super) fn still(&self, set: &PartitionSet) -> (PartitionSet, PartitionSet) {
-        let answers = self.parts.hosts.answers();
-        if answers.covers(set) {
-            return (set.clone(), PartitionSet::new());
-        }
-        let elsewhere = without(set, &answers);
-        (without(set, &elsewhere), elsewhere)
     }
 
     /// What people call a member.

@@ -14,12 +14,12 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     ServiceError,
-    cover::{Holder, Why, without},
+    cover::{Holder, Plans, Why, without},
     scatter::{Gathered, Miss, Part, Router, Want},
 };
 use crate::{
     index::PartitionSet,
-    partition::Hosts,
+    partition::{Hosts, Role, Who},
     telemetry::Metrics,
     types::{ClusterView, Member, MemberId, MemberState, PartitionId, Placement},
 };
@@ -37,6 +37,7 @@ struct Grid {
     table: watch::Sender<Arc<ClusterView>>,
     hosts: Hosts,
     metrics: Metrics,
+    plans: Plans,
     me: MemberId,
 }
 
@@ -57,19 +58,27 @@ impl Grid {
     fn new(primaries: &[&str], away: &str) -> Self {
         let hosts = Hosts::default();
         for (number, _) in primaries.iter().enumerate().filter(|(_, name)| **name == "a") {
-            hosts.answer(PartitionId(number as u16), true);
+            hosts.answer(PartitionId(number as u16), Role::Primary);
         }
         let (table, _) = watch::channel(table(1, primaries, away));
-        Self { table, hosts, metrics: Metrics::new("0", "test").unwrap(), me: id("a") }
+        let metrics = Metrics::new("0", "test").unwrap();
+        Self { table, hosts, metrics, plans: Plans::default(), me: id("a") }
     }
 
     fn router(&self) -> Router<'_> {
-        Router { me: &self.me, table: self.table.subscribe(), hosts: &self.hosts, metrics: &self.metrics }
+        Router {
+            me: &self.me,
+            table: self.table.subscribe(),
+            hosts: &self.hosts,
+            acts: true,
+            plans: &self.plans,
+            metrics: &self.metrics,
+        }
     }
 }
 
 fn want(partitions: u16, limit: Duration, all: bool) -> Want {
-    Want { partitions: PartitionSet::all(partitions), by: Instant::now() + limit, all }
+    Want { partitions: PartitionSet::all(partitions), by: Instant::now() + limit, all, who: Who::InSync }
 }
 
 const LONG: Duration = Duration::from_secs(30);
@@ -150,7 +159,7 @@ async fn a_partition_that_comes_to_this_member_is_answered_here() {
             Holder::Here => all_of(&holder, &asked),
             Holder::There(_) => {
                 grid.table.send_replace(table(2, &["a", "a"], ""));
-                grid.hosts.answer(PartitionId(1), true);
+                grid.hosts.answer(PartitionId(1), Role::Primary);
                 Err(Miss::NotDone("gone".to_owned()))
             }
         };

@@ -138,8 +138,11 @@ impl Service {
         let partitions = self.view().partitions();
         let (collection, filter) = (what.collection.id, what.filter.clone());
         let include_vector = what.include_vector;
+        // What is read on into must be as fresh as what was asked for; a cursor goes on at another member instead.
+        let readable: PartitionSet = self.readable(ctx).iter().filter(|p| self.shows_own_write(*p)).collect();
+        let who = ctx.who();
         let read = move |parts: &Parts| {
-            let answers = parts.hosts.answers();
+            let answers = readable;
             let begun = cursor.partition;
             let mut page = Page { entries: Vec::new(), rows: 0, bytes: 0, next: cursor };
             let mut read = PartitionSet::new();
@@ -182,7 +185,7 @@ impl Service {
             }
             // Rows of a partition that moves away go after this member has stopped to answer for it: what was read of
             // such a one may be less than all.
-            if read.is_empty() || !parts.hosts.answers().covers(&read) {
+            if read.is_empty() || !parts.hosts.read_by(who, true).covers(&read) {
                 let next = Cursor { partition: begun, after: None };
                 let nothing = Page { entries: Vec::new(), rows: 0, bytes: 0, next };
                 return Ok(Part::new(nothing, [begun].into_iter().collect()));

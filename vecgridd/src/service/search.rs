@@ -62,7 +62,7 @@ impl Service {
     ) -> Result<SearchAnswer, ServiceError> {
         let started = Instant::now();
         let collection = self.collection(collection)?;
-        let Some((set, at)) = self.alone(|| self.at(&collection)) else {
+        let Some((set, at)) = self.alone(ctx, || self.at(&collection)) else {
             let asking = vec![asking(collection, query)?];
             let mut answers = Box::pin(self.scatter(ctx, asking, started)).await?;
             return answers.pop().ok_or_else(|| ServiceError::Internal("no search was answered".into()));
@@ -93,7 +93,7 @@ impl Service {
             checked.push(asking(collection, query).map_err(|p| p.within(&format!("searches/{at}")))?);
         }
         let views = || checked.iter().map(|asking| self.at(&asking.collection)).collect::<Vec<At>>();
-        let Some((set, views)) = self.alone(views) else {
+        let Some((set, views)) = self.alone(ctx, views) else {
             return Box::pin(self.scatter(ctx, checked, started)).await;
         };
         let found = self.search_views(ctx, &checked, views, &set).await?;
@@ -102,14 +102,17 @@ impl Service {
 
     /// What `look` sees, and all partitions, if this member answers for all of them. What is seen has their rows:
     /// those of a partition that moves come before, and go after, this member answers for it.
-    fn alone<T>(&self, look: impl FnOnce() -> T) -> Option<(Arc<PartitionSet>, T)> {
-        let before = self.parts.hosts.answers();
+    fn alone<T>(&self, ctx: &RequestContext, look: impl FnOnce() -> T) -> Option<(Arc<PartitionSet>, T)> {
+        let before = self.readable(ctx);
         // Asked by every request: those held are some of the grid's, so the number of them tells.
         if before.len() != usize::from(self.view().partitions()) {
             return None;
         }
+        if !self.shows_own_writes(&before) {
+            return None;
+        }
         let seen = look();
-        Arc::ptr_eq(&before, &self.parts.hosts.answers()).then_some((before, seen))
+        Arc::ptr_eq(&before, &self.readable(ctx)).then_some((before, seen))
     }
 
     fn at(&self, collection: &Collection) -> At {
@@ -130,7 +133,7 @@ impl Service {
         let wanted = partitions.len();
         let partial = searches.iter().all(|asking| asking.query.allow_partial);
         let early = if partial { EARLY.min(ctx.left() / 10) } else { Duration::ZERO };
-        let want = Want { partitions, by: ctx.deadline - early, all: !partial };
+        let want = Want { partitions, by: ctx.deadline - early, all: !partial, who: ctx.who() };
         let searches = &searches;
         let ask = |holder, set: PartitionSet| async move {
             match holder {
@@ -138,7 +141,7 @@ impl Service {
                 Holder::There(member) => self.search_there(ctx, &member, searches, &set).await,
             }
         };
-        let gathered = self.gather(want, ask).await?;
+        let gathered = self.gather_read(ctx, want, ask).await?;
         self.parts.metrics.search_asked(gathered.members, !gathered.missing.is_empty());
         if !partial && !gathered.missing.is_empty() {
             return Err(incomplete(wanted, &gathered.missing));
@@ -167,7 +170,7 @@ impl Service {
         set: &PartitionSet,
     ) -> Result<Part<Vec<Found>>, ServiceError> {
         let views = searches.iter().map(|asking| self.at(&asking.collection)).collect();
-        let (kept, elsewhere) = self.still(set);
+        let (kept, elsewhere) = self.still(ctx, set);
         Ok(Part::new(self.search_views(ctx, searches, views, &Arc::new(kept)).await?, elsewhere))
     }
 

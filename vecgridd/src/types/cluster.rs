@@ -54,6 +54,39 @@ impl From<&Placement> for Holders {
     }
 }
 
+/// How many copies of each partition there are to be, for the whole grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopySettings {
+    /// Besides the primary's, 0 to [`MAX_BACKUPS`].
+    pub backups: u8,
+    /// Members that must be in sync for a partition to take writes, 1 to `backups + 1`.
+    pub min_in_sync: u8,
+}
+
+/// The most backups that a partition can have.
+pub const MAX_BACKUPS: u8 = 4;
+
+impl CopySettings {
+    /// What is wrong with it, for a person.
+    pub fn fault(self) -> Option<String> {
+        let Self { backups, min_in_sync } = self;
+        if backups > MAX_BACKUPS {
+            return Some(format!("backups: {backups} are too many, at most {MAX_BACKUPS}"));
+        }
+        let copies = backups + 1;
+        (min_in_sync == 0 || min_in_sync > copies).then(|| {
+            format!("min_in_sync: {min_in_sync} is not between 1 and the number of copies, which is backups + 1 = {copies}")
+        })
+    }
+}
+
+impl Default for CopySettings {
+    /// Of a grid from before there were any.
+    fn default() -> Self {
+        Self { backups: 0, min_in_sync: 1 }
+    }
+}
+
 /// Everything the grid agreed on, at one version. Only `control/` makes the next version; once
 /// published a version is immutable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +110,12 @@ pub struct ClusterView {
     /// Members that were away when it was made, and were given nothing new.
     #[serde(default)]
     pub(crate) passed_over: BTreeSet<MemberId>,
+    /// Members that hold one more copy while a holder is away.
+    #[serde(default)]
+    pub(crate) stand_ins: BTreeMap<PartitionId, MemberId>,
+    /// How many copies there are to be.
+    #[serde(default)]
+    pub(crate) copies: CopySettings,
     pub(crate) next_collection: u32,
     pub(crate) collections: BTreeMap<CollectionName, Collection>,
     /// Dropped collections, and the members that still have rows of them.
@@ -97,6 +136,8 @@ impl ClusterView {
             roster: 0,
             planned: 0,
             passed_over: BTreeSet::new(),
+            stand_ins: BTreeMap::new(),
+            copies: CopySettings::default(),
             next_collection: 1,
             collections: BTreeMap::new(),
             purging: BTreeMap::new(),
@@ -105,6 +146,11 @@ impl ClusterView {
 
     /// A new grid of one member, which holds every partition.
     pub fn found(id: &str, grid: &str, partitions: u16, founder: Member) -> Self {
+        Self::found_with(id, grid, partitions, CopySettings::default(), founder)
+    }
+
+    /// The same, which keeps so many copies when there are members for them.
+    pub fn found_with(id: &str, grid: &str, partitions: u16, copies: CopySettings, founder: Member) -> Self {
         let primary = founder.id.clone();
         let placement = Placement { epoch: 1, primary: primary.clone(), in_sync: vec![primary] };
         Self {
@@ -114,6 +160,7 @@ impl ClusterView {
             next_joined: founder.joined + 1,
             members: [(founder.id.clone(), founder)].into(),
             table: vec![placement; usize::from(partitions)],
+            copies,
             ..Self::unborn()
         }
     }
@@ -174,8 +221,32 @@ impl ClusterView {
         self.wanted(partition).cloned().unwrap_or_else(|| self.partition(partition).into())
     }
 
+    /// Holds a copy of a partition while a member that should is away.
+    pub fn stand_in(&self, partition: PartitionId) -> Option<&MemberId> {
+        self.stand_ins.get(&partition)
+    }
+
+    /// How many copies there are to be.
+    pub fn copies(&self) -> CopySettings {
+        self.copies
+    }
+
+    /// Whether fewer members than are meant to have every acknowledged write of a partition, and are there.
+    pub fn is_under_replicated(&self, partition: PartitionId) -> bool {
+        self.alive_in_sync(partition) < usize::from(self.copies.backups) + 1
+    }
+
+    /// How many members that are there have every acknowledged write of a partition.
+    pub fn alive_in_sync(&self, partition: PartitionId) -> usize {
+        let alive = |id: &&MemberId| self.member(id).is_some_and(Member::is_alive);
+        self.partition(partition).in_sync.iter().filter(alive).count()
+    }
+
     /// Whether a member should hold a copy of a partition.
     pub fn is_wanted_at(&self, member: &MemberId, partition: PartitionId) -> bool {
+        if self.stand_in(partition) == Some(member) {
+            return true;
+        }
         match self.wanted(partition) {
             Some(holders) => holders.holds(member),
             None => self.partition(partition).in_sync.contains(member),
@@ -188,13 +259,18 @@ impl ClusterView {
         leaving && self.planned == self.roster && !self.wanted.is_empty() && self.involved(member) == 0
     }
 
-    /// Whether a partition is not held as it should be.
+    /// Whether a partition is not held as it should be, and that is under way: nothing moves to or from a member that
+    /// is away.
     pub fn is_moving(&self, partition: PartitionId) -> bool {
         let placement = self.partition(partition);
+        let away = |id: &MemberId| !self.member(id).is_some_and(Member::is_alive);
+        let stand_in = self.stand_in(partition);
         self.wanted(partition).is_some_and(|wanted| {
-            wanted.primary != placement.primary
-                || wanted.members().count() != placement.in_sync.len()
-                || !placement.in_sync.iter().all(|member| wanted.holds(member))
+            let missing = |id: &&MemberId| !away(id) && !placement.in_sync.contains(id);
+            let surplus = |id: &&MemberId| !wanted.holds(id) && Some(*id) != stand_in;
+            (wanted.primary != placement.primary && !away(&wanted.primary))
+                || wanted.members().chain(stand_in).any(|id| missing(&id))
+                || placement.in_sync.iter().any(|id| surplus(&id))
         })
     }
 

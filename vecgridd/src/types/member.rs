@@ -35,6 +35,9 @@ impl MemberState {
 pub struct MemberDetails {
     /// For people.
     pub name: String,
+    /// The machine it runs on: members of one machine fail together; empty = unknown.
+    #[serde(default)]
+    pub host: String,
     /// Where other members reach it, `host:port`; empty for one that listens to none.
     pub address: String,
     /// Members of one zone may fail together; empty = unknown.
@@ -61,13 +64,37 @@ pub struct Member {
     /// It is on its way out: it gives away what it holds, and leaves when it holds nothing.
     #[serde(default)]
     pub leaving: bool,
+    /// Why it is away, and what that means for its copies.
+    #[serde(default)]
+    pub absence: Absence,
+}
+
+/// How a member that is away is thought of. Of one that is there: [`Absence::Sudden`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Absence {
+    /// Nobody knows why. Partitions that are left with one copy get another one at once.
+    #[default]
+    Sudden,
+    /// It said that it stops, so it comes back soon: nothing is copied on its account.
+    Announced,
+    /// It has been away for longer than a restart takes: others get its copies.
+    Long,
 }
 
 impl Member {
     /// The first member of a grid.
     pub fn new(id: MemberId, store: &str, name: &str) -> Self {
         let details = MemberDetails { name: name.to_owned(), ..MemberDetails::default() };
-        Self { id, store: store.to_owned(), joined: 1, state: MemberState::Alive, details, leaving: false }
+        Self {
+            id,
+            store: store.to_owned(),
+            joined: 1,
+            state: MemberState::Alive,
+            details,
+            leaving: false,
+            absence: Absence::Sudden,
+        }
     }
 
     /// Gone for good.

@@ -19,7 +19,7 @@ mod recall;
 mod vector;
 mod version;
 
-pub use cluster::{ClusterView, Collection, Holders, Placement};
+pub use cluster::{ClusterView, Collection, CopySettings, Holders, MAX_BACKUPS, Placement};
 pub use collection::{CollectionConfig, Durability, EngineKind, IndexOptions, Metric, VectorPlace};
 pub use entry::{Entry, StoredEntry};
 pub use explain::{Explain, SearchPlan, Times};
@@ -29,7 +29,7 @@ pub use ids::{
     RequestId,
 };
 pub use invalid::Invalid;
-pub use member::{Member, MemberDetails, MemberState};
+pub use member::{Absence, Member, MemberDetails, MemberState};
 pub use metadata::Metadata;
 pub use mutation::{Mutation, MutationOutcome, Operation};
 pub use query::{Coverage, Hit, Query, SearchAnswer};

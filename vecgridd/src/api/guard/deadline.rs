@@ -1,4 +1,5 @@
-//! By when a call must be answered.
+//! By when a call must be answered, and how fresh the answer must be: `Vecgrid-Consistency: strong` demands that a
+//! read shows every write that was acknowledged, whoever wrote it.
 //!
 //! gRPC clients say `grpc-timeout`, REST clients `X-Request-Timeout-Ms`. Served by hyper, tonic does not look at
 //! `grpc-timeout` by itself. Whoever says nothing gets the default; nobody gets more than the cap.
@@ -16,6 +17,7 @@ use crate::{
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+const CONSISTENCY: HeaderName = HeaderName::from_static("vecgrid-consistency");
 /// The gRPC specification allows 8 digits.
 const MAX_DIGITS: usize = 8;
 /// 99,999,999 hours would overflow clocks; nobody waits longer than a day.
@@ -26,6 +28,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(in crate::api) struct CallDeadline {
     at: Instant,
     stream_end: Option<Instant>,
+    strong: bool,
 }
 
 impl CallDeadline {
@@ -38,12 +41,13 @@ impl CallDeadline {
         let asked = asked.transpose()?;
         let now = Instant::now();
         let timeout = asked.unwrap_or(limits.default_deadline).min(limits.max_deadline);
-        Ok(Self { at: now + timeout, stream_end: asked.map(|timeout| now + timeout.min(DAY)) })
+        let strong = headers.get(CONSISTENCY).map(is_strong).transpose()?.unwrap_or(false);
+        Ok(Self { at: now + timeout, stream_end: asked.map(|timeout| now + timeout.min(DAY)), strong })
     }
 
     /// For a request without headers.
     pub(in crate::api) fn default_of(limits: &ApiLimits) -> Self {
-        Self { at: Instant::now() + limits.default_deadline, stream_end: None }
+        Self { at: Instant::now() + limits.default_deadline, stream_end: None, strong: false }
     }
 
     /// When the call must be answered.
@@ -58,7 +62,21 @@ impl CallDeadline {
 
     /// For the service.
     pub(in crate::api) fn context(&self) -> RequestContext {
-        RequestContext { deadline: self.at }
+        RequestContext { deadline: self.at, strong: self.strong }
+    }
+}
+
+/// Whether a read must show every acknowledged write.
+fn is_strong(value: &HeaderValue) -> Result<bool, DoorError> {
+    match value.as_bytes() {
+        b"strong" => Ok(true),
+        b"default" => Ok(false),
+        other => {
+            let given = String::from_utf8_lossy(other);
+            Err(DoorError::InvalidConsistency(format!(
+                "Vecgrid-Consistency is `strong` or `default`, not `{given}`"
+            )))
+        }
     }
 }
 

@@ -56,18 +56,19 @@ impl Control {
         self.set(partition, next.clone());
     }
 
-    /// Gives a partition whose primary is away to a member that is in sync.
+    /// Takes those that are away out of a partition's in-sync set, and gives it to one that is there.
     pub(super) fn promote(&mut self, partition: usize) {
         let Placement { epoch, primary, in_sync } = &self.table[partition];
-        if !self.away.contains(primary) {
-            return;
-        }
         let mut present: Vec<MemberId> =
             in_sync.iter().filter(|member| !self.away.contains(*member)).cloned().collect();
         if self.bug == Bug::PromotesAnybody {
             present = self.members.difference(&self.away).cloned().collect();
         }
-        if let Some(primary) = present.first().cloned() {
+        if present.len() == in_sync.len() {
+            return;
+        }
+        let stays = Some(primary).filter(|primary| present.contains(primary));
+        if let Some(primary) = stays.or(present.first()).cloned() {
             let placement = Placement { epoch: epoch + 1, primary, in_sync: present };
             self.set(partition, placement);
         }

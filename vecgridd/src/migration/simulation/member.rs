@@ -218,9 +218,11 @@ impl Member {
             self.disk[partition].replica.promise(epoch);
             self.append(partition, None);
         }
-        for event in
-            [HandoffEvent::Decided(placement), HandoffEvent::Wanted(wanted), HandoffEvent::Away(away)]
-        {
+        for event in [
+            HandoffEvent::Decided(placement),
+            HandoffEvent::Wanted(wanted, wanted.members().count()),
+            HandoffEvent::Away(away),
+        ] {
             let proposal = self.run[partition].lead.as_mut().and_then(|lead| lead.handoff.step(&event));
             self.propose(partition, proposal, out);
         }

@@ -1,0 +1,95 @@
+//! Which partitions are read here, and how fresh they are.
+//!
+//! Any copy in sync answers a read, this member's own first: so with copies of everything here no read leaves the
+//! machine. A backup may be a moment behind its primary, but an app reads its own writes whoever answers: the member
+//! that an app asked remembers the last version of each partition that was acknowledged through it (the *floor*), and
+//! a copy that does not show it yet takes it for committed, which it is, and answers when it shows it.
+//! A backup answers only while the grid confirms that its member may act: one that is cut off could be far behind.
+//!
+//! Strong reads are answered by primaries under their lease: they show every write that was acknowledged, whoever
+//! wrote it.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use tokio::time::{Instant, timeout_at};
+
+use super::{RequestContext, Service, cover::without};
+use crate::{
+    index::PartitionSet,
+    partition::Who,
+    task::clock,
+    types::{PartitionId, Version},
+};
+
+/// How long a backup may take to show what it has: then its primary is asked.
+const REACH: Duration = Duration::from_millis(500);
+
+impl RequestContext {
+    /// Who may answer.
+    pub(super) fn who(&self) -> Who {
+        if self.strong { Who::PrimaryUnderLease } else { Who::InSync }
+    }
+
+    /// The same request, for primaries only.
+    pub(super) fn of_primaries(self) -> Self {
+        Self { strong: true, ..self }
+    }
+}
+
+impl Service {
+    /// May this member act on what it knows?
+    pub(super) fn may_act(&self) -> bool {
+        self.parts.control.lease().holds(clock::now())
+    }
+
+    /// The partitions for which this member answers a read.
+    pub(super) fn readable(&self, ctx: &RequestContext) -> Arc<PartitionSet> {
+        self.parts.hosts.read_by(ctx.who(), self.may_act())
+    }
+
+    /// Those partitions of a set for which this member answers still, and the others. Asked after the view of an index
+    /// was taken: rows of a partition leave the index after this member has stopped to answer for it.
+    pub(super) fn still(&self, ctx: &RequestContext, set: &PartitionSet) -> (PartitionSet, PartitionSet) {
+        let answers = self.readable(ctx);
+        if answers.covers(set) {
+            return (set.clone(), PartitionSet::new());
+        }
+        let elsewhere = without(set, &answers);
+        (without(set, &elsewhere), elsewhere)
+    }
+
+    /// Whether rows and indexes here show everything of these partitions that was acknowledged through this member.
+    pub(super) fn shows_own_writes(&self, set: &PartitionSet) -> bool {
+        set.iter().all(|partition| self.shows_own_write(partition))
+    }
+
+    /// The same for one.
+    pub(super) fn shows_own_write(&self, partition: PartitionId) -> bool {
+        self.parts.hosts.applied(partition) >= self.floors.get(partition)
+    }
+
+    /// Those partitions of a set that show at least these versions here, waiting a moment for them, and the others.
+    pub(super) async fn reach(
+        &self,
+        ctx: &RequestContext,
+        set: &PartitionSet,
+        floor: impl Fn(PartitionId) -> Version,
+    ) -> (PartitionSet, PartitionSet) {
+        let hosts = &self.parts.hosts;
+        let below = |partition| Some((partition, floor(partition))).filter(|(p, f)| hosts.applied(*p) < *f);
+        let below: Vec<(PartitionId, Version)> = set.iter().filter_map(below).collect();
+        if below.is_empty() {
+            return (set.clone(), PartitionSet::new());
+        }
+        let by = ctx.deadline.min(Instant::now() + REACH);
+        let wait = |(partition, version)| async move {
+            let Some(owner) = hosts.get(partition) else { return Some(partition) };
+            let shows = timeout_at(by, owner.reach(version)).await.unwrap_or(false);
+            (!shows).then_some(partition)
+        };
+        let behind: PartitionSet =
+            join_all(below.into_iter().map(wait)).await.into_iter().flatten().collect();
+        (without(set, &behind), behind)
+    }
+}
