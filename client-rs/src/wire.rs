@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use vecgrid_proto::v1 as pb;
 
 use crate::{
-    CollectionConfig, CollectionInfo, Coverage, Durability, Entry, EntryError, Error, Explain, GridStatus,
-    Hit, IndexOptions, Member, Metric, Outcome, PartitionStatus, Result, Search, SearchAnswer, Step,
-    UpsertSummary, Version, call::Effect,
+    CollectionConfig, CollectionInfo, Copies, Coverage, Durability, Entry, EntryError, Error, Explain,
+    GridStatus, Hit, IndexOptions, Member, Metric, Outcome, PartitionStatus, Result, Search, SearchAnswer,
+    Step, UpsertSummary, Version, call::Effect,
 };
 
 pub(crate) fn vector_to_wire(vector: &[f32]) -> pb::Vector {
@@ -240,6 +240,11 @@ pub(crate) fn grid_from_wire(grid: pb::GridStatusResponse) -> GridStatus {
         moving: p.moving,
     };
     GridStatus {
+        copies: Copies {
+            backups: grid.backups,
+            min_in_sync: grid.min_in_sync,
+            under_replicated: grid.under_replicated,
+        },
         grid: grid.grid,
         member: grid.member,
         grid_id: grid.grid_id,

@@ -18,6 +18,8 @@ pub struct GridStatus {
     pub leader: String,
     /// Number of the leader's election.
     pub term: u64,
+    /// How many copies are kept.
+    pub copies: Copies,
     /// All members.
     pub members: Vec<Member>,
     /// All partitions.
@@ -48,6 +50,18 @@ pub struct Member {
     pub copies: u32,
     /// Partitions it should hold when all moves are done.
     pub wanted: u32,
+}
+
+/// How many copies of each partition the grid keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Copies {
+    /// Besides the first.
+    pub backups: u32,
+    /// Members that must be in sync for a partition to take writes.
+    pub min_in_sync: u32,
+    /// Partitions of which fewer copies are in sync than there should be, and members for.
+    pub under_replicated: u32,
 }
 
 /// How far a member is with leaving the grid.

@@ -8,6 +8,7 @@ mod drop_collection;
 mod get;
 mod get_collection;
 mod grid_status;
+mod keep_copies;
 mod list_collections;
 mod scroll;
 mod search;

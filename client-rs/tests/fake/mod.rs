@@ -330,6 +330,13 @@ impl VecGrid for Daemon {
         Err(Status::unimplemented("drain"))
     }
 
+    async fn keep_copies(
+        &self,
+        _: Request<pb::KeepCopiesRequest>,
+    ) -> Result<Response<pb::KeepCopiesResponse>, Status> {
+        Err(Status::unimplemented("keep_copies"))
+    }
+
     async fn grid_status(
         &self,
         _: Request<pb::GridStatusRequest>,

@@ -1,6 +1,6 @@
 //! Signs of life: every member beats to the leader, which answers with a lease.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::Status;
@@ -52,6 +52,9 @@ pub(super) async fn run(control: Control) {
     let mut turn = 0;
     loop {
         tokio::select! { _ = beats.tick() => {}, () = stop.cancelled() => return }
+        if shared.paused.load(Ordering::Acquire) {
+            continue;
+        }
         let role = shared.core.role();
         if role.leads {
             // It hears itself; only what it says about itself may have changed.

@@ -2,13 +2,16 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tonic::Status;
 use vecgrid_proto::peer as wire;
@@ -146,6 +149,8 @@ pub(super) struct Shared {
     pub(super) tasks: Tasks,
     /// As granted by the leader; never held across an await.
     lease: Mutex<Lease>,
+    /// This member stops: it says no more that it is there, and acts no more on what it knows.
+    pub(super) paused: AtomicBool,
 }
 
 /// Asks the grid to decide, and looks at what it decided. Cheap to clone.
@@ -291,6 +296,9 @@ impl Control {
 
     /// Whether, and for how long, this member may act on what it knows: acknowledge a write, answer a strong read.
     pub fn lease(&self) -> Lease {
+        if self.shared.paused.load(Ordering::Acquire) {
+            return Lease::NONE;
+        }
         let now = clock::now();
         let led = match self.shared.core.quorum_age(now) {
             Some(age) => Lease::granted(self.shared.timing.lease, now, age),
@@ -320,6 +328,23 @@ impl Control {
             changing: role.voters.len() > 1,
             voters: voters.unwrap_or_default(),
             suspects: self.shared.suspects.borrow().clone(),
+        }
+    }
+
+    /// Says that this member stops and means to come back: others take its place now, and nothing is copied on its
+    /// account for a while. From then on it does not act any more. Nothing is lost when nobody hears it.
+    pub async fn pause(&self, patience: Duration) {
+        let shared = &self.shared;
+        if self.view().members().count() < 2 {
+            return;
+        }
+        // First: a lease that lasts on would allow to answer for what is another's by then.
+        shared.paused.store(true, Ordering::Release);
+        let (member, incarnation) = (shared.me.clone(), shared.details.incarnation);
+        match timeout(patience, self.propose(Command::Pause { member, incarnation })).await {
+            Ok(Ok(_)) => tracing::info!("the others know that this member stops, and take its place"),
+            Ok(Err(error)) => tracing::debug!(%error, "the others could not be told that this member stops"),
+            Err(_) => tracing::debug!("the others could not be told in time that this member stops"),
         }
     }
 
@@ -409,7 +434,9 @@ async fn start(parts: ControlParts) -> Result<Control, StartError> {
     let me = pool.me().member().clone();
     let lease = Mutex::new(Lease::NONE);
     let removed = watch::Sender::default();
-    let shared = Shared { core, pool, me, details, view, events, suspects, removed, timing, tasks, lease };
+    let paused = AtomicBool::new(false);
+    let shared =
+        Shared { core, pool, me, details, view, events, suspects, removed, timing, tasks, lease, paused };
     let control = Control { shared: Arc::new(shared) };
     let tasks = &control.shared.tasks;
     tasks.spawn("addresses", addresses(control.clone()));

@@ -89,6 +89,9 @@ pub(super) fn stand_ins(view: &ClusterView) -> BTreeMap<PartitionId, MemberId> {
     };
     let mut chosen = BTreeMap::new();
     let mut needed = Vec::new();
+    if view.wanted.is_empty() {
+        return chosen;
+    }
     for partition in (0..view.partitions()).map(PartitionId) {
         let (any, sudden) = missed(partition);
         match view.stand_in(partition).filter(|id| view.member(id).is_some_and(Member::takes)) {

@@ -1,9 +1,10 @@
 //! How the grid decides: a deterministic function of the state and the command. Pure.
 //!
-//! A partition's epoch, primary and in-sync set change in two places only. [`place`] does what a primary proposes, by
+//! A partition's epoch, primary and in-sync set change in three places only. [`place`] does what a primary proposes, by
 //! compare-and-set. [`fail_over`] acts when a member is fenced: in the same decision it is in no in-sync set any more
-//! that has somebody else, and where it was the primary one of those is. In both an epoch has one primary, epochs
-//! only grow, and who is promoted was in sync and so has every acknowledged write.
+//! that has somebody else, and where it was the primary one of those is. [`begin_epochs`] acts when one starts again.
+//! In all an epoch has one primary, epochs only grow, and who is promoted was in sync and so has every acknowledged
+//! write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,6 +107,7 @@ fn update(view: &mut ClusterView, id: &MemberId, details: MemberDetails) -> Chan
     }
     let changed = member.details != details || !member.is_alive() || was_missed;
     let elsewhere = (&member.details.zone, &member.details.host) != (&details.zone, &details.host);
+    let again = details.incarnation > member.details.incarnation;
     // What was its is others' by now.
     let given_up = member.absence == Absence::Long;
     // Who starts again means to stay.
@@ -115,6 +117,9 @@ fn update(view: &mut ClusterView, id: &MemberId, details: MemberDetails) -> Chan
     member.state = MemberState::Alive;
     member.absence = Absence::Sudden;
     view.passed_over.remove(id);
+    if again {
+        begin_epochs(view, id);
+    }
     if changed {
         fail_over(view);
     }
@@ -184,6 +189,14 @@ fn fence(view: &mut ClusterView, id: &MemberId, incarnation: u64, absence: Absen
     Ok(true)
 }
 
+/// A primary that starts again no longer knows what it sent to its backups, and what it proposed: it goes on in a new
+/// epoch. Decided for all its partitions at once, so that it need not propose each.
+fn begin_epochs(view: &mut ClusterView, id: &MemberId) {
+    for placement in &mut view.table {
+        placement.epoch += u64::from(placement.primary == *id && placement.in_sync.len() > 1);
+    }
+}
+
 /// Where somebody is in sync who is there, nobody who is away is: no write waits for those, and one that is there
 /// orders the writes. Where all are away, nothing changes: each of them has everything, whoever comes back first.
 fn fail_over(view: &mut ClusterView) {
@@ -220,7 +233,8 @@ fn stand_in(view: &mut ClusterView, roster: u64, stand_ins: BTreeMap<PartitionId
             && view.members.get(id).is_some_and(|member| !member.has_left())
             && !view.meant(*partition).holds(id)
     };
-    if !stand_ins.iter().all(fits) {
+    let unplanned = view.wanted.is_empty() && !stand_ins.is_empty();
+    if unplanned || !stand_ins.iter().all(fits) {
         return Err(Refused::BadPlan("it names one that cannot stand in".to_owned()));
     }
     let changed = view.stand_ins != stand_ins;

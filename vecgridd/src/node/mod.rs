@@ -55,6 +55,8 @@ const MOVES: usize = 4;
 const COPY_RATE: u64 = 64 << 20;
 /// How long a start waits for partitions that need nobody else.
 const FIRST_ANSWERS: Duration = Duration::from_secs(10);
+/// How long the others may take to hear that this member stops.
+const PAUSE: Duration = Duration::from_secs(2);
 /// How long owners may take to finish what they have when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 
@@ -115,6 +117,9 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, stop: Stop) -> anyhow::R
             };
             if let (Some(patience), false) = (config.drain, has_left) {
                 leave::leave(&control, running.service.member(), patience, &stop.hurry).await;
+            }
+            if !has_left {
+                control.pause(PAUSE).await;
             }
             drop(control);
             tracing::info!("stopping: no new requests, finishing those in progress");

@@ -115,6 +115,7 @@ impl Snapshot for Observer {
             }
             let moving = status.partitions.iter().filter(|p| p.moving).count();
             let unavailable = status.partitions.iter().filter(|p| p.state == "unavailable").count();
+            metrics.copies().set_under_replicated(status.copies.under_replicated as u64);
             metrics.set_grid_partitions(moving as u64, unavailable as u64);
             for state in ["up", "suspect", "away", "draining", "read_only"] {
                 metrics.set_members(state, status.members.iter().filter(|m| m.state == state).count() as u64);

@@ -155,6 +155,15 @@ struct Running {
 impl Member {
     fn start(&mut self, between: &Arc<Between>, retention: Retention) {
         self.run += 1;
+        between.change(|view| {
+            // It tells the grid of its start; whether that begins new epochs at once, or its owners do, varies.
+            let again = self.run.is_multiple_of(2);
+            for placement in &mut view.table {
+                let leads = placement.primary == self.me && placement.in_sync.len() > 1;
+                placement.epoch += u64::from(again && leads);
+            }
+            view.members.get_mut(&self.me).unwrap().details.incarnation = self.run;
+        });
         let engine: Arc<dyn Engine> = self.engine.clone();
         let limits = IndexLimits { build_threads: 1, ..IndexLimits::default() };
         let indexes = Arc::new(Registry::new(limits, None));

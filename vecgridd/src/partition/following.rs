@@ -19,6 +19,7 @@ use crate::{
         Append, Batch, Family, LogWriter, StorageError,
         keys::{self, copy, log},
     },
+    telemetry::CopyEvent,
     types::{Durability, Operation, PartitionId, Version},
 };
 
@@ -87,6 +88,7 @@ impl Owner {
                 ReplicaEffect::StoreRows => installs = true,
                 ReplicaEffect::CutAfter(sequence) => {
                     cut = true;
+                    self.parts.outside.note(CopyEvent::Truncated);
                     let (from, to) = log::range(self.partition, sequence + 1, u64::MAX);
                     batch.delete_range(Family::Oplog, from, to);
                     self.step(Event::CutAfter(sequence)).await;

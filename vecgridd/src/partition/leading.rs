@@ -16,7 +16,8 @@ use tokio::time::Instant;
 
 use crate::{
     migration::{Attempt, Handoff, HandoffEvent, OwnLog, StreamEffect, StreamEvent},
-    types::{CollectionId, MemberId, Operation},
+    telemetry::CopyEvent,
+    types::{CollectionId, Member, MemberId, Operation},
 };
 
 impl Owner {
@@ -27,6 +28,12 @@ impl Owner {
         let (epoch, promised) = (placement.epoch, self.replica.promised());
         let usable = !self.copy.quarantined && self.replica.have().installing.is_none();
         if placement.primary != self.me || promised > epoch || !usable {
+            self.follow().await;
+            return Ok(());
+        }
+        let known = |m: &Member| m.details.incarnation >= self.parts.incarnation;
+        if self.copy.shared && epoch == promised && !view.member(&self.me).is_some_and(known) {
+            // The grid does not know of this start yet; when it does, this is another epoch.
             self.follow().await;
             return Ok(());
         }
@@ -42,6 +49,9 @@ impl Owner {
                 self.replica.promise(epoch);
                 self.copy.shared = false;
                 self.save().await?;
+            }
+            if self.lead.is_none() && self.role == Role::Backup {
+                self.parts.outside.note(CopyEvent::Promoted);
             }
             self.leads += 1;
             self.lease_missing = None;
@@ -291,7 +301,10 @@ impl Owner {
         for effect in line.stream.step(own, event) {
             let work = match effect {
                 StreamEffect::Ask => worker.send(to.clone(), CopyMessage::Ask { epoch }),
-                StreamEffect::OpenSnapshot => worker.open(to.clone()),
+                StreamEffect::OpenSnapshot => {
+                    self.parts.outside.note(CopyEvent::FullCopy);
+                    worker.open(to.clone())
+                }
                 StreamEffect::SendRows { attempt, at, chunk } => match line.snapshot.take() {
                     Some(snapshot) if snapshot.0 == at => {
                         let chain = chain.up_to(at.sequence);
@@ -327,6 +340,7 @@ impl Owner {
             self.work.push(work);
         }
         if fenced {
+            self.parts.outside.note(CopyEvent::Fenced);
             // The table will tell who leads.
             self.follow().await;
         } else if let Some(sequence) = reached {
@@ -448,6 +462,7 @@ impl Owner {
             member = %to,
             "a backup did not confirm a write for {ACK_PATIENCE:?}: it is taken out of the in-sync set, and writes go on"
         );
+        self.parts.outside.note(CopyEvent::Slow);
         self.slow.insert(to.clone(), Instant::now() + PARDON);
         self.wait_for(|worker| worker.after(PARDON, What::Pardoned));
         true

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use super::snapshot::Pairs;
 use crate::{
     migration::{Attempt, Chain, Have, Proposal},
+    telemetry::CopyEvent,
     types::{MemberId, PartitionId, Version},
 };
 
@@ -61,6 +62,9 @@ impl CopyMessage {
 
 /// See the module.
 pub trait Outside: Send + Sync + 'static {
+    /// Something happened that operators count.
+    fn note(&self, _event: CopyEvent) {}
+
     /// May this member act on what it knows: has the grid confirmed lately that it is one of its members?
     fn may_act(&self) -> bool;
 

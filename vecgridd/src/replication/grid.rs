@@ -21,7 +21,7 @@ use crate::{
     partition::{CopyMessage, Outside},
     peer::Pool,
     task::{Tasks, clock},
-    telemetry::Metrics,
+    telemetry::{CopyEvent, Metrics},
     types::{MemberId, PartitionId},
 };
 
@@ -72,6 +72,10 @@ impl Grid {
 }
 
 impl Outside for Grid {
+    fn note(&self, event: CopyEvent) {
+        self.post.metrics.copies().note(event);
+    }
+
     fn may_act(&self) -> bool {
         self.control.lease().holds(clock::now())
     }
@@ -115,7 +119,7 @@ impl Outside for Grid {
             }
             // Large, and nobody else's answer is to wait for them.
             let sent = this.post.pool.replicate(&to, request, PATIENCE).await;
-            this.post.metrics.copy_sent(bytes, sent.is_ok());
+            this.post.metrics.copies().sent("rows", bytes, sent.is_ok());
             tokio::time::sleep(this.pause_after(bytes)).await;
             match sent {
                 Ok(response) => wire::have(response),

@@ -5,7 +5,11 @@
 //! together, and a few are on their way at a time. Bounded: an owner has one message per member on its way, and
 //! there are as many owners as partitions.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
@@ -81,18 +85,19 @@ async fn send(post: &Post, to: &MemberId, letters: Vec<Letter>, bytes: usize) {
         waiting.insert(request.partition, answer);
         requests.push(request);
     }
-    let message = proto::ReplicateAllRequest { requests };
+    let (message, sent_at) = (proto::ReplicateAllRequest { requests }, Instant::now());
     let told = |responses: Vec<proto::ReplicateResponse>| {
         for response in responses {
             let answer = waiting.remove(&response.partition);
             if let (Some(answer), Some(have)) = (answer, wire::have(response)) {
+                post.metrics.copies().acked(sent_at.elapsed());
                 // An owner that has ended needs none.
                 let _ = answer.send(have);
             }
         }
     };
     let sent = post.pool.replicate_all(to, message, post.patience, told).await;
-    post.metrics.copy_sent(bytes, sent.is_ok());
+    post.metrics.copies().sent("records", bytes, sent.is_ok());
     if let Err(error) = sent {
         tracing::debug!(member = %to, %error, "copies did not answer");
     }

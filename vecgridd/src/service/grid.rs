@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Service;
-use crate::types::{ClusterView, Holders, Member, MemberId, MemberState, PartitionId};
+use super::{CopiesStatus, Service};
+use crate::types::{ClusterView, Member, MemberId, MemberState, PartitionId};
 
 /// Members and partitions at one version of the table.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct GridStatus {
     pub term: u64,
     /// How many partitions the grid has.
     pub partitions_total: u16,
+    /// How many copies of each are kept.
+    pub copies: CopiesStatus,
     /// All members.
     pub members: Vec<MemberStatus>,
     /// All partitions, by number.
@@ -65,7 +67,7 @@ pub struct PartitionStatus {
     pub primary: MemberId,
     /// Must have a write before it counts.
     pub in_sync: Vec<MemberId>,
-    /// `serving`, `read_only` after a disk failure, or `unavailable` while its primary is away.
+    /// `serving`, `read_only` after a disk failure, or `unavailable` while all that are in sync are away.
     pub state: &'static str,
     /// Who should hold it when all moves are done, the wanted primary first.
     pub wanted: Vec<MemberId>,
@@ -73,11 +75,6 @@ pub struct PartitionStatus {
     pub moving: bool,
     /// Last applied sequence on this member; 0 when it does not hold it.
     pub sequence: u64,
-}
-
-/// Who should hold a partition.
-fn holders(view: &ClusterView, partition: PartitionId) -> Holders {
-    view.wanted(partition).cloned().unwrap_or_else(|| Holders::from(view.partition(partition)))
 }
 
 /// How many partitions each member has, and should have.
@@ -98,7 +95,7 @@ impl Shares {
             let placement = view.partition(partition);
             add(&mut shares.primaries, &placement.primary);
             placement.in_sync.iter().for_each(|member| add(&mut shares.copies, member));
-            holders(view, partition).members().for_each(|member| add(&mut shares.wanted, member));
+            view.meant(partition).members().for_each(|member| add(&mut shares.wanted, member));
         }
         shares
     }
@@ -127,6 +124,7 @@ impl Service {
             member: self.parts.member.clone(),
             table_version: view.version(),
             partitions_total: view.partitions(),
+            copies: CopiesStatus::of(&view),
             members: members.collect(),
             partitions: (0..view.partitions())
                 .map(|n| self.partition_status(&view, PartitionId(n)))
@@ -158,8 +156,8 @@ impl Service {
         let placement = view.partition(partition);
         let here = self.parts.hosts.get(partition);
         let failed = here.is_some() && self.parts.health.failure().is_some();
-        let gone = here.is_none() && !view.member(&placement.primary).is_some_and(Member::is_alive);
-        let wanted = holders(view, partition);
+        let gone = view.alive_in_sync(partition) == 0;
+        let wanted = view.meant(partition);
         PartitionStatus {
             wanted: wanted.members().cloned().collect(),
             moving: view.is_moving(partition),

@@ -13,6 +13,7 @@
 
 mod answer;
 pub mod collections;
+mod copies;
 mod count;
 mod cover;
 mod delete;
@@ -49,6 +50,7 @@ use crate::{
 
 pub use answer::Answers;
 pub use collections::CollectionInfo;
+pub use copies::{CopiesDraft, CopiesStatus};
 pub use draft::{
     CollectionDraft, DeleteDraft, EntryDraft, FilterDraft, MAX_BATCH, MAX_SEARCHES, MetadataDraft,
     QueryDraft, ScrollDraft,

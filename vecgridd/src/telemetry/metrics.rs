@@ -15,8 +15,10 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
+use super::CopyMetrics;
+
 /// Seconds. A local search takes 0.1 ms, a deadline is at most 60 s.
-const DURATIONS: &[f64] =
+pub(super) const DURATIONS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Operations that shared one fsync.
 const BATCHES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
@@ -65,8 +67,7 @@ pub struct Metrics {
     storage_read_only: IntGauge,
     peer_refused: IntCounterVec,
     foreign_grids: IntCounter,
-    copy_messages: IntCounterVec,
-    copy_bytes: IntCounter,
+    copies: CopyMetrics,
     members_asked: IntCounterVec,
     routes_retried: IntCounter,
     search_members: Histogram,
@@ -228,17 +229,7 @@ impl Metrics {
                 "Messages of other members that were refused, by reason",
                 &["reason"],
             )?,
-            copy_messages: counters(
-                &r,
-                "vecgrid_copy_messages_total",
-                "Messages about copies of partitions sent to other members",
-                &["outcome"],
-            )?,
-            copy_bytes: counter(
-                &r,
-                "vecgrid_copy_sent_bytes_total",
-                "Rows and log records sent to other members' copies",
-            )?,
+            copies: CopyMetrics::new(&r)?,
             foreign_grids: counter(
                 &r,
                 "vecgrid_foreign_grids_total",
@@ -393,11 +384,9 @@ impl Metrics {
         self.foreign_grids.inc();
     }
 
-    /// Something was sent to another member's copy of a partition.
-    pub fn copy_sent(&self, bytes: usize, answered: bool) {
-        let outcome = if answered { "ok" } else { "failed" };
-        self.copy_messages.with_label_values(&[outcome]).inc();
-        self.copy_bytes.inc_by(bytes as u64);
+    /// The numbers about copies.
+    pub fn copies(&self) -> &CopyMetrics {
+        &self.copies
     }
 
     /// Another member was asked about rows: `ok`, `elsewhere`, `not_done`, `unknown`, `failed`.
@@ -487,7 +476,7 @@ impl Metrics {
     }
 }
 
-fn clamp(value: u64) -> i64 {
+pub(super) fn clamp(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -18,6 +18,9 @@ pub fn answer(status: &GridStatus) -> v1::GridStatusResponse {
         grid_id: status.grid_id.clone(),
         leader: status.leader.as_ref().map(ToString::to_string).unwrap_or_default(),
         term: status.term,
+        backups: status.copies.settings.backups.into(),
+        min_in_sync: status.copies.settings.min_in_sync.into(),
+        under_replicated: number(status.copies.under_replicated),
         members: status
             .members
             .iter()

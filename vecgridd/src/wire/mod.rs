@@ -6,6 +6,7 @@
 //! is an `Option`. REST's JSON is not here: its shapes live in `api/http/`.
 
 pub mod collections;
+pub mod copies;
 pub mod count;
 pub mod delete;
 pub mod drain;

@@ -426,7 +426,7 @@ class PartitionStatus(_message.Message):
     def __init__(self, partition: _Optional[int] = ..., epoch: _Optional[int] = ..., primary: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., sequence: _Optional[int] = ..., wanted: _Optional[_Iterable[str]] = ..., moving: bool = ...) -> None: ...
 
 class GridStatusResponse(_message.Message):
-    __slots__ = ("grid", "member", "table_version", "members", "partitions", "leader", "term", "grid_id")
+    __slots__ = ("grid", "member", "table_version", "members", "partitions", "leader", "term", "grid_id", "backups", "min_in_sync", "under_replicated")
     GRID_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -435,6 +435,9 @@ class GridStatusResponse(_message.Message):
     LEADER_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
+    BACKUPS_FIELD_NUMBER: _ClassVar[int]
+    MIN_IN_SYNC_FIELD_NUMBER: _ClassVar[int]
+    UNDER_REPLICATED_FIELD_NUMBER: _ClassVar[int]
     grid: str
     member: str
     table_version: int
@@ -443,7 +446,28 @@ class GridStatusResponse(_message.Message):
     leader: str
     term: int
     grid_id: str
-    def __init__(self, grid: _Optional[str] = ..., member: _Optional[str] = ..., table_version: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ..., leader: _Optional[str] = ..., term: _Optional[int] = ..., grid_id: _Optional[str] = ...) -> None: ...
+    backups: int
+    min_in_sync: int
+    under_replicated: int
+    def __init__(self, grid: _Optional[str] = ..., member: _Optional[str] = ..., table_version: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ..., leader: _Optional[str] = ..., term: _Optional[int] = ..., grid_id: _Optional[str] = ..., backups: _Optional[int] = ..., min_in_sync: _Optional[int] = ..., under_replicated: _Optional[int] = ...) -> None: ...
+
+class KeepCopiesRequest(_message.Message):
+    __slots__ = ("backups", "min_in_sync")
+    BACKUPS_FIELD_NUMBER: _ClassVar[int]
+    MIN_IN_SYNC_FIELD_NUMBER: _ClassVar[int]
+    backups: int
+    min_in_sync: int
+    def __init__(self, backups: _Optional[int] = ..., min_in_sync: _Optional[int] = ...) -> None: ...
+
+class KeepCopiesResponse(_message.Message):
+    __slots__ = ("backups", "min_in_sync", "under_replicated")
+    BACKUPS_FIELD_NUMBER: _ClassVar[int]
+    MIN_IN_SYNC_FIELD_NUMBER: _ClassVar[int]
+    UNDER_REPLICATED_FIELD_NUMBER: _ClassVar[int]
+    backups: int
+    min_in_sync: int
+    under_replicated: int
+    def __init__(self, backups: _Optional[int] = ..., min_in_sync: _Optional[int] = ..., under_replicated: _Optional[int] = ...) -> None: ...
 
 class DrainRequest(_message.Message):
     __slots__ = ("cancel",)

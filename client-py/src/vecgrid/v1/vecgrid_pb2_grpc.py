@@ -109,6 +109,11 @@ class VecGridStub(object):
                 request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.DrainRequest.SerializeToString,
                 response_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.DrainResponse.FromString,
                 _registered_method=True)
+        self.KeepCopies = channel.unary_unary(
+                '/vecgrid.v1.VecGrid/KeepCopies',
+                request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesRequest.SerializeToString,
+                response_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesResponse.FromString,
+                _registered_method=True)
 
 
 class VecGridServicer(object):
@@ -214,6 +219,13 @@ class VecGridServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def KeepCopies(self, request, context):
+        """From now on the grid keeps so many copies of each partition; they are made, or go, in the background.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VecGridServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -291,6 +303,11 @@ def add_VecGridServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.DrainRequest.FromString,
                     response_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.DrainResponse.SerializeToString,
+            ),
+            'KeepCopies': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepCopies,
+                    request_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesRequest.FromString,
+                    response_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -698,6 +715,33 @@ class VecGrid(object):
             '/vecgrid.v1.VecGrid/Drain',
             vecgrid_dot_v1_dot_vecgrid__pb2.DrainRequest.SerializeToString,
             vecgrid_dot_v1_dot_vecgrid__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepCopies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vecgrid.v1.VecGrid/KeepCopies',
+            vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesRequest.SerializeToString,
+            vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

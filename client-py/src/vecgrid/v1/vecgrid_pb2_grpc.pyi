@@ -119,6 +119,12 @@ class VecGridStub:
     Answers at once; GridStatus shows how far it is. It has left when its daemon is stopped after that.
     """
 
+    KeepCopies: grpc.UnaryUnaryMultiCallable[
+        vecgrid.v1.vecgrid_pb2.KeepCopiesRequest,
+        vecgrid.v1.vecgrid_pb2.KeepCopiesResponse,
+    ]
+    """From now on the grid keeps so many copies of each partition; they are made, or go, in the background."""
+
 class VecGridAsyncStub:
     CreateCollection: grpc.aio.UnaryUnaryMultiCallable[
         vecgrid.v1.vecgrid_pb2.CreateCollectionRequest,
@@ -206,6 +212,12 @@ class VecGridAsyncStub:
     """The member that is asked leaves the grid for good: others take its partitions, and it serves meanwhile.
     Answers at once; GridStatus shows how far it is. It has left when its daemon is stopped after that.
     """
+
+    KeepCopies: grpc.aio.UnaryUnaryMultiCallable[
+        vecgrid.v1.vecgrid_pb2.KeepCopiesRequest,
+        vecgrid.v1.vecgrid_pb2.KeepCopiesResponse,
+    ]
+    """From now on the grid keeps so many copies of each partition; they are made, or go, in the background."""
 
 class VecGridServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -324,5 +336,13 @@ class VecGridServicer(metaclass=abc.ABCMeta):
         """The member that is asked leaves the grid for good: others take its partitions, and it serves meanwhile.
         Answers at once; GridStatus shows how far it is. It has left when its daemon is stopped after that.
         """
+
+    @abc.abstractmethod
+    def KeepCopies(
+        self,
+        request: vecgrid.v1.vecgrid_pb2.KeepCopiesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[vecgrid.v1.vecgrid_pb2.KeepCopiesResponse, collections.abc.Awaitable[vecgrid.v1.vecgrid_pb2.KeepCopiesResponse]]:
+        """From now on the grid keeps so many copies of each partition; they are made, or go, in the background."""
 
 def add_VecGridServicer_to_server(servicer: VecGridServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -7,6 +7,7 @@
 mod bench;
 mod completion;
 mod context;
+mod copies;
 mod count;
 mod create;
 mod delete;
@@ -62,6 +63,7 @@ enum Verb {
     Status(status::Status),
     Members(members::Members),
     Partitions(partitions::Partitions),
+    Copies(copies::Copies),
     Drain(drain::Drain),
     Create(create::Create),
     List(list::List),
@@ -116,6 +118,7 @@ async fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<u8> {
         Verb::Status(verb) => verb.run(context).await,
         Verb::Members(verb) => verb.run(context).await,
         Verb::Partitions(verb) => verb.run(context).await,
+        Verb::Copies(verb) => verb.run(context).await,
         Verb::Drain(verb) => verb.run(context).await,
         Verb::Create(verb) => verb.run(context).await,
         Verb::List(verb) => verb.run(context).await,

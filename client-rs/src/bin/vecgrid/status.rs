@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use vecgrid_client::{CollectionInfo, GridStatus};
 
-use crate::{context::Context, exit, members, output};
+use crate::{context::Context, copies, exit, members, output};
 
 /// Show the grid, its members, partitions and collections
 #[derive(Debug, Args)]
@@ -34,6 +34,7 @@ impl Status {
                 "table_version": grid.table_version,
                 "leader": grid.leader,
                 "term": grid.term,
+                "copies": grid.copies,
                 "members": grid.members,
                 "partitions": {
                     "total": grid.partitions.len(),
@@ -80,6 +81,7 @@ fn shown(endpoint: &str, grid: &GridStatus, collections: Option<&[CollectionInfo
     let states: Vec<String> =
         states(grid).into_iter().map(|(state, count)| format!("{count} {state}")).collect();
     lines.push(format!("partitions  {}: {}", grid.partitions.len(), states.join(", ")));
+    lines.push(format!("copies      {}", copies::shown(&grid.copies)));
     lines.push(format!("balance     {}", members::balance(grid)));
     match collections {
         None => lines

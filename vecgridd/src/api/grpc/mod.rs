@@ -5,6 +5,7 @@
 //! stream by `stream.rs`.
 
 mod collections;
+mod copies;
 mod count;
 mod delete;
 mod drain;
@@ -41,7 +42,7 @@ type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
 const VECGRID: &str = vec_grid_server::SERVICE_NAME;
 
 /// Every method, with what it costs.
-const METHODS: [(&str, Class); 15] = [
+const METHODS: [(&str, Class); 16] = [
     ("CreateCollection", Class::Write),
     ("GetCollection", Class::Read),
     ("ListCollections", Class::Read),
@@ -57,6 +58,7 @@ const METHODS: [(&str, Class); 15] = [
     ("Scroll", Class::Read),
     ("GridStatus", Class::Read),
     ("Drain", Class::Write),
+    ("KeepCopies", Class::Write),
 ];
 
 /// Label and cost of a method; `prefix` is `/<service>/`.
@@ -209,6 +211,13 @@ impl VecGrid for Grpc {
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
         Ok(drain::drain(&self.door, request).await?)
+    }
+
+    async fn keep_copies(
+        &self,
+        request: Request<v1::KeepCopiesRequest>,
+    ) -> Result<Response<v1::KeepCopiesResponse>, Status> {
+        Ok(copies::keep(&self.door, request).await?)
     }
 }
 

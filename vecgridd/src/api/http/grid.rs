@@ -101,6 +101,12 @@ struct GridBody {
     partitions: u16,
     /// How many of them are not held yet as they should be.
     moving: usize,
+    /// Copies of each partition besides the first.
+    backups: u8,
+    /// Members that must be in sync for a partition to take writes.
+    min_in_sync: u8,
+    /// Partitions of which fewer copies are in sync than there should be, and members for.
+    under_replicated: usize,
     members: Vec<MemberBody>,
 }
 
@@ -139,6 +145,9 @@ pub(super) async fn grid(State(door): State<Arc<Door>>) -> Result<Response, ApiE
         table_version: status.table_version,
         partitions: status.partitions_total,
         moving: status.partitions.iter().filter(|partition| partition.moving).count(),
+        backups: status.copies.settings.backups,
+        min_in_sync: status.copies.settings.min_in_sync,
+        under_replicated: status.copies.under_replicated,
         leader: status.leader.as_ref().map(ToString::to_string),
         term: status.term,
         grid_id: status.grid_id,

@@ -7,6 +7,7 @@
 mod answer;
 mod body;
 mod collections;
+mod copies;
 mod count;
 mod delete;
 mod drain;

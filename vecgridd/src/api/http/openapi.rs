@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderValue, header};
 use utoipa::OpenApi;
 
-use super::{collections, count, delete, drain, get, grid, health, scroll, search, upsert};
+use super::{collections, copies, count, delete, drain, get, grid, health, scroll, search, upsert};
 use crate::api::door::Door;
 
 #[derive(OpenApi)]
@@ -17,7 +17,8 @@ use crate::api::door::Door;
     info(
         title = "vecgridd",
         description = "Vector search as a sidecar. Failures are application/problem+json with a stable `code`. \
-                       Every route takes `X-Request-Timeout-Ms` and `X-Request-Id`.",
+                       Every route takes `X-Request-Timeout-Ms` and `X-Request-Id`; reads take \
+                       `Vecgrid-Consistency: strong`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(
@@ -37,6 +38,8 @@ use crate::api::door::Door;
         grid::grid,
         grid::members,
         grid::partitions,
+        copies::show,
+        copies::keep,
         drain::start,
         drain::cancel,
         health::livez,

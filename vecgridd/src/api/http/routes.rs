@@ -9,7 +9,7 @@ use axum::{
     routing,
 };
 
-use super::{collections, count, delete, drain, get, grid, health, openapi, scroll, search, upsert};
+use super::{collections, copies, count, delete, drain, get, grid, health, openapi, scroll, search, upsert};
 use crate::api::{
     admission::Class,
     door::Door,
@@ -34,7 +34,7 @@ macro_rules! route {
 }
 
 /// The whole surface.
-pub(in crate::api) const ROUTES: [Route; 22] = [
+pub(in crate::api) const ROUTES: [Route; 24] = [
     route!("PUT" "/v1/collections/{collection}" Write),
     route!("GET" "/v1/collections/{collection}" Read),
     route!("GET" "/v1/collections" Read),
@@ -51,6 +51,8 @@ pub(in crate::api) const ROUTES: [Route; 22] = [
     route!("GET" "/v1/grid" Read),
     route!("GET" "/v1/grid/members" Read),
     route!("GET" "/v1/grid/partitions" Read),
+    route!("GET" "/v1/grid/copies" Read),
+    route!("PUT" "/v1/grid/copies" Write),
     route!("POST" "/v1/grid/drain" Write),
     route!("DELETE" "/v1/grid/drain" Write),
     route!("GET" "/livez" Exempt),
@@ -87,6 +89,7 @@ pub(in crate::api) fn api() -> Router<Arc<Door>> {
         .route("/v1/grid", on_get(grid::grid))
         .route("/v1/grid/members", on_get(grid::members))
         .route("/v1/grid/partitions", on_get(grid::partitions))
+        .route("/v1/grid/copies", on_get(copies::show).put(copies::keep))
         .route("/v1/grid/drain", on_post(drain::start).delete(drain::cancel))
 }
 

@@ -48,12 +48,30 @@ pub(super) struct Copy {
     pub(super) rows: Writes,
     pub(super) base: u64,
     pub(super) log: BTreeMap<u64, Record>,
+    /// Up to here the log is on the disk. A primary sends what is not, but counts itself only for what is.
+    synced: u64,
     incoming: Writes,
 }
 
 impl Copy {
+    /// What it has on its disk.
     pub(super) fn writes(&self) -> Writes {
-        self.rows.iter().copied().chain(self.log.values().filter_map(|(_, write)| *write)).collect()
+        self.rows_at(self.synced)
+    }
+
+    /// Everything that was appended gets to the disk.
+    fn sync(&mut self) {
+        self.synced = self.replica.chain().last().sequence;
+    }
+
+    /// What was not there is lost.
+    fn lose(&mut self) {
+        let Have { promised, chain, attempt, installing } = self.replica.have();
+        if installing.is_none() && chain.last().sequence > self.synced {
+            self.log.retain(|at, _| *at <= self.synced);
+            let committed = self.replica.committed();
+            self.replica = Replica::found(promised, chain.up_to(self.synced), attempt, committed);
+        }
     }
 
     fn rows_at(&self, sequence: u64) -> Writes {
@@ -121,8 +139,17 @@ impl Member {
     pub(super) fn crash(&mut self) {
         self.up = false;
         self.paused = false;
+        self.disk.iter_mut().for_each(Copy::lose);
         for (partition, copy) in std::mem::take(&mut self.not_on_disk) {
             self.disk[partition] = copy;
+        }
+    }
+
+    /// What was appended gets to the disk.
+    pub(super) fn sync(&mut self, out: &mut Vec<Letter>) {
+        for partition in 0..self.disk.len() {
+            self.disk[partition].sync();
+            self.settle(partition, false, out);
         }
     }
 
@@ -285,7 +312,12 @@ impl Member {
         };
         let durable = |name: &MemberId| {
             let line = lead.lines.get(name).and_then(|line| line.stream.durable());
-            if *name == self.id { copy.replica.chain().last().sequence } else { line.unwrap_or(0) }
+            let own = if self.bug == Bug::AckBeforeSync {
+                copy.replica.chain().last().sequence
+            } else {
+                copy.synced
+            };
+            if *name == self.id { own } else { line.unwrap_or(0) }
         };
         let committed = counted.iter().map(durable).min().unwrap_or(0);
         copy.replica.commit_own(committed);
@@ -400,6 +432,7 @@ impl Member {
                 }
             }
         }
+        copy.sync();
         if self.bug == Bug::AnswerBeforeDisk {
             self.not_on_disk.insert(partition, before);
         }

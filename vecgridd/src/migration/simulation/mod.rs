@@ -31,6 +31,8 @@ enum Bug {
     NoNewEpochAfterStart,
     /// A new primary takes a member in before it has committed anything itself.
     LevelBeforeEpochStart,
+    /// A primary counts itself before its disk has it.
+    AckBeforeSync,
     /// A replica answers before its disk has it.
     AnswerBeforeDisk,
     /// A replica takes records of epochs that are over.
@@ -96,10 +98,14 @@ fn every_planted_bug_is_seen() {
     let planted = [
         (Bug::NewcomerNotCounted, "does not have the acknowledged write"),
         (Bug::RemovalKeepsEpoch, "does not have the acknowledged write"),
-        (Bug::NoNewEpochAfterStart, "does not have the acknowledged write"),
+        (Bug::NoNewEpochAfterStart, "does not have the acknowledged write|differs from"),
         (Bug::LevelBeforeEpochStart, "does not have the acknowledged write"),
+        (Bug::AckBeforeSync, "does not have the acknowledged write|quarantined"),
         (Bug::AnswerBeforeDisk, "does not have the acknowledged write"),
-        (Bug::OldEpochsAccepted, "quarantined|does not have the acknowledged write|not the primary of"),
+        (
+            Bug::OldEpochsAccepted,
+            "quarantined|does not have the acknowledged write|not the primary of|did not end",
+        ),
         (Bug::PromotesAnybody, "does not have the acknowledged write"),
         (Bug::NoComparison, "primaries in epoch|went back|does not have the acknowledged write"),
         (Bug::NobodyAsksAgain, "did not end"),

@@ -138,7 +138,13 @@ impl World {
                     member.silence(partition, &mut out);
                 }
             }
-            25..=34 => {
+            25..=29 => {
+                let who = self.somebody();
+                if let Some(member) = self.members.get_mut(&who).filter(|m| m.acts()) {
+                    member.sync(&mut out);
+                }
+            }
+            30..=39 => {
                 let (who, partition) = (self.somebody(), self.some_partition());
                 out.push(self.table_for(&who, partition));
             }
@@ -212,7 +218,7 @@ impl World {
 
     fn fault(&mut self) {
         let who = self.somebody();
-        let partition = self.some_partition();
+        let partitions = self.acked.len();
         let member = self.members.get_mut(&who).unwrap();
         match self.random.random_range(0..10) {
             0 | 1 if member.up => {
@@ -243,7 +249,7 @@ impl World {
                     self.counts.promotions += u64::from(self.control.version > before);
                 }
             }
-            7 => member.trim(partition),
+            7 => (0..partitions).for_each(|partition| member.trim(partition)),
             8 => {
                 let joins = !self.control.members.contains(&who);
                 if joins {
@@ -276,7 +282,9 @@ impl World {
             let mut out = Vec::new();
             for (name, partition) in names.iter().flat_map(|n| (0..self.acked.len()).map(move |p| (n, p))) {
                 out.push(self.table_for(name, partition));
-                self.members.get_mut(name).unwrap().silence(partition, &mut out);
+                let member = self.members.get_mut(name).unwrap();
+                member.sync(&mut out);
+                member.silence(partition, &mut out);
             }
             // Nothing is lost from now on, so the queue is as long as it must be.
             let mut letters: std::collections::VecDeque<Letter> =
