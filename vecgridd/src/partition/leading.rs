@@ -347,6 +347,9 @@ impl Owner {
             let effects = self.state.step(Event::Durable { member: to.clone(), sequence });
             self.carry_out(effects).await;
             self.replica.commit_own(self.state.committed());
+            let lines = self.lead.iter().flat_map(|lead| lead.lines.values());
+            let all_have = lines.map(|line| line.stream.durable().unwrap_or(0)).min();
+            self.recent.forget(all_have.unwrap_or(0));
         }
     }
 

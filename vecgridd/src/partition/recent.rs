@@ -32,6 +32,15 @@ impl Recent {
         }
     }
 
+    /// Nobody needs the records up to this one.
+    pub(super) fn forget(&mut self, sequence: u64) {
+        while self.next - self.records.len() as u64 <= sequence
+            && let Some(oldest) = self.records.pop_front()
+        {
+            self.bytes -= oldest.len();
+        }
+    }
+
     /// Nobody needs them.
     pub(super) fn clear(&mut self) {
         self.records.clear();
@@ -70,6 +79,11 @@ mod tests {
         assert_eq!(recent.from(7, 1_000), Some(vec![record(7), record(8)]));
         assert_eq!(recent.from(5, 150), Some(vec![record(5), record(6)]));
         assert_eq!(recent.from(9, 1_000), None);
+        recent.forget(6);
+        recent.forget(2);
+        assert_eq!((recent.from(6, 1_000), recent.from(7, 1)), (None, Some(vec![record(7)])));
+        recent.forget(8);
+        assert_eq!((recent.bytes, recent.from(8, 1)), (0, None));
         // After a gap only what follows is kept.
         recent.push(20, record(1));
         assert_eq!((recent.from(8, 1_000), recent.from(20, 1)), (None, Some(vec![record(1)])));

@@ -4,7 +4,7 @@
 //! the same however many of its partitions are asked for, so fewer members is less work.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt::Write,
     sync::Arc,
 };
@@ -21,7 +21,7 @@ use crate::{
 const NAMED: usize = 8;
 
 /// Who is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Holder {
     /// This member: no message is needed.
     Here,
@@ -42,8 +42,20 @@ pub struct Plan {
     pub nobody: PartitionSet,
 }
 
+/// Who asks, and whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Asks<'a> {
+    /// This member.
+    pub me: &'a MemberId,
+    /// Who may answer.
+    pub who: Who,
+    /// Asked only where nobody else may answer.
+    pub avoid: &'a BTreeSet<Holder>,
+}
+
 /// Plans for `wanted`, by what this member knows: the table, and for what it answers itself (`here`), which counts more.
-pub fn plan(view: &ClusterView, me: &MemberId, here: &PartitionSet, wanted: &PartitionSet, who: Who) -> Plan {
+pub fn plan(view: &ClusterView, here: &PartitionSet, wanted: &PartitionSet, asks: Asks<'_>) -> Plan {
+    let Asks { me, who, avoid } = asks;
     let mut plan = Plan::default();
     let alive = |id: &&MemberId| view.member(id).is_some_and(Member::is_alive);
     let mut choices = Vec::new();
@@ -55,7 +67,11 @@ pub fn plan(view: &ClusterView, me: &MemberId, here: &PartitionSet, wanted: &Par
         }
         let primary = std::slice::from_ref(&placement.primary);
         let may = if who == Who::InSync { placement.in_sync.as_slice() } else { primary };
-        let there: Vec<&MemberId> = may.iter().filter(|id| *id != me).filter(alive).collect();
+        let mut there: Vec<&MemberId> = may.iter().filter(|id| *id != me).filter(alive).collect();
+        let avoided = |id: &MemberId| avoid.contains(&Holder::There(id.clone()));
+        if !avoid.is_empty() && there.iter().any(|id| !avoided(id)) {
+            there.retain(|id| !avoided(id));
+        }
         if !there.is_empty() {
             choices.push((partition, there));
         } else if placement.primary == *me {
@@ -106,18 +122,19 @@ impl Plans {
     pub fn plan(
         &self,
         view: &Arc<ClusterView>,
-        (me, here): (&MemberId, &Arc<PartitionSet>),
+        here: &Arc<PartitionSet>,
         wanted: &PartitionSet,
-        who: Who,
+        asks: Asks<'_>,
     ) -> Arc<Plan> {
-        let all = wanted.len() == usize::from(view.partitions());
+        let all = asks.avoid.is_empty() && wanted.len() == usize::from(view.partitions());
+        let who = asks.who;
         if all
             && let Some(known) = &*self.0.load()
             && (Arc::ptr_eq(&known.view, view) && Arc::ptr_eq(&known.here, here) && known.who == who)
         {
             return Arc::clone(&known.plan);
         }
-        let plan = Arc::new(plan(view, me, here, wanted, who));
+        let plan = Arc::new(plan(view, here, wanted, asks));
         if all {
             let (view, here, plan) = (Arc::clone(view), Arc::clone(here), Arc::clone(&plan));
             self.0.store(Some(Arc::new(Known { view, here, who, plan })));
@@ -208,8 +225,14 @@ mod tests {
     use super::*;
     use crate::types::{EntryId, MemberState, Placement};
 
+    static NOBODY: BTreeSet<Holder> = BTreeSet::new();
+
     fn id(name: &str) -> MemberId {
         MemberId(name.to_owned())
+    }
+
+    fn asks<'a>(me: &'a MemberId, who: Who, avoid: &'a BTreeSet<Holder>) -> Asks<'a> {
+        Asks { me, who, avoid }
     }
 
     fn set(partitions: &[u16]) -> PartitionSet {
@@ -235,7 +258,7 @@ mod tests {
     fn this_member_first_then_each_other_once() {
         let view = view(&["a", "b", "c", "b", "a", "c"], "c");
         // What this member answers for counts more than what its table says: 3 was just taken over.
-        let plan = plan(&view, &id("a"), &set(&[0, 3]), &PartitionSet::all(6), Who::InSync);
+        let plan = plan(&view, &set(&[0, 3]), &PartitionSet::all(6), asks(&id("a"), Who::InSync, &NOBODY));
         assert_eq!(plan.here, set(&[0, 3]));
         assert_eq!(plan.others, BTreeMap::from([(id("b"), set(&[1]))]));
         assert_eq!(plan.away, BTreeMap::from([(id("c"), set(&[2, 5]))]));
@@ -245,7 +268,7 @@ mod tests {
     #[test]
     fn only_what_is_wanted_is_asked_for() {
         let view = view(&["a", "b", "c"], "");
-        let plan = plan(&view, &id("a"), &set(&[0]), &set(&[2]), Who::InSync);
+        let plan = plan(&view, &set(&[0]), &set(&[2]), asks(&id("a"), Who::InSync, &NOBODY));
         assert_eq!(plan, Plan { others: BTreeMap::from([(id("c"), set(&[2]))]), ..Plan::default() });
     }
 
@@ -257,16 +280,21 @@ mod tests {
         }
         let all = PartitionSet::all(5);
         let here = set(&[3]);
-        let who = |who| plan(&view, &id("a"), &here, &all, who);
+        let me = id("a");
+        let who = |who| plan(&view, &here, &all, asks(&me, who, &NOBODY));
         // b and c have three each, and one of them is enough for those; nobody need ask d.
         let two = BTreeMap::from([(id("b"), set(&[0, 1, 4])), (id("c"), set(&[2]))]);
         assert_eq!(who(Who::InSync).others, two);
         assert_eq!(who(Who::Primary).others.len(), 3);
         assert_eq!(who(Who::PrimaryUnderLease), who(Who::Primary));
         view.members.get_mut(&id("c")).unwrap().state = MemberState::Away;
-        let without_c = plan(&view, &id("a"), &here, &all, Who::InSync);
+        let without_c = plan(&view, &here, &all, asks(&me, Who::InSync, &NOBODY));
         assert_eq!(without_c.others, BTreeMap::from([(id("b"), set(&[0, 1, 4])), (id("d"), set(&[2]))]));
-        let primaries = plan(&view, &id("a"), &here, &all, Who::Primary);
+        // b gave no answer: it is asked for what nobody else has.
+        let avoid = [Holder::There(id("b"))].into();
+        let without_b = plan(&view, &here, &all, asks(&me, Who::InSync, &avoid));
+        assert_eq!(without_b.others, BTreeMap::from([(id("b"), set(&[0, 1])), (id("d"), set(&[2, 4]))]));
+        let primaries = plan(&view, &here, &all, asks(&me, Who::Primary, &NOBODY));
         assert_eq!(primaries.away, BTreeMap::from([(id("c"), set(&[1]))]));
     }
 
@@ -275,12 +303,13 @@ mod tests {
         let (plans, me) = (Plans::default(), id("a"));
         let (first, here) = (Arc::new(view(&["a", "b"], "")), Arc::new(set(&[0])));
         let all = PartitionSet::all(2);
-        let plan = plans.plan(&first, (&me, &here), &all, Who::InSync);
-        assert!(Arc::ptr_eq(&plan, &plans.plan(&first, (&me, &here), &all, Who::InSync)));
+        let asks = asks(&me, Who::InSync, &NOBODY);
+        let plan = plans.plan(&first, &here, &all, asks);
+        assert!(Arc::ptr_eq(&plan, &plans.plan(&first, &here, &all, asks)));
         let other = Arc::new(view(&["b", "b"], ""));
         let nothing = Arc::new(set(&[]));
-        assert_eq!(plans.plan(&other, (&me, &nothing), &all, Who::InSync).others[&id("b")], all);
-        assert_eq!(plans.plan(&first, (&me, &here), &set(&[0]), Who::InSync).here, set(&[0]));
+        assert_eq!(plans.plan(&other, &nothing, &all, asks).others[&id("b")], all);
+        assert_eq!(plans.plan(&first, &here, &set(&[0]), asks).here, set(&[0]));
     }
 
     fn hit(id: &str, distance: f32) -> Hit {

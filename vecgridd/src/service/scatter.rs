@@ -7,6 +7,9 @@
 //!              └──── a newer table, or a moment ◀──────────────────────┘  those alone
 //! ```
 //!
+//! A read may be answered by any copy: whoever gave no answer is avoided for the rest of the request, and a member that
+//! takes long is not waited for when others have the same (hedging).
+//!
 //! Promises: a partition is answered once; one message per member and attempt; a member that is away in the table is
 //! not waited for, also when it went away after it was asked; whatever happens, it ends by `by`. What was not answered
 //! is named with its reason, and where something may have been done without an answer it says so.
@@ -21,7 +24,7 @@ use std::{
 
 use futures::{
     FutureExt, StreamExt,
-    future::{BoxFuture, ready},
+    future::{BoxFuture, join_all, ready},
     stream::FuturesUnordered,
 };
 use tokio::{
@@ -31,7 +34,7 @@ use tokio::{
 
 use super::{
     Parts, RequestContext, Service, ServiceError,
-    cover::{Holder, Plans, Why, describe, union, without},
+    cover::{Asks, Holder, Plans, Why, describe, plan, union, without},
 };
 use crate::{
     index::PartitionSet,
@@ -42,6 +45,9 @@ use crate::{
 
 /// Between attempts, when no newer table comes: at first, and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+
+/// After a twentieth of the time that is left, at least and at most so long, another copy is asked, too.
+const HEDGE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 
 /// What one member answered.
 pub struct Part<T> {
@@ -103,7 +109,14 @@ pub struct Gathered<T> {
 
 enum Step<T> {
     Plan { set: PartitionSet, attempt: u32 },
-    Told { holder: Holder, set: PartitionSet, attempt: u32, seen: u64, told: Result<Part<T>, Miss> },
+    Told { legs: Vec<Leg<T>>, attempt: u32, seen: u64 },
+}
+
+/// One member, what it was asked for, and what came of it.
+struct Leg<T> {
+    holder: Holder,
+    set: PartitionSet,
+    told: Result<Part<T>, Miss>,
 }
 
 /// What is known about who answers for what.
@@ -130,12 +143,15 @@ impl<'r> Router<'r> {
     pub async fn gather<T, F>(
         &self,
         want: Want,
-        ask: impl Fn(Holder, PartitionSet) -> F,
+        ask: impl Fn(Holder, PartitionSet) -> F + Sync,
     ) -> Result<Gathered<T>, ServiceError>
     where
         T: Send,
         F: Future<Output = Result<Part<T>, Miss>> + Send,
     {
+        let ask = &ask;
+        // Of a read, once they gave no answer.
+        let mut avoid = BTreeSet::new();
         let mut missing: BTreeMap<PartitionId, Why> =
             want.partitions.iter().map(|partition| (partition, Why::Late)).collect();
         let (mut answers, mut asked) = (Vec::new(), BTreeSet::new());
@@ -157,11 +173,10 @@ impl<'r> Router<'r> {
                 None => break,
                 Some(Step::Plan { set, attempt }) => {
                     let view = self.view();
-                    // What a copy could not answer its primary can, if anybody.
-                    let who =
-                        if attempt % 2 == 1 && want.who == Who::InSync { Who::Primary } else { want.who };
-                    let here = self.hosts.read_by(who, self.acts);
-                    let plan = self.plans.plan(&view, (self.me, &here), &set, who);
+                    let behind = want.who == Who::InSync && avoid.contains(&Holder::Here);
+                    let here = self.hosts.read_by(want.who, self.acts && !behind);
+                    let asks = Asks { me: self.me, who: want.who, avoid: &avoid };
+                    let plan = self.plans.plan(&view, &here, &set, asks);
                     let legs = plan.others.iter().map(|(to, set)| (Holder::There(to.clone()), set.clone()));
                     let here = (!plan.here.is_empty()).then(|| (Holder::Here, plan.here.clone()));
                     for (holder, set) in here.into_iter().chain(legs) {
@@ -169,15 +184,18 @@ impl<'r> Router<'r> {
                             sent = union(&sent, &set);
                             asked.insert(member.clone());
                         }
-                        let answer = ask(holder.clone(), set.clone());
-                        let seen = view.version();
-                        steps.push(
-                            async move {
-                                let told = self.unless_away(&holder, answer).await;
-                                Step::Told { holder, set, attempt, seen, told }
-                            }
-                            .boxed(),
-                        );
+                        let (view, by) = (Arc::clone(&view), want.by);
+                        let hedged = want.who == Who::InSync && holder != Holder::Here;
+                        let work = async move {
+                            let seen = view.version();
+                            let legs = if hedged {
+                                self.hedged(ask, &view, holder, set, by).await
+                            } else {
+                                vec![self.leg(ask, holder, set).await]
+                            };
+                            Step::Told { legs, attempt, seen }
+                        };
+                        steps.push(work.boxed());
                     }
                     for (member, set) in &plan.away {
                         let why = format!("{} is away", view.name_of(member));
@@ -191,36 +209,45 @@ impl<'r> Router<'r> {
                         steps.push(self.again(plan.nobody.clone(), attempt, view.version()));
                     }
                 }
-                Some(Step::Told { holder, set, attempt, seen, told }) => {
-                    sent = without(&sent, &set);
-                    let (why, again) = match told {
-                        Ok(part) => {
-                            unsure = union(&unsure, &part.overtaken);
-                            let again = union(&part.elsewhere, &part.overtaken);
-                            let done = without(&set, &again);
-                            done.iter().for_each(|partition| _ = missing.remove(&partition));
-                            if !done.is_empty() {
-                                answers.push(part.answer);
+                Some(Step::Told { legs, attempt, seen }) => {
+                    for Leg { holder, set, told } in legs {
+                        sent = without(&sent, &set);
+                        if want.who == Who::InSync
+                            && told.as_ref().is_ok_and(|part| !part.elsewhere.is_empty()) | told.is_err()
+                        {
+                            avoid.insert(holder.clone());
+                        }
+                        let (why, again) = match told {
+                            Ok(part) => {
+                                unsure = union(&unsure, &part.overtaken);
+                                let again = union(&part.elsewhere, &part.overtaken);
+                                let done = without(&set, &again);
+                                done.iter().for_each(|partition| _ = missing.remove(&partition));
+                                if !done.is_empty() {
+                                    answers.push(part.answer);
+                                }
+                                (Why::Moving, again)
                             }
-                            (Why::Moving, again)
+                            Err(Miss::NotDone(why)) => (Why::Because(why), set),
+                            Err(Miss::MaybeDone(why)) => {
+                                unsure = union(&unsure, &set);
+                                (Why::Because(why), set)
+                            }
+                            Err(Miss::Failed(error)) if want.all || holder == Holder::Here => {
+                                return Err(error);
+                            }
+                            Err(Miss::Failed(error)) => {
+                                note(&mut missing, &set, &Why::Because(error.to_string()));
+                                continue;
+                            }
+                        };
+                        if !again.is_empty() {
+                            // At the end of the time every question ends without an answer: that is no reason.
+                            let why = if Instant::now() >= want.by { Why::Late } else { why };
+                            self.metrics.route_retried();
+                            note(&mut missing, &again, &why);
+                            steps.push(self.again(again, attempt, seen));
                         }
-                        Err(Miss::NotDone(why)) => (Why::Because(why), set),
-                        Err(Miss::MaybeDone(why)) => {
-                            unsure = union(&unsure, &set);
-                            (Why::Because(why), set)
-                        }
-                        Err(Miss::Failed(error)) if want.all || holder == Holder::Here => return Err(error),
-                        Err(Miss::Failed(error)) => {
-                            note(&mut missing, &set, &Why::Because(error.to_string()));
-                            continue;
-                        }
-                    };
-                    if !again.is_empty() {
-                        // At the end of the time every question ends without an answer: that is no reason.
-                        let why = if Instant::now() >= want.by { Why::Late } else { why };
-                        self.metrics.route_retried();
-                        note(&mut missing, &again, &why);
-                        steps.push(self.again(again, attempt, seen));
                     }
                 }
             }
@@ -238,6 +265,55 @@ impl<'r> Router<'r> {
             Step::Plan { set, attempt: attempt + 1 }
         }
         .boxed()
+    }
+
+    async fn leg<T, F>(
+        &self,
+        ask: &(impl Fn(Holder, PartitionSet) -> F + Sync),
+        holder: Holder,
+        set: PartitionSet,
+    ) -> Leg<T>
+    where
+        F: Future<Output = Result<Part<T>, Miss>> + Send,
+    {
+        let told = self.unless_away(&holder, ask(holder.clone(), set.clone())).await;
+        Leg { holder, set, told }
+    }
+
+    /// Asks a member, and when it takes long others that have the same, if there are any: whoever has everything first.
+    async fn hedged<T, F>(
+        &self,
+        ask: &(impl Fn(Holder, PartitionSet) -> F + Sync),
+        view: &ClusterView,
+        holder: Holder,
+        set: PartitionSet,
+        by: Instant,
+    ) -> Vec<Leg<T>>
+    where
+        T: Send,
+        F: Future<Output = Result<Part<T>, Miss>> + Send,
+    {
+        let left = by.saturating_duration_since(Instant::now());
+        let mut first = pin!(self.leg(ask, holder.clone(), set.clone()));
+        if let Ok(leg) = timeout((left / 20).clamp(HEDGE.0, HEDGE.1), &mut first).await {
+            return vec![leg];
+        }
+        let avoid = [holder.clone()].into();
+        let asks = Asks { me: self.me, who: Who::InSync, avoid: &avoid };
+        let plan = plan(view, &PartitionSet::new(), &set, asks);
+        let covered: usize = plan.others.values().map(PartitionSet::len).sum();
+        let again = plan.others.keys().any(|member| Holder::There(member.clone()) == holder);
+        if again || covered < set.len() {
+            return vec![first.await];
+        }
+        self.metrics.read_hedged();
+        let others = plan.others.into_iter().map(|(to, set)| self.leg(ask, Holder::There(to), set));
+        let mut others = pin!(join_all(others));
+        let whole = |leg: &Leg<T>| leg.told.as_ref().is_ok_and(|part| part.elsewhere.is_empty());
+        tokio::select! {
+            leg = &mut first => if whole(&leg) { vec![leg] } else { others.await },
+            legs = &mut others => if legs.iter().all(whole) { legs } else { vec![first.await] },
+        }
     }
 
     /// A member that goes away is not waited for.
@@ -268,7 +344,7 @@ impl Service {
     pub(super) async fn gather<T, F>(
         &self,
         want: Want,
-        ask: impl Fn(Holder, PartitionSet) -> F,
+        ask: impl Fn(Holder, PartitionSet) -> F + Sync,
     ) -> Result<Gathered<T>, ServiceError>
     where
         T: Send,

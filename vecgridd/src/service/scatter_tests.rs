@@ -245,3 +245,41 @@ async fn what_fails_for_good_is_not_repeated() {
     let partial = grid.router().gather(want(2, LONG, false), ask).await.unwrap();
     assert_eq!((partial.missing.len(), answered(&partial).len()), (1, 1));
 }
+
+/// As [`table`], and `backup` is in sync everywhere.
+fn with_backup(primaries: &[&str], backup: &str) -> Arc<ClusterView> {
+    let mut view = ClusterView::clone(&table(1, primaries, ""));
+    view.table.iter_mut().for_each(|placement| placement.in_sync.push(id(backup)));
+    Arc::new(view)
+}
+
+#[tokio::test]
+async fn a_read_goes_to_another_copy_when_one_gives_no_answer() {
+    let grid = Grid::new(&["b", "b"], "");
+    grid.table.send_replace(with_backup(&["b", "b"], "c"));
+    for b_takes_long in [true, false] {
+        let ask = |holder: Holder, asked: PartitionSet| async move {
+            match &holder {
+                Holder::There(member) if *member == id("b") && b_takes_long => pending().await,
+                Holder::There(member) if *member == id("b") => Err(Miss::NotDone("gone".to_owned())),
+                _ => all_of(&holder, &asked),
+            }
+        };
+        let gathered = grid.router().gather(want(2, LONG, true), ask).await.unwrap();
+        let c = Holder::There(id("c"));
+        assert_eq!(answered(&gathered), [(0, c.clone()), (1, c)].into(), "{b_takes_long}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_goes_to_its_primary_and_to_nobody_else() {
+    let grid = Grid::new(&["b", "b"], "");
+    grid.table.send_replace(with_backup(&["b", "b"], "c"));
+    let ask = |holder: Holder, _: PartitionSet| async move {
+        assert_eq!(holder, Holder::There(id("b")));
+        pending::<Told>().await
+    };
+    let writes = Want { who: Who::Primary, ..want(2, SHORT, true) };
+    let gathered = grid.router().gather(writes, ask).await.unwrap();
+    assert_eq!(gathered.unsure, set(&[0, 1]));
+}

@@ -70,6 +70,7 @@ pub struct Metrics {
     copies: CopyMetrics,
     members_asked: IntCounterVec,
     routes_retried: IntCounter,
+    reads_hedged: IntCounter,
     search_members: Histogram,
     incomplete_searches: IntCounter,
     members: IntGaugeVec,
@@ -246,6 +247,11 @@ impl Metrics {
                 "vecgrid_routes_retried_total",
                 "Attempts repeated because a partition had moved or its member gave no answer",
             )?,
+            reads_hedged: counter(
+                &r,
+                "vecgrid_reads_hedged_total",
+                "Reads for which another member was asked because the first one took long",
+            )?,
             search_members: histogram(
                 &r,
                 "vecgrid_search_members",
@@ -392,6 +398,11 @@ impl Metrics {
     /// Another member was asked about rows: `ok`, `elsewhere`, `not_done`, `unknown`, `failed`.
     pub fn member_asked(&self, verb: &str, outcome: &str) {
         self.members_asked.with_label_values(&[verb, outcome]).inc();
+    }
+
+    /// Somebody else is asked, too.
+    pub fn read_hedged(&self) {
+        self.reads_hedged.inc();
     }
 
     /// Somebody is asked again.
