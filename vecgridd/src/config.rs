@@ -5,6 +5,7 @@
 //! `storage/rocks.rs`.
 
 mod peers;
+mod recover;
 
 use std::{
     net::SocketAddr,
@@ -18,13 +19,13 @@ use serde::Deserialize;
 use crate::types::CopySettings;
 
 pub use peers::{PeerConfig, Trust};
+pub use recover::{RecoverOptions, Verb};
 
 /// What members send each other has room for this, and no more.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
-/// What a user may say. Every field is optional: the sources are laid over each other.
-#[derive(Debug, Clone, Default, Parser, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// The whole command line.
+#[derive(Debug, Clone, Parser)]
 #[command(
     name = "vecgridd",
     version,
@@ -38,6 +39,18 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 The app talks to the Unix socket or to 127.0.0.1:5700, by gRPC or REST (/openapi.json).
 Every flag has a variable (VECGRID_DATA_DIR) and a key in the TOML file (data_dir)."
 )]
+pub struct Arguments {
+    /// Of the daemon.
+    #[command(flatten)]
+    pub options: Options,
+    /// Something else than to serve.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What a user may say. Every field is optional: the sources are laid over each other.
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// TOML file with any of these settings
     #[arg(long, env = "VECGRID_CONFIG", value_name = "FILE")]

@@ -13,6 +13,9 @@ mod leave;
 mod observe;
 mod quiet;
 mod ready;
+mod recover;
+#[cfg(test)]
+mod recover_tests;
 
 use std::{
     collections::BTreeSet,
@@ -44,6 +47,8 @@ use self::{
     grid::{Doors, GridPart, Home},
     observe::Observer,
 };
+
+pub use recover::recover;
 
 /// Log records that may wait for the log writer: one for each of 16 requests in 256 partitions.
 const LOG_QUEUE: usize = 4_096;
@@ -234,8 +239,8 @@ async fn start(
     let recovered = {
         let (engine, indexes, identity) = (Arc::clone(&engine), Arc::clone(&indexes), identity.clone());
         let view = Arc::clone(&view);
-        let recover = move || recover(&*engine, &view, &indexes, &identity, retention);
-        tokio::task::spawn_blocking(recover).await?.context("recovery failed: nothing was changed")?
+        let bring_back = move || bring_back(&*engine, &view, &indexes, &identity, retention);
+        tokio::task::spawn_blocking(bring_back).await?.context("recovery failed: nothing was changed")?
     };
 
     let (log, log_thread) = LogWriter::start(Arc::clone(&engine), LOG_QUEUE, observer.clone())?;
@@ -298,7 +303,7 @@ async fn start(
     Ok(Running { service, engine, indexes, grid, threads: vec![log_thread, applier_thread, check_thread] })
 }
 
-fn recover(
+fn bring_back(
     engine: &dyn Engine,
     view: &ClusterView,
     indexes: &Registry,

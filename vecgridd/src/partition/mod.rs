@@ -47,5 +47,5 @@ pub use level::{LevelReport, level_indexes};
 pub use log_extent::Retention;
 pub use outside::{CopyMessage, Outside};
 pub use owner::{OwnerParts, spawn};
-pub use recover::{Recovered, recover};
+pub use recover::{CopyOnDisk, Recovered, begin_empty, copy_on_disk, recover};
 pub use versions::Versions;

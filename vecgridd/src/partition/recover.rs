@@ -88,6 +88,52 @@ pub(super) fn has_copy(engine: &dyn Engine, partition: PartitionId) -> Result<bo
     Ok(read_applied(engine, partition)?.is_some() || read_copy(engine, partition)?.installing)
 }
 
+/// A copy as it lies on the disk of a daemon that does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyOnDisk {
+    /// It is complete in itself: not a part of an installation, and not quarantined.
+    pub usable: bool,
+    /// Something was ever written to it.
+    pub has_rows: bool,
+    /// The newest epoch that it has promised to.
+    pub promised: u64,
+}
+
+/// What is on the disk of a partition.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn copy_on_disk(engine: &dyn Engine, partition: PartitionId) -> Result<CopyOnDisk, StorageError> {
+    let copy = read_copy(engine, partition)?;
+    let known = engine.partitions().contains(&partition);
+    let applied = if known { read_applied(engine, partition)? } else { None };
+    let mut logged = false;
+    let (from, to) = log::range(partition, 0, u64::MAX);
+    engine.scan(Family::Oplog, &from, &to, &mut |_, _| {
+        logged = true;
+        Ok(ControlFlow::Break(()))
+    })?;
+    let usable = !copy.installing && !copy.quarantined;
+    Ok(CopyOnDisk { usable, has_rows: applied.is_some() || logged, promised: copy.promised })
+}
+
+/// Whatever is on the disk of these partitions goes; what was promised stays.
+///
+/// # Errors
+/// When the disk fails.
+pub fn begin_empty(engine: &dyn Engine, partitions: &[PartitionId]) -> Result<(), StorageError> {
+    engine.create_partitions(partitions)?;
+    for &partition in partitions {
+        let copy::CopyState { promised, attempt, .. } = read_copy(engine, partition)?;
+        let copy = copy::CopyState { promised, attempt, ..copy::CopyState::default() };
+        let mut batch = Batch::default();
+        clear(&mut batch, partition);
+        batch.put(Family::Member, copy::key(partition), copy::encode(&copy));
+        engine.commit(&batch, true)?;
+    }
+    Ok(())
+}
+
 fn read_copy(engine: &dyn Engine, partition: PartitionId) -> Result<copy::CopyState, StorageError> {
     let stored = engine.get(Family::Member, &copy::key(partition))?;
     stored.map_or_else(|| Ok(copy::CopyState::default()), |bytes| copy::decode(&bytes))

@@ -21,6 +21,7 @@
 //! | member | `owner` | [`control::Owner`] | control | for ever |
 //! | member | `vote`, `committed`, `purged` | JSON of the consensus | control/raft | replaced |
 //! | member | `snapshot` | JSON, the state as of an entry | control/raft | replaced by each snapshot |
+//! | member | `rescued` | JSON, how a grid begins that `recover` made | control/raft | until that grid has begun |
 //! | oplog | index u64 | JSON, an entry of the control log | control/raft | until purged behind a snapshot |
 //!
 //! Numbers in keys are big-endian, so keys sort as numbers do. Values are protobuf messages (old
