@@ -181,7 +181,9 @@ impl Worker {
                 let stored = row::decode(id, &value)?;
                 let change = Change::Put { partition, entry: stored.entry, version: stored.version };
                 changes.entry(collection).or_default().push(change);
-            } else if digest::collection(&key).is_some_and(|collection| !live(collection)) {
+            } else if digest::collection(&key).is_some_and(|collection| !live(collection))
+                || tombstone::is_key(&key)
+            {
                 continue;
             }
             batch.put(family, key.to_vec(), value.to_vec());
@@ -350,7 +352,7 @@ impl<'a> Effects<'a> {
         let outcome = if live {
             let mut existed = Vec::with_capacity(operation.mutations.len());
             let collection = operation.collection;
-            for (index, mutation) in (0..).zip(operation.mutations) {
+            for mutation in operation.mutations {
                 let key = row::key(collection, mutation.id());
                 let puts = matches!(mutation, Mutation::Put(_));
                 let old = match self.written.insert(key.clone(), puts.then_some(version)) {
@@ -372,13 +374,7 @@ impl<'a> Effects<'a> {
                         changes.push(Change::Put { partition, entry, version });
                     }
                     Mutation::Delete(id) => {
-                        let stone = tombstone::Tombstone {
-                            epoch: version.epoch,
-                            collection: collection.0,
-                            id: id.as_str().to_owned(),
-                        };
                         self.batch.delete(family, key);
-                        self.batch.put(family, tombstone::key(version.sequence, index), keys::seal(&stone));
                         changes.push(Change::Delete { partition, id, version });
                     }
                 }
@@ -403,8 +399,6 @@ impl<'a> Effects<'a> {
         if let Some(below) = trim_below {
             let (from, to) = log::range(partition, 0, below);
             self.batch.delete_range(Family::Oplog, from, to);
-            let (from, to) = tombstone::before(below);
-            self.batch.delete_range(family, from, to);
         }
         let point = applied::Applied {
             epoch: version.epoch,

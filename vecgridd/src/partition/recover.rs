@@ -23,7 +23,7 @@ use crate::{
     migration::Replica,
     storage::{
         Batch, Engine, Family, StorageError,
-        keys::{self, applied, copy, dedup, digest, log, row},
+        keys::{self, applied, copy, dedup, digest, log, row, tombstone},
     },
     types::{ClusterView, CollectionId, MemberId, MutationOutcome, PartitionId, RequestId, Version},
 };
@@ -58,6 +58,7 @@ pub fn recover(
     if copy.installing {
         throw_away(engine, partition, &mut copy)?;
     }
+    forget_tombstones(engine, partition)?;
     let applied = match read_applied(engine, partition)? {
         Some(applied) if applied.has_digests => applied,
         Some(old) => count(engine, partition, old)?,
@@ -151,6 +152,23 @@ fn throw_away(
     clear(&mut batch, partition);
     batch.put(Family::Member, copy::key(partition), copy::encode(copy));
     engine.commit(&batch, true)
+}
+
+/// An earlier version kept what nobody reads. A look costs little, and finds something once.
+fn forget_tombstones(engine: &dyn Engine, partition: PartitionId) -> Result<(), StorageError> {
+    let family = Family::Partition(partition);
+    let (from, to) = tombstone::all();
+    let mut found = false;
+    engine.scan(family, &from, &to, &mut |_, _| {
+        found = true;
+        Ok(ControlFlow::Break(()))
+    })?;
+    if found {
+        let mut batch = Batch::default();
+        batch.delete_range(family, from, to);
+        engine.commit(&batch, false)?;
+    }
+    Ok(())
 }
 
 /// Takes records of the log into the state, in order; applies them where they are committed. Gives the last one.
