@@ -185,6 +185,14 @@ pub struct Options {
     /// Least seconds between two checkpoints of a collection's index, which make restarts quick; 0 = none are written [default: 30]
     #[arg(long, env = "VECGRID_CHECKPOINT_SECONDS", value_name = "S")]
     pub checkpoint_seconds: Option<u64>,
+    /// How often the rows of each partition are read and compared with those of its copies and with the index, seconds;
+    /// 0 = only when digests differ, or by `vecgrid verify` [default: 86400]
+    #[arg(long, env = "VECGRID_VERIFY_SECONDS", value_name = "S")]
+    pub verify_seconds: Option<u64>,
+    /// What a member does that reaches no majority of the voters. It takes no writes. `read-only`: reads are answered from
+    /// what is here, which may be older than what others have by now; `refuse`: reads are refused, too [default: read-only]
+    #[arg(long, env = "VECGRID_ON_MINORITY", value_name = "WHAT")]
+    pub on_minority: Option<OnMinority>,
     /// When asked to stop (SIGTERM), leave the grid for good: first give the partitions to other members, and serve
     /// meanwhile. A second SIGTERM stops at once. Whoever starts again before it has left stays a member
     #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "VECGRID_DRAIN")]
@@ -210,6 +218,18 @@ pub enum Discovery {
     Seeds,
     /// By multicast in the local network, and at addresses they were given.
     Mdns,
+}
+
+/// What a member does about reads while it reaches no majority of the voters. Writes are refused then in any case: two
+/// halves of a grid that both take them could not be put together again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnMinority {
+    /// Answers them from what it has.
+    #[default]
+    ReadOnly,
+    /// Refuses them.
+    Refuse,
 }
 
 /// How log lines look.
@@ -302,6 +322,10 @@ pub struct Config {
     pub log_bytes: u64,
     /// Least time between two checkpoints of an index; `None` = there are none.
     pub checkpoint_pause: Option<Duration>,
+    /// How often all rows are read and compared; `None` = only for a reason.
+    pub verify_every: Option<Duration>,
+    /// What becomes of reads without a majority.
+    pub on_minority: OnMinority,
     /// Leaves the grid when it is told to stop, and may take this long; `None` = a stop is for a restart.
     pub drain: Option<Duration>,
     /// Keeps the temporary folder of `--dev` until the daemon has ended.
@@ -405,6 +429,8 @@ impl Options {
             log_records: self.log_records.or(file.log_records),
             log_bytes: self.log_bytes.or(file.log_bytes),
             checkpoint_seconds: self.checkpoint_seconds.or(file.checkpoint_seconds),
+            verify_seconds: self.verify_seconds.or(file.verify_seconds),
+            on_minority: self.on_minority.or(file.on_minority),
             drain: self.drain.or(file.drain),
             drain_timeout: self.drain_timeout.or(file.drain_timeout),
             log: self.log.or(file.log),
@@ -543,6 +569,10 @@ impl Options {
             checkpoint_pause: Some(self.checkpoint_seconds.unwrap_or(30))
                 .filter(|seconds| *seconds > 0)
                 .map(Duration::from_secs),
+            verify_every: Some(self.verify_seconds.unwrap_or(86_400))
+                .filter(|seconds| *seconds > 0)
+                .map(Duration::from_secs),
+            on_minority: self.on_minority.unwrap_or_default(),
             drain: self
                 .drain
                 .unwrap_or(false)

@@ -7,7 +7,10 @@
 //! | was made a grid of its own by force | founds that grid, with what was left, and says so |
 //! | is empty | joins the grid it finds, or founds one by the rules of `cluster/birth.rs` |
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use tokio::{runtime::Handle, sync::watch};
@@ -25,7 +28,7 @@ use crate::{
     },
     config::{Config, PeerConfig, Trust},
     control::{Control, ControlParts, ControlStore, ControlTiming, Entry, Rescued, StartError, carried_over},
-    partition::{Hosts, begin_empty},
+    partition::{Hosts, Verifier, begin_empty},
     peer::{
         DataServices, Guard, MAX_COPY_MESSAGE, MAX_DATA_MESSAGE, Me, PeerLimits, PeerListener, Pool,
         Security, SecurityError, Serving,
@@ -87,6 +90,8 @@ pub struct Doors {
     pub answers: Answers,
     /// The copies that are here.
     pub hosts: Hosts,
+    /// Compares them, when the rows are there.
+    pub verifier: Arc<OnceLock<Verifier>>,
 }
 
 /// Brings this member into its grid; returns when it knows the grid's state.
@@ -125,7 +130,7 @@ pub async fn enter(
             let data = DataServer::new(doors.answers).max_decoding_message_size(MAX_DATA_MESSAGE);
             let data =
                 InterceptedService::new(data.max_encoding_message_size(MAX_DATA_MESSAGE), guard.clone());
-            let copies = CopiesServer::new(CopiesService::new(doors.hosts));
+            let copies = CopiesServer::new(CopiesService::new(doors.hosts, doors.verifier));
             let copies = copies.max_decoding_message_size(MAX_COPY_MESSAGE);
             let routes = Routes::new(data).add_service(InterceptedService::new(copies, guard));
             let serving = Serving {
