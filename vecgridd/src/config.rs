@@ -189,8 +189,8 @@ pub struct Options {
     /// 0 = only when digests differ, or by `vecgrid verify` [default: 86400]
     #[arg(long, env = "VECGRID_VERIFY_SECONDS", value_name = "S")]
     pub verify_seconds: Option<u64>,
-    /// What a member does that reaches no majority of the voters. It takes no writes. `read-only`: reads are answered from
-    /// what is here, which may be older than what others have by now; `refuse`: reads are refused, too [default: read-only]
+    /// What a member does that reaches no majority of the voters. `refuse`: no writes, and no reads from copies that may be
+    /// far behind; `read-only`: no writes, and reads from every copy here, however old it is by then [default: refuse]
     #[arg(long, env = "VECGRID_ON_MINORITY", value_name = "WHAT")]
     pub on_minority: Option<OnMinority>,
     /// When asked to stop (SIGTERM), leave the grid for good: first give the partitions to other members, and serve
@@ -220,16 +220,16 @@ pub enum Discovery {
     Mdns,
 }
 
-/// What a member does about reads while it reaches no majority of the voters. Writes are refused then in any case: two
-/// halves of a grid that both take them could not be put together again.
+/// What a member does while it reaches no majority of the voters. Writes are refused in any case: two halves of a grid
+/// that both take them could not be put together again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnMinority {
-    /// Answers them from what it has.
+    /// Only the partitions whose primary it was are read, and no strong reads are answered.
     #[default]
-    ReadOnly,
-    /// Refuses them.
     Refuse,
+    /// Its backups are read, too: they may be far behind by then.
+    ReadOnly,
 }
 
 /// How log lines look.
@@ -324,7 +324,7 @@ pub struct Config {
     pub checkpoint_pause: Option<Duration>,
     /// How often all rows are read and compared; `None` = only for a reason.
     pub verify_every: Option<Duration>,
-    /// What becomes of reads without a majority.
+    /// What it does without a majority.
     pub on_minority: OnMinority,
     /// Leaves the grid when it is told to stop, and may take this long; `None` = a stop is for a restart.
     pub drain: Option<Duration>,

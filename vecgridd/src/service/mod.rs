@@ -22,7 +22,6 @@ mod drain;
 mod error;
 mod get;
 mod grid;
-mod minority;
 mod readable;
 mod remote;
 mod route;
@@ -122,7 +121,7 @@ pub struct Parts {
     pub verifier: Verifier,
     /// Runs searches.
     pub cpu: CpuPool,
-    /// What becomes of reads without a majority.
+    /// What this member does without a majority.
     pub on_minority: OnMinority,
     /// Bytes of writes between the door and the answer.
     pub write_bytes: usize,

@@ -274,9 +274,8 @@ impl Service {
         T: Send,
         F: Future<Output = Result<Part<T>, Miss>> + Send,
     {
-        self.refuse_in_minority(want.by).await?;
         let Parts { member: me, control, hosts, metrics, .. } = &*self.parts;
-        let (acts, plans) = (self.may_act(), &*self.plans);
+        let (acts, plans) = (self.acts_for(want.who), &*self.plans);
         Router { me, table: control.watch(), hosts, acts, plans, metrics }.gather(want, ask).await
     }
 

@@ -62,7 +62,6 @@ impl Service {
     ) -> Result<SearchAnswer, ServiceError> {
         let started = Instant::now();
         let collection = self.collection(collection)?;
-        self.refuse_in_minority(ctx.deadline).await?;
         let Some((set, at)) = self.alone(ctx, || self.at(&collection)) else {
             let asking = vec![asking(collection, query)?];
             let mut answers = Box::pin(self.scatter(ctx, asking, started)).await?;
@@ -93,7 +92,6 @@ impl Service {
             let collection = self.collection(&name)?;
             checked.push(asking(collection, query).map_err(|p| p.within(&format!("searches/{at}")))?);
         }
-        self.refuse_in_minority(ctx.deadline).await?;
         let views = || checked.iter().map(|asking| self.at(&asking.collection)).collect::<Vec<At>>();
         let Some((set, views)) = self.alone(ctx, views) else {
             return Box::pin(self.scatter(ctx, checked, started)).await;

@@ -9,4 +9,5 @@ mod moves;
 mod recall;
 mod recover;
 mod sample_search;
+mod verify;
 mod wordnet;
