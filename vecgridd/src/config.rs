@@ -4,8 +4,9 @@
 //! Limits of the doors have their reasons in `api/limits.rs`, budgets of the disk in
 //! `storage/rocks.rs`.
 
+mod arguments;
+mod choices;
 mod peers;
-mod recover;
 
 use std::{
     net::SocketAddr,
@@ -13,40 +14,16 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
 use serde::Deserialize;
 
 use crate::types::CopySettings;
 
+pub use arguments::{Arguments, RecoverOptions, Verb};
+pub use choices::{Discovery, LogStyle, OnMinority};
 pub use peers::{PeerConfig, Trust};
-pub use recover::{RecoverOptions, Verb};
 
 /// What members send each other has room for this, and no more.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
-
-/// The whole command line.
-#[derive(Debug, Clone, Parser)]
-#[command(
-    name = "vecgridd",
-    version,
-    about = "Vector search beside your app: one daemon, one socket, nothing to operate.",
-    after_help = "Examples:
-  vecgridd --dev                                  one member, temporary data, prints what to try next
-  vecgridd --data-dir /var/lib/vecgridd --bootstrap    a grid of one member that keeps its data
-  vecgridd --data-dir D2 --seeds 127.0.0.1:5701 --peer-listen 127.0.0.1:5711 …   a second member, on one machine
-  vecgrid status                                  (the other command) what this daemon holds
-
-The app talks to the Unix socket or to 127.0.0.1:5700, by gRPC or REST (/openapi.json).
-Every flag has a variable (VECGRID_DATA_DIR) and a key in the TOML file (data_dir)."
-)]
-pub struct Arguments {
-    /// Of the daemon.
-    #[command(flatten)]
-    pub options: Options,
-    /// Something else than to serve.
-    #[command(subcommand)]
-    pub verb: Option<Verb>,
-}
 
 /// What a user may say. Every field is optional: the sources are laid over each other.
 #[derive(Debug, Clone, Default, clap::Args, Deserialize)]
@@ -206,42 +183,6 @@ pub struct Options {
     /// How to log: `auto` is text on a terminal and JSON elsewhere [default: auto]
     #[arg(long, env = "VECGRID_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogStyle>,
-}
-
-/// How members find each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Discovery {
-    /// They do not: a grid of one member.
-    None,
-    /// At addresses they were given.
-    Seeds,
-    /// By multicast in the local network, and at addresses they were given.
-    Mdns,
-}
-
-/// What a member does while it reaches no majority of the voters. Writes are refused in any case: two halves of a grid
-/// that both take them could not be put together again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnMinority {
-    /// Only the partitions whose primary it was are read, and no strong reads are answered.
-    #[default]
-    Refuse,
-    /// Its backups are read, too: they may be far behind by then.
-    ReadOnly,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogStyle {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// Text.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// A setting that cannot be used.

@@ -317,6 +317,7 @@ impl Owner {
         let mut reached = None;
         let effects = line.stream.step(own, event);
         if line.anew && !line.stream.is_anew() {
+            line.anew = false;
             self.retake.remove(to);
         }
         for effect in effects {

@@ -198,9 +198,6 @@ impl Member {
         }
         retake.insert(other.clone());
         let proposal = lead.handoff.step(&HandoffEvent::Distrust(other));
-        if self.bug == Bug::ClearsWhoCounts {
-            lead.lines.remove(other);
-        }
         self.propose(partition, proposal, out);
         self.settle(partition, false, out);
         true
@@ -311,8 +308,7 @@ impl Member {
             let counted: BTreeSet<MemberId> = lead.handoff.counted().into_iter().cloned().collect();
             for name in &new {
                 let attempt = lead.attempts.get(name).copied().unwrap_or(first);
-                let counts = counted.contains(name) && self.bug != Bug::ClearsWhoCounts;
-                let anew = retake.contains(name) && !counts;
+                let anew = retake.contains(name) && !counted.contains(name);
                 let stream = if anew { Stream::anew(attempt) } else { Stream::new(attempt) };
                 lead.lines.insert(name.clone(), Line { stream, snapshot: None, anew });
             }
@@ -381,6 +377,7 @@ impl Member {
         let log = OwnLog { chain: copy.replica.chain(), first: copy.base + 1 };
         let mut effects = std::collections::VecDeque::from(line.stream.step(log, event.clone()));
         if line.anew && !line.stream.is_anew() {
+            line.anew = false;
             retake.remove(to);
         }
         let epoch = lead.epoch;

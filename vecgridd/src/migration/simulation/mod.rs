@@ -47,8 +47,6 @@ enum Bug {
     WantedOnOne,
     /// A member that is away is not waited for, before that is decided.
     ShrinksAlone,
-    /// A copy that is to be taken anew is cleared while it still counts.
-    ClearsWhoCounts,
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -113,7 +111,6 @@ fn every_planted_bug_is_seen() {
         (Bug::NobodyAsksAgain, "did not end"),
         (Bug::WantedOnOne, "out of balance"),
         (Bug::ShrinksAlone, "does not have the acknowledged write"),
-        (Bug::ClearsWhoCounts, "does not have the acknowledged write"),
     ];
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));

@@ -1,8 +1,34 @@
-//! `vecgridd recover`: what an operator may say.
+//! The command line of the daemon's binary: it serves, or does one of a few other things.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
+
+use super::Options;
+
+/// The whole command line.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "vecgridd",
+    version,
+    about = "Vector search beside your app: one daemon, one socket, nothing to operate.",
+    after_help = "Examples:
+  vecgridd --dev                                  one member, temporary data, prints what to try next
+  vecgridd --data-dir /var/lib/vecgridd --bootstrap    a grid of one member that keeps its data
+  vecgridd --data-dir D2 --seeds 127.0.0.1:5701 --peer-listen 127.0.0.1:5711 …   a second member, on one machine
+  vecgrid status                                  (the other command) what this daemon holds
+
+The app talks to the Unix socket or to 127.0.0.1:5700, by gRPC or REST (/openapi.json).
+Every flag has a variable (VECGRID_DATA_DIR) and a key in the TOML file (data_dir)."
+)]
+pub struct Arguments {
+    /// Of the daemon.
+    #[command(flatten)]
+    pub options: Options,
+    /// Something else than to serve.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
 
 /// What the daemon's binary does besides serving.
 #[derive(Debug, Clone, Subcommand)]
@@ -11,7 +37,7 @@ pub enum Verb {
     Recover(RecoverOptions),
 }
 
-/// See the module.
+/// What an operator says to `recover`.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = "\
 For a grid that can decide nothing any more, because more than half of its voters will never come back. If they can
