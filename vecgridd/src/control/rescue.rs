@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     partition::CopyOnDisk,
-    types::{ClusterView, Member, MemberId, MemberState, PartitionId, Placement},
+    types::{Absence, ClusterView, Member, MemberId, MemberState, PartitionId, Placement},
 };
 
 /// Left between what this member knew and what comes: the others may have decided so much without it.
@@ -45,7 +45,8 @@ pub fn rescue(
     copy: impl Fn(PartitionId) -> CopyOnDisk,
 ) -> Option<Rescue> {
     let known = last.member(me).filter(|member| !member.has_left())?;
-    let alone = Member { state: MemberState::Alive, leaving: false, ..known.clone() };
+    let alone =
+        Member { state: MemberState::Alive, leaving: false, absence: Absence::default(), ..known.clone() };
     let (mut whole, mut behind, mut empty, mut table) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for partition in (0..last.partitions()).map(PartitionId) {
         let (placement, copy) = (last.partition(partition), copy(partition));
@@ -64,6 +65,7 @@ pub fn rescue(
     first.members = [(me.clone(), alone)].into();
     first.table = table;
     first.wanted = Vec::new();
+    first.stand_ins.clear();
     first.roster += 1;
     first.passed_over = BTreeSet::new();
     first.purging.values_mut().for_each(|left| left.retain(|member| member == me));

@@ -149,6 +149,13 @@ fn describe(known: &LastKnown, me: &MemberId, found: &Rescue) -> String {
             list(&found.empty)
         );
     }
+    let least = view.copies().min_in_sync;
+    if least > 1 {
+        let _ = write!(
+            text,
+            "\nwrites          are refused until {least} members hold each partition: that is how this grid is set"
+        );
+    }
     text
 }
 
