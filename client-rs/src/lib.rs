@@ -54,7 +54,7 @@ pub use client::Client;
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use types::{
-    CollectionConfig, CollectionInfo, Copies, Coverage, Created, Drain, Durability, Entry, EntryError,
-    Explain, GridStatus, Hit, IndexOptions, Member, Metric, PartitionStatus, Scroll, ScrollPage, Search,
-    SearchAnswer, Step, UpsertSummary, Version,
+    CollectionConfig, CollectionInfo, Copies, CopyVerdict, Coverage, Created, Difference, Drain, Durability,
+    Entry, EntryError, Explain, GridStatus, Hit, IndexOptions, Member, Metric, PartitionStatus, Scroll,
+    ScrollPage, Search, SearchAnswer, Step, UpsertSummary, Verified, Version,
 };

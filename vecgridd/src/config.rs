@@ -4,6 +4,8 @@
 //! Limits of the doors have their reasons in `api/limits.rs`, budgets of the disk in
 //! `storage/rocks.rs`.
 
+mod arguments;
+mod choices;
 mod peers;
 
 use std::{
@@ -12,32 +14,20 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
 use serde::Deserialize;
 
 use crate::types::CopySettings;
 
+pub use arguments::{Arguments, RecoverOptions, Verb};
+pub use choices::{Discovery, LogStyle, OnMinority};
 pub use peers::{PeerConfig, Trust};
 
 /// What members send each other has room for this, and no more.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// What a user may say. Every field is optional: the sources are laid over each other.
-#[derive(Debug, Clone, Default, Parser, Deserialize)]
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[command(
-    name = "vecgridd",
-    version,
-    about = "Vector search beside your app: one daemon, one socket, nothing to operate.",
-    after_help = "Examples:
-  vecgridd --dev                                  one member, temporary data, prints what to try next
-  vecgridd --data-dir /var/lib/vecgridd --bootstrap    a grid of one member that keeps its data
-  vecgridd --data-dir D2 --seeds 127.0.0.1:5701 --peer-listen 127.0.0.1:5711 …   a second member, on one machine
-  vecgrid status                                  (the other command) what this daemon holds
-
-The app talks to the Unix socket or to 127.0.0.1:5700, by gRPC or REST (/openapi.json).
-Every flag has a variable (VECGRID_DATA_DIR) and a key in the TOML file (data_dir)."
-)]
 pub struct Options {
     /// TOML file with any of these settings
     #[arg(long, env = "VECGRID_CONFIG", value_name = "FILE")]
@@ -172,6 +162,14 @@ pub struct Options {
     /// Least seconds between two checkpoints of a collection's index, which make restarts quick; 0 = none are written [default: 30]
     #[arg(long, env = "VECGRID_CHECKPOINT_SECONDS", value_name = "S")]
     pub checkpoint_seconds: Option<u64>,
+    /// How often the rows of each partition are read and compared with those of its copies and with the index, seconds;
+    /// 0 = only when digests differ, or by `vecgrid verify` [default: 86400]
+    #[arg(long, env = "VECGRID_VERIFY_SECONDS", value_name = "S")]
+    pub verify_seconds: Option<u64>,
+    /// What a member does that reaches no majority of the voters. `refuse`: no writes, and no reads from copies that may be
+    /// far behind; `read-only`: no writes, and reads from every copy here, however old it is by then [default: refuse]
+    #[arg(long, env = "VECGRID_ON_MINORITY", value_name = "WHAT")]
+    pub on_minority: Option<OnMinority>,
     /// When asked to stop (SIGTERM), leave the grid for good: first give the partitions to other members, and serve
     /// meanwhile. A second SIGTERM stops at once. Whoever starts again before it has left stays a member
     #[arg(long, num_args = 0..=1, default_missing_value = "true", env = "VECGRID_DRAIN")]
@@ -185,30 +183,6 @@ pub struct Options {
     /// How to log: `auto` is text on a terminal and JSON elsewhere [default: auto]
     #[arg(long, env = "VECGRID_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogStyle>,
-}
-
-/// How members find each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Discovery {
-    /// They do not: a grid of one member.
-    None,
-    /// At addresses they were given.
-    Seeds,
-    /// By multicast in the local network, and at addresses they were given.
-    Mdns,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogStyle {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// Text.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// A setting that cannot be used.
@@ -289,6 +263,10 @@ pub struct Config {
     pub log_bytes: u64,
     /// Least time between two checkpoints of an index; `None` = there are none.
     pub checkpoint_pause: Option<Duration>,
+    /// How often all rows are read and compared; `None` = only for a reason.
+    pub verify_every: Option<Duration>,
+    /// What it does without a majority.
+    pub on_minority: OnMinority,
     /// Leaves the grid when it is told to stop, and may take this long; `None` = a stop is for a restart.
     pub drain: Option<Duration>,
     /// Keeps the temporary folder of `--dev` until the daemon has ended.
@@ -392,6 +370,8 @@ impl Options {
             log_records: self.log_records.or(file.log_records),
             log_bytes: self.log_bytes.or(file.log_bytes),
             checkpoint_seconds: self.checkpoint_seconds.or(file.checkpoint_seconds),
+            verify_seconds: self.verify_seconds.or(file.verify_seconds),
+            on_minority: self.on_minority.or(file.on_minority),
             drain: self.drain.or(file.drain),
             drain_timeout: self.drain_timeout.or(file.drain_timeout),
             log: self.log.or(file.log),
@@ -530,6 +510,10 @@ impl Options {
             checkpoint_pause: Some(self.checkpoint_seconds.unwrap_or(30))
                 .filter(|seconds| *seconds > 0)
                 .map(Duration::from_secs),
+            verify_every: Some(self.verify_seconds.unwrap_or(86_400))
+                .filter(|seconds| *seconds > 0)
+                .map(Duration::from_secs),
+            on_minority: self.on_minority.unwrap_or_default(),
             drain: self
                 .drain
                 .unwrap_or(false)

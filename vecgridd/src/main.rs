@@ -5,13 +5,18 @@ use std::{process::ExitCode, sync::Arc};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use vecgridd::{
-    config::{LogStyle, Options},
+    config::{Arguments, LogStyle, Options, Verb},
     node::{self, Stop},
     telemetry::{LogFormat, Metrics, logs},
 };
 
 fn main() -> ExitCode {
-    match run(Options::parse()) {
+    let Arguments { options, verb } = Arguments::parse();
+    let result = match verb {
+        Some(Verb::Recover(recover)) => node::recover(&recover),
+        None => run(options),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -38,7 +38,8 @@ const ROOMS: &[&str] = &[
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 /// Files of the daemon that speak to a person at a terminal.
-const PRINTERS: &[&str] = &["vecgridd/src/main.rs", "vecgridd/src/node/ready.rs"];
+const PRINTERS: &[&str] =
+    &["vecgridd/src/main.rs", "vecgridd/src/node/ready.rs", "vecgridd/src/node/recover.rs"];
 
 /// Parts that decide: event in, effects out.
 const PURE: &[&str] = &[
@@ -48,6 +49,7 @@ const PURE: &[&str] = &[
     "vecgridd/src/control/voters.rs",
     "vecgridd/src/control/plan.rs",
     "vecgridd/src/control/lease.rs",
+    "vecgridd/src/control/rescue.rs",
     "vecgridd/src/control/raft/campaign.rs",
     "vecgridd/src/placement/",
     "vecgridd/src/migration/",

@@ -4,8 +4,10 @@ mod collection;
 mod entry;
 mod grid;
 mod search;
+mod verify;
 
 pub use collection::{CollectionConfig, CollectionInfo, Created, Durability, IndexOptions, Metric};
 pub use entry::{Entry, EntryError, Scroll, ScrollPage, UpsertSummary, Version};
 pub use grid::{Copies, Drain, GridStatus, Member, PartitionStatus};
 pub use search::{Coverage, Explain, Hit, Search, SearchAnswer, Step};
+pub use verify::{CopyVerdict, Difference, Verified};

@@ -14,3 +14,4 @@ mod scroll;
 mod search;
 mod search_stream;
 mod upsert;
+mod verify;

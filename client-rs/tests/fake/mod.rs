@@ -337,6 +337,10 @@ impl VecGrid for Daemon {
         Err(Status::unimplemented("keep_copies"))
     }
 
+    async fn verify(&self, _: Request<pb::VerifyRequest>) -> Result<Response<pb::VerifyResponse>, Status> {
+        Err(Status::unimplemented("verify"))
+    }
+
     async fn grid_status(
         &self,
         _: Request<pb::GridStatusRequest>,

@@ -264,6 +264,11 @@ fn the_grid_is_shown_and_its_only_member_cannot_leave_it() {
     assert!(shown(&["partitions"]).starts_with("   0  AAAAAAAA\n"), "plain when nobody watches");
     assert!(shown(&["members"]).contains("leads"));
     assert!(shown(&["status"]).contains("balance     8 on each member, none is moving"));
+    let verified = ask(&daemon, &["verify"]);
+    assert_eq!((&verified["verdict"], &verified["equal"]), (&json!("equal"), &json!(8)), "{verified}");
+    let said = run(&daemon, &["verify", "--partition", "3"]);
+    assert!(said.status.success() && told(&said).contains("1 partitions, 1 copies"), "{}", told(&said));
+    fails(&daemon, &["verify", "--partition", "8"], USAGE);
     fails(&daemon, &["drain"], CONFLICT);
     assert_eq!(ask(&daemon, &["drain", "--cancel"]), json!({"draining": false, "partitions_left": 8}));
 }

@@ -489,6 +489,31 @@ fn the_only_member_cannot_leave_its_grid() {
 }
 
 #[test]
+fn copies_are_compared_partition_by_partition() {
+    let (daemon, rest) = started();
+    rest.put("/v1/collections/verified", &json!({"dimension": 2})).ok();
+    for n in 0..20 {
+        let body = json!({"vector": [1.0, f64::from(n)], "metadata": {"n": n}});
+        rest.put(&entry_path("verified", &format!("e{n}")), &body).ok();
+    }
+    let mut rows = 0;
+    for partition in 0..8 {
+        let found = rest.post("/v1/grid/verify", &json!({"partition": partition})).ok();
+        assert_eq!((&found["partition"], &found["verdict"]), (&json!(partition), &json!("equal")), "{found}");
+        let [copy] = &found["copies"].as_array().unwrap()[..] else { panic!("{found}") };
+        assert_eq!((&copy["differences"], &copy["unverified"]), (&json!([]), &Value::Null));
+        rows += copy["rows"].as_u64().unwrap();
+    }
+    assert!(rows >= 20, "all rows were read: {rows}");
+    rest.post("/v1/grid/verify", &json!({"partition": 8})).is_problem(400, "invalid_partition");
+    rest.post("/v1/grid/verify", &json!({})).is_problem(400, "invalid_request");
+    let metrics = daemon.admin();
+    assert_eq!(metrics.metric("vecgrid_digest_mismatches_total", "copy"), 0.0);
+    assert!(metrics.metric("vecgrid_verified_rows_total", "") >= 20.0);
+    assert!(metrics.metric("vecgrid_verify_age_seconds", "") >= 0.0);
+}
+
+#[test]
 fn the_member_keeps_its_name_across_restarts() {
     let (mut daemon, rest) = started();
     let before = rest.get("/v1/grid").ok()["member"].clone();
@@ -521,6 +546,7 @@ fn openapi_describes_every_route() {
         ("/v1/grid/partitions", "get"),
         ("/v1/grid/drain", "post"),
         ("/v1/grid/drain", "delete"),
+        ("/v1/grid/verify", "post"),
         ("/livez", "get"),
         ("/readyz", "get"),
         ("/metrics", "get"),

@@ -14,10 +14,12 @@
 //! this member may act on what it knows (a member alone always may).
 //!
 //! All of it, with `peer/`, runs on threads of its own. `raft/` hides the consensus library. What decides is pure:
-//! `state`, `failure_detector`, `voters`, `plan`, `lease`, `raft/campaign`.
+//! `state`, `failure_detector`, `voters`, `plan`, `lease`, `rescue`, `raft/campaign`.
 //!
-//! Left out: reads that must see the newest decision (propose something), and recovery when a majority
-//! is lost for good.
+//! When a majority of the voters is lost for good nothing is decided any more, ever. Then an operator may make a new
+//! grid out of one member that is left: `rescue`.
+//!
+//! Left out: reads that must see the newest decision (propose something).
 
 mod autopilot;
 mod beat;
@@ -29,6 +31,7 @@ mod lease;
 mod plan;
 mod planner;
 mod raft;
+mod rescue;
 mod sessions;
 mod state;
 #[cfg(test)]
@@ -40,4 +43,5 @@ pub use carry_over::carried_over;
 pub use command::{Command, Decision, Refused};
 pub use handle::{Control, ControlError, ControlParts, ControlStatus, ControlTiming, Entry};
 pub use lease::Lease;
-pub use raft::{ControlStore, RaftTiming, StartError};
+pub use raft::{ControlStore, LastKnown, RaftTiming, Rescued, StartError};
+pub use rescue::{Rescue, rescue};

@@ -6,7 +6,7 @@ use crate::types::Version;
 
 /// Count and XOR of hashes over `(id, version)`: equal for equal sets of rows in any order, and cheap
 /// to keep while rows come and go. Made to find accidents, not forgers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Digest {
     /// How many rows.
     pub count: u64,

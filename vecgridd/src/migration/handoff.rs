@@ -1,7 +1,7 @@
 //! How a primary changes who holds its partition: one proposal at a time. Pure.
 //!
 //! ```text
-//!   away members out ─▶ wanted members in, one by one, each when level ─▶ the wanted primary ─▶ unwanted out
+//!   away and distrusted members out ─▶ wanted members in, one by one, each when level ─▶ the wanted primary ─▶ unwanted out
 //! ```
 //!
 //! The control plane compares and sets, so a proposal takes effect once or never. What is proposed is
@@ -25,6 +25,8 @@ pub enum HandoffEvent<'a> {
     Wanted(&'a Holders, usize),
     /// These members are not there.
     Away(&'a BTreeSet<MemberId>),
+    /// This member's copy is wrong: it must not stay in sync as it is. Remembered for this epoch.
+    Distrust(&'a MemberId),
     /// This member is level at this moment, see [`Handoff::is_level`]. Said again after every change, as
     /// long as it is so.
     Level(&'a MemberId),
@@ -52,6 +54,7 @@ pub struct Handoff {
     /// Nobody who has a copy goes while there are fewer.
     copies: usize,
     away: BTreeSet<MemberId>,
+    distrusted: BTreeSet<MemberId>,
     open: Option<Proposal>,
 }
 
@@ -59,7 +62,8 @@ impl Handoff {
     /// The primary's handoff, made once when it begins to lead in an epoch. `fresh`: its copy had not
     /// promised itself to this epoch before, so it has never led in it.
     pub fn new(me: MemberId, current: Placement, fresh: bool) -> Self {
-        Self { me, current, fresh, wanted: None, copies: 0, away: BTreeSet::new(), open: None }
+        let (away, distrusted) = (BTreeSet::new(), BTreeSet::new());
+        Self { me, current, fresh, wanted: None, copies: 0, away, distrusted, open: None }
     }
 
     /// May writes be acknowledged?
@@ -133,6 +137,7 @@ impl Handoff {
                 (self.wanted, self.copies) = (Some((*holders).clone()), *copies);
             }
             HandoffEvent::Away(away) => self.away = (*away).clone(),
+            HandoffEvent::Distrust(member) => _ = self.distrusted.insert((*member).clone()),
             // Not remembered: a moment later more may be committed.
             HandoffEvent::Level(member) => level = Some(*member),
             HandoffEvent::Silence => return self.open.clone(),
@@ -163,7 +168,7 @@ impl Handoff {
             in_sync.iter().filter(|member| **member == self.me || !gone(member)).cloned().collect::<Vec<_>>()
         };
         // Also begins an epoch of this run, if that is still to be done.
-        let present = without(&|member| self.away.contains(member));
+        let present = without(&|member| self.away.contains(member) || self.distrusted.contains(member));
         if !self.fresh || present.len() < in_sync.len() {
             return Some(with(epoch + 1, primary, present));
         }
@@ -263,6 +268,24 @@ mod tests {
         // c has one copy too many, but a is away: only then does it go.
         assert_eq!(step(&["d", "c"], &wanted("d", &["a"]), 2), None);
         assert_eq!(step(&["d", "c", "b"], &wanted("d", &["a", "b"]), 2), Some(placed(5, "d", &["d", "b"])));
+    }
+
+    #[test]
+    fn who_is_distrusted_goes_out_with_a_new_epoch_and_may_come_back_level() {
+        let both = placed(1, "a", &["a", "b"]);
+        let mut handoff = Handoff::new(id("a"), both, true);
+        handoff.step(&HandoffEvent::Wanted(&wanted("a", &["b"]), 2));
+        let out = placed(2, "a", &["a"]);
+        assert_eq!(handoff.step(&HandoffEvent::Distrust(&id("b"))).map(|p| p.next), Some(out.clone()));
+        assert_eq!(handoff.counted().len(), 2, "until that is decided");
+        let mut next = Handoff::new(id("a"), out, true);
+        assert_eq!(next.step(&HandoffEvent::Wanted(&wanted("a", &["b"]), 2)), None);
+        assert_eq!(next.streams_to(), [&id("b")].into());
+        let back = placed(2, "a", &["a", "b"]);
+        assert_eq!(next.step(&HandoffEvent::Level(&id("b"))).map(|p| p.next), Some(back));
+        // Itself it does not distrust.
+        let mut alone = Handoff::new(id("a"), placed(1, "a", &["a"]), true);
+        assert_eq!(alone.step(&HandoffEvent::Distrust(&id("a"))), None);
     }
 
     #[test]

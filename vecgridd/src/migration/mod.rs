@@ -22,7 +22,9 @@
 //! 1. a member of the in-sync set has every acknowledged write on its disk;
 //! 2. whatever is lost or late is asked for again: nothing here needs a message to arrive, and nothing is
 //!    remembered that a restart would miss. A move is resumed by looking at the table and asking the target
-//!    what it has; it is cancelled by wanting something else.
+//!    what it has; it is cancelled by wanting something else;
+//! 3. nothing is merged: a copy goes through the log or begins with nothing. So a deleted entry does not come back, and
+//!    nobody has to remember that it was deleted (`storage/keys/tombstone.rs`).
 //!
 //! Four rules keep the first promise where one does not expect it to be in danger. All were found by
 //! `simulation/`, which drives these machines, the placement and a model of the control plane through

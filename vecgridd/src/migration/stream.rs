@@ -73,13 +73,26 @@ pub struct Stream {
     attempt: Attempt,
     installing: Option<Installing>,
     durable: Option<Version>,
+    /// Whatever the other has is of no use: it gets a snapshot first.
+    anew: bool,
 }
 
 impl Stream {
     /// Begins to bring a member level. `attempt` is greater than that of any earlier stream of this
     /// epoch to this member.
     pub fn new(attempt: Attempt) -> Self {
-        Self { attempt, installing: None, durable: None }
+        Self { attempt, installing: None, durable: None, anew: false }
+    }
+
+    /// As [`Stream::new`], for a member whose copy is wrong: it is replaced as a whole. The member must not be in sync:
+    /// what it has is thrown away when the first piece comes.
+    pub fn anew(attempt: Attempt) -> Self {
+        Self { anew: true, ..Self::new(attempt) }
+    }
+
+    /// Is the other's copy still one that is to be replaced?
+    pub fn is_anew(&self) -> bool {
+        self.anew
     }
 
     /// Where a stream that replaces this one must begin to count.
@@ -154,10 +167,11 @@ impl Stream {
                 return vec![self.again(log)];
             }
             self.installing = None;
+            self.anew = false;
             effects.push(StreamEffect::CloseSnapshot);
         }
         let common = have.chain.common(log.chain);
-        let reaches = have.installing.is_none() && common.sequence + 1 >= log.first;
+        let reaches = !self.anew && have.installing.is_none() && common.sequence + 1 >= log.first;
         if !reaches {
             // An answer to an earlier question may look like this, too; then what we know is better.
             if self.durable.is_some_and(|durable| durable.sequence + 1 >= log.first) {

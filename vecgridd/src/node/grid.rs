@@ -4,9 +4,13 @@
 //! |---|---|
 //! | is in a grid | goes back to it; without its control store it does not start |
 //! | has the state of a daemon before there were several members | founds the grid that it was, with everything in it |
+//! | was made a grid of its own by force | founds that grid, with what was left, and says so |
 //! | is empty | joins the grid it finds, or founds one by the rules of `cluster/birth.rs` |
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use tokio::{runtime::Handle, sync::watch};
@@ -23,8 +27,8 @@ use crate::{
         lookout,
     },
     config::{Config, PeerConfig, Trust},
-    control::{Control, ControlParts, ControlStore, ControlTiming, Entry, StartError, carried_over},
-    partition::Hosts,
+    control::{Control, ControlParts, ControlStore, ControlTiming, Entry, Rescued, StartError, carried_over},
+    partition::{Hosts, Verifier, begin_empty},
     peer::{
         DataServices, Guard, MAX_COPY_MESSAGE, MAX_DATA_MESSAGE, Me, PeerLimits, PeerListener, Pool,
         Security, SecurityError, Serving,
@@ -86,6 +90,8 @@ pub struct Doors {
     pub answers: Answers,
     /// The copies that are here.
     pub hosts: Hosts,
+    /// Compares them, when the rows are there.
+    pub verifier: Arc<OnceLock<Verifier>>,
 }
 
 /// Brings this member into its grid; returns when it knows the grid's state.
@@ -124,7 +130,7 @@ pub async fn enter(
             let data = DataServer::new(doors.answers).max_decoding_message_size(MAX_DATA_MESSAGE);
             let data =
                 InterceptedService::new(data.max_encoding_message_size(MAX_DATA_MESSAGE), guard.clone());
-            let copies = CopiesServer::new(CopiesService::new(doors.hosts));
+            let copies = CopiesServer::new(CopiesService::new(doors.hosts, doors.verifier));
             let copies = copies.max_decoding_message_size(MAX_COPY_MESSAGE);
             let routes = Routes::new(data).add_service(InterceptedService::new(copies, guard));
             let serving = Serving {
@@ -173,12 +179,17 @@ pub async fn enter(
     let owner = store.start(home.identity)?;
     me.belongs_to(&owner.grid);
     details.incarnation = owner.incarnation;
+    let rescued = store.rescued()?;
+    if let Some(rescued) = &rescued {
+        tell_of_loss(rescued);
+    }
     let entry = if owner.founder {
         let mut founder = Member::new(home.identity.member.clone(), &home.identity.store, "");
         founder.details = details.clone();
-        Entry::Found(Box::new(match &old_state {
-            Some(bytes) => carried_over(bytes, &owner.grid, founder)?,
-            None => {
+        Entry::Found(Box::new(match (&rescued, &old_state) {
+            (Some(rescued), _) => rescued.begins_with(&home.identity.member, &details),
+            (None, Some(bytes)) => carried_over(bytes, &owner.grid, founder)?,
+            (None, None) => {
                 ClusterView::found_with(&owner.grid, &config.grid, config.partitions, config.copies, founder)
             }
         }))
@@ -188,7 +199,7 @@ pub async fn enter(
 
     let parts = ControlParts {
         tasks: tasks.clone(),
-        store,
+        store: store.clone(),
         pool: pool.clone(),
         details,
         metrics: Arc::clone(metrics),
@@ -209,6 +220,11 @@ pub async fn enter(
         part.stop().await;
         return Err(error.into());
     }
+    if let Some(rescued) = rescued {
+        // Before anything is written to them in this grid.
+        begin_empty(home.engine, &rescued.empty)?;
+        store.has_begun()?;
+    }
     if !in_grid {
         // From now on only the control store knows, and a start without it is refused.
         let mut batch = Batch::default();
@@ -218,6 +234,18 @@ pub async fn enter(
         home.engine.commit(&batch, true)?;
     }
     Ok(part)
+}
+
+/// An operator made this grid by force: it is said once more where it is kept.
+fn tell_of_loss(rescued: &Rescued) {
+    tracing::error!(
+        from = rescued.from,
+        grid = rescued.first.id(),
+        behind = ?rescued.behind,
+        empty = ?rescued.empty,
+        "possible data loss: this grid was made by force (vecgridd recover) out of this member alone. Writes that it \
+         had not heard of are lost; so are later writes to the partitions in `behind`, and all rows of those in `empty`"
+    );
 }
 
 fn security(config: &Config) -> Result<Security, SecurityError> {

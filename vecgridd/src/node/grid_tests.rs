@@ -43,7 +43,8 @@ async fn start(folder: &TempDir, rows: &MemoryEngine) -> anyhow::Result<GridPart
     let identity = data_dir::identity(rows, config.bootstrap)?;
     let home = Home { engine: rows, identity: &identity };
     let metrics = Arc::new(Metrics::new("0", "test")?);
-    let doors = Doors { answers: Answers::new(&Arc::default()), hosts: Hosts::default() };
+    let doors =
+        Doors { answers: Answers::new(&Arc::default()), hosts: Hosts::default(), verifier: Arc::default() };
     enter(&config, &data_dir, home, &metrics, doors, &CancellationToken::new()).await
 }
 

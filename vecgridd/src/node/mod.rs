@@ -13,6 +13,9 @@ mod leave;
 mod observe;
 mod quiet;
 mod ready;
+mod recover;
+#[cfg(test)]
+mod recover_tests;
 
 use std::{
     collections::BTreeSet,
@@ -30,8 +33,8 @@ use crate::{
     config::Config,
     control::StartError,
     index::{CheckOptions, Checker, IndexFolder, IndexLimits, PartitionSet, Registry},
-    partition::{self, Applier, Hosts, OwnerParts, Retention},
-    replication::{self, CopyOptions},
+    partition::{self, Applier, Hosts, OwnerParts, Retention, Verifier, VerifierParts, VerifyOptions},
+    replication::{self, CopyOptions, Inspect},
     service::{Answers, Parts, Service},
     storage::{Engine, LogWriter, RocksEngine, RocksOptions, keys::member::Identity},
     task::{CpuPool, Health, Tasks},
@@ -44,6 +47,8 @@ use self::{
     grid::{Doors, GridPart, Home},
     observe::Observer,
 };
+
+pub use recover::recover;
 
 /// Log records that may wait for the log writer: one for each of 16 requests in 256 partitions.
 const LOG_QUEUE: usize = 4_096;
@@ -98,7 +103,8 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, stop: Stop) -> anyhow::R
         }
     });
 
-    let for_members = Doors { answers: Answers::new(&service), hosts: Hosts::default() };
+    let for_members =
+        Doors { answers: Answers::new(&service), hosts: Hosts::default(), verifier: Arc::default() };
     let started = start(&config, &data_dir, &tasks, &health, &observer, for_members, shutdown).await;
     let result = match started {
         Ok(running) => {
@@ -205,6 +211,7 @@ async fn start(
     let identity = data_dir::identity(&*engine, may_be_new)?;
     let home = Home { engine: &*engine, identity: &identity };
     let (metrics, hosts) = (observer.metrics(), doors.hosts.clone());
+    let verifies = Arc::clone(&doors.verifier);
     let grid = grid::enter(config, data_dir, home, metrics, doors, shutdown).await?;
     let view = grid.control.view();
     if view.grid() != config.grid {
@@ -234,8 +241,8 @@ async fn start(
     let recovered = {
         let (engine, indexes, identity) = (Arc::clone(&engine), Arc::clone(&indexes), identity.clone());
         let view = Arc::clone(&view);
-        let recover = move || recover(&*engine, &view, &indexes, &identity, retention);
-        tokio::task::spawn_blocking(recover).await?.context("recovery failed: nothing was changed")?
+        let bring_back = move || bring_back(&*engine, &view, &indexes, &identity, retention);
+        tokio::task::spawn_blocking(bring_back).await?.context("recovery failed: nothing was changed")?
     };
 
     let (log, log_thread) = LogWriter::start(Arc::clone(&engine), LOG_QUEUE, observer.clone())?;
@@ -277,6 +284,18 @@ async fn start(
     let checks = CheckOptions { share: config.recall_checks, cpu: config.recall_cpu };
     let (recall, check_thread) = Checker::start(checks)?;
     quiet::spawn(tasks, Arc::clone(&engine));
+    let verifier = Verifier::new(VerifierParts {
+        member: identity.member.clone(),
+        engine: Arc::clone(&engine),
+        hosts: hosts.clone(),
+        looker: applier.looker(),
+        view: grid.control.watch(),
+        others: Arc::new(Inspect::new(grid.pool.clone())),
+        metrics: Arc::clone(metrics),
+    });
+    let _ = verifies.set(verifier.clone());
+    let verify = VerifyOptions { every: config.verify_every };
+    tasks.spawn("verify", partition::keep_verifying(tasks.clone(), verifier.clone(), verify));
     // One I/O thread is always with the connections.
     let workers = tokio::runtime::Handle::current().metrics().num_workers();
     let seats = workers.saturating_sub(1).clamp(1, config.search_threads);
@@ -289,7 +308,9 @@ async fn start(
         indexes: Arc::clone(&indexes),
         recall,
         purger: applier.purger(),
+        verifier,
         cpu: CpuPool::new(config.search_threads, WAITING_SEARCHES, seats)?,
+        on_minority: config.on_minority,
         write_bytes: config.write_bytes,
         health: Arc::clone(health),
         tasks: tasks.clone(),
@@ -298,7 +319,7 @@ async fn start(
     Ok(Running { service, engine, indexes, grid, threads: vec![log_thread, applier_thread, check_thread] })
 }
 
-fn recover(
+fn bring_back(
     engine: &dyn Engine,
     view: &ClusterView,
     indexes: &Registry,

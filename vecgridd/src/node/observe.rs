@@ -113,6 +113,7 @@ impl Snapshot for Observer {
                 metrics.set_partitions("primary", state, primary as u64);
                 metrics.set_partitions("backup", state, (here().count() - primary) as u64);
             }
+            metrics.set_verify_age(service.verify_age());
             let moving = status.partitions.iter().filter(|p| p.moving).count();
             let unavailable = status.partitions.iter().filter(|p| p.state == "unavailable").count();
             metrics.copies().set_under_replicated(status.copies.under_replicated as u64);

@@ -6,7 +6,8 @@
 //! Rows come before the index, so whatever a search finds can be read.
 //!
 //! What another member sends of a partition's rows, and the end of a copy, go the same way: so the index has one
-//! writer, and sees everything in the order in which the rows do.
+//! writer, and sees everything in the order in which the rows do. And whoever compares copies looks at them between two
+//! batches, when rows and index show the same writes.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
@@ -16,11 +17,14 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
+    level::level_partition,
+    recover::read_applied,
     snapshot::Pairs,
     state::{Applied, Committed},
+    verify::{Glance, Moment, Moments},
 };
 use crate::{
-    index::{Change, Digest, Registry},
+    index::{Change, Digest, Registry, View},
     storage::{
         Batch, Engine, Family, StorageError,
         keys::{self, applied, copy, dedup, digest, log, row, tombstone},
@@ -37,6 +41,16 @@ enum Job {
     Apply { partition: PartitionId, committed: Committed, done: oneshot::Sender<Applied> },
     Purge { collection: CollectionId, done: oneshot::Sender<()> },
     Install { partition: PartitionId, install: Install, done: oneshot::Sender<()> },
+    Look { partition: PartitionId, done: oneshot::Sender<Boundary> },
+    LevelIndex { partition: PartitionId, done: oneshot::Sender<u64> },
+}
+
+/// A copy between two batches: rows and indexes show the same writes.
+pub(super) struct Boundary {
+    /// What it says of its rows, now and at some versions before.
+    pub(super) glance: Glance,
+    /// The indexes of all collections.
+    pub(super) views: BTreeMap<CollectionId, Arc<View>>,
 }
 
 /// A change of a copy that is not a record: rows as another member has them, or the end of the copy.
@@ -76,7 +90,8 @@ impl Applier {
         observer: impl ApplierObserver,
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
         let (jobs, inbox) = mpsc::channel(QUEUE);
-        let worker = Worker { engine, indexes, view, digests: Digests::default() };
+        let (digests, moments) = (Digests::default(), Moments::default());
+        let worker = Worker { engine, indexes, view, digests, moments };
         let thread = std::thread::Builder::new().name("applier".into()).spawn(move || {
             if let Err(error) = worker.run(inbox) {
                 tracing::error!(%error, "rows cannot be written: this member takes no more writes");
@@ -102,9 +117,36 @@ impl Applier {
         installed
     }
 
+    /// A handle that looks at copies and does not keep the thread alive.
+    pub fn looker(&self) -> Looker {
+        Looker { jobs: self.jobs.downgrade() }
+    }
+
     /// A handle that asks for purges and does not keep the thread alive.
     pub fn purger(&self) -> Purger {
         Purger { jobs: self.jobs.downgrade() }
+    }
+}
+
+/// Looks at copies between two batches.
+#[derive(Clone)]
+pub struct Looker {
+    jobs: mpsc::WeakSender<Job>,
+}
+
+impl Looker {
+    /// A copy as it is; `None` when the thread has ended.
+    pub(super) async fn look(&self, partition: PartitionId) -> Option<Boundary> {
+        let (done, seen) = oneshot::channel();
+        self.jobs.upgrade()?.send(Job::Look { partition, done }).await.ok()?;
+        seen.await.ok()
+    }
+
+    /// Makes the indexes show the rows of a partition; gives how many rows that took.
+    pub(super) async fn level_index(&self, partition: PartitionId) -> Option<u64> {
+        let (done, levelled) = oneshot::channel();
+        self.jobs.upgrade()?.send(Job::LevelIndex { partition, done }).await.ok()?;
+        levelled.await.ok()
     }
 }
 
@@ -130,6 +172,7 @@ struct Worker {
     indexes: Arc<Registry>,
     view: watch::Receiver<Arc<ClusterView>>,
     digests: Digests,
+    moments: Moments,
 }
 
 impl Worker {
@@ -156,6 +199,21 @@ impl Worker {
                     self.install(partition, install)?;
                     let _ = done.send(());
                 }
+                Job::Look { partition, done } => {
+                    self.apply(std::mem::take(&mut group))?;
+                    match self.look(partition) {
+                        Ok(boundary) => _ = done.send(boundary),
+                        Err(error) => tracing::warn!(%partition, %error, "a copy cannot be looked at"),
+                    }
+                }
+                Job::LevelIndex { partition, done } => {
+                    self.apply(std::mem::take(&mut group))?;
+                    let view = Arc::clone(&self.view.borrow_and_update());
+                    match level_partition(&*self.engine, &view, &self.indexes, partition) {
+                        Ok(changes) => _ = done.send(changes),
+                        Err(error) => tracing::error!(%partition, %error, "an index cannot be mended"),
+                    }
+                }
                 job => group.push(job),
             }
         }
@@ -181,7 +239,9 @@ impl Worker {
                 let stored = row::decode(id, &value)?;
                 let change = Change::Put { partition, entry: stored.entry, version: stored.version };
                 changes.entry(collection).or_default().push(change);
-            } else if digest::collection(&key).is_some_and(|collection| !live(collection)) {
+            } else if digest::collection(&key).is_some_and(|collection| !live(collection))
+                || tombstone::is_key(&key)
+            {
                 continue;
             }
             batch.put(family, key.to_vec(), value.to_vec());
@@ -199,6 +259,7 @@ impl Worker {
         batch.put(Family::Member, copy::key(partition), copy::encode(&install.copy));
         self.engine.commit(&batch, true)?;
         self.digests.forget_partition(partition);
+        self.moments.forget(partition);
         if install.clear {
             self.indexes.all().iter().for_each(|index| index.drop_partition(partition));
         }
@@ -206,6 +267,24 @@ impl Worker {
             self.change_index(&view, collection, changes)?;
         }
         Ok(())
+    }
+
+    fn look(&mut self, partition: PartitionId) -> Result<Boundary, StorageError> {
+        let view = Arc::clone(&self.view.borrow_and_update());
+        let point = read_applied(&*self.engine, partition)?.unwrap_or_default();
+        let at = Version { epoch: point.epoch, sequence: point.sequence };
+        let now = Effects::new(&*self.engine, &mut self.digests).moment(partition, at, &view)?;
+        let (mut views, mut index) = (BTreeMap::new(), BTreeSet::new());
+        for id in view.collections().map(|collection| collection.id) {
+            let found = self.indexes.get(id);
+            let shown = found.as_ref().map(|index| index.digest(partition)).unwrap_or_default();
+            if shown != now.digests.get(&id).copied().unwrap_or_default() {
+                index.insert(id);
+            }
+            views.extend(found.map(|index| (id, index.view())));
+        }
+        let moments = [now].into_iter().chain(self.moments.of(partition)).collect();
+        Ok(Boundary { glance: Glance { table_version: view.version(), moments, index }, views })
     }
 
     fn change_index(
@@ -229,11 +308,15 @@ impl Worker {
             match job {
                 Job::Apply { partition, committed, done } => {
                     let live = view.collection_by_id(committed.operation.collection).is_some();
+                    let version = committed.version;
                     answers.push((done, effects.add(partition, committed, live)?));
+                    if Moments::keeps(version) {
+                        self.moments.note(partition, effects.moment(partition, version, &view)?);
+                    }
                 }
                 Job::Purge { collection, done } => purges.push((collection, done)),
                 // Not in a group.
-                Job::Install { .. } => {}
+                Job::Install { .. } | Job::Look { .. } | Job::LevelIndex { .. } => {}
             }
         }
         let (mut batch, changes) = effects.finish();
@@ -350,7 +433,7 @@ impl<'a> Effects<'a> {
         let outcome = if live {
             let mut existed = Vec::with_capacity(operation.mutations.len());
             let collection = operation.collection;
-            for (index, mutation) in (0..).zip(operation.mutations) {
+            for mutation in operation.mutations {
                 let key = row::key(collection, mutation.id());
                 let puts = matches!(mutation, Mutation::Put(_));
                 let old = match self.written.insert(key.clone(), puts.then_some(version)) {
@@ -372,13 +455,7 @@ impl<'a> Effects<'a> {
                         changes.push(Change::Put { partition, entry, version });
                     }
                     Mutation::Delete(id) => {
-                        let stone = tombstone::Tombstone {
-                            epoch: version.epoch,
-                            collection: collection.0,
-                            id: id.as_str().to_owned(),
-                        };
                         self.batch.delete(family, key);
-                        self.batch.put(family, tombstone::key(version.sequence, index), keys::seal(&stone));
                         changes.push(Change::Delete { partition, id, version });
                     }
                 }
@@ -403,8 +480,6 @@ impl<'a> Effects<'a> {
         if let Some(below) = trim_below {
             let (from, to) = log::range(partition, 0, below);
             self.batch.delete_range(Family::Oplog, from, to);
-            let (from, to) = tombstone::before(below);
-            self.batch.delete_range(family, from, to);
         }
         let point = applied::Applied {
             epoch: version.epoch,
@@ -415,6 +490,20 @@ impl<'a> Effects<'a> {
         };
         self.applied.insert(partition, point);
         Ok(outcome)
+    }
+
+    /// Which rows a partition has after what was added so far.
+    pub(super) fn moment(
+        &mut self,
+        partition: PartitionId,
+        at: Version,
+        view: &ClusterView,
+    ) -> Result<Moment, StorageError> {
+        let mut digests = BTreeMap::new();
+        for collection in view.collections() {
+            digests.insert(collection.id, *self.digests.of(self.engine, partition, collection.id)?);
+        }
+        Ok(Moment { at, digests })
     }
 
     /// The batch, with how far each partition is applied and which rows it has, and the changes of each index.

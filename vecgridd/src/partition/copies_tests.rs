@@ -17,8 +17,8 @@ use futures::{
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Applier, ApplierObserver, CopyMessage, Hosts, Outside, OwnerParts, Retention, WriteError, copies_here,
-    keep, level_indexes, recover, spawn, state::Refusal,
+    Applier, ApplierObserver, CopyMessage, Hosts, Looker, Outside, OwnerParts, Retention, WriteError,
+    copies_here, keep, level_indexes, recover, spawn, state::Refusal,
 };
 use crate::{
     index::{IndexLimits, PartitionSet, Registry},
@@ -32,10 +32,10 @@ use crate::{
     },
 };
 
-const PARTITIONS: u16 = 4;
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PARTITIONS: u16 = 4;
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-fn id(name: &str) -> MemberId {
+pub(super) fn id(name: &str) -> MemberId {
     MemberId(name.to_owned())
 }
 
@@ -62,8 +62,8 @@ impl FsyncObserver for Quiet {
 }
 
 /// The table, and the way from member to member.
-struct Between {
-    view: watch::Sender<Arc<ClusterView>>,
+pub(super) struct Between {
+    pub(super) view: watch::Sender<Arc<ClusterView>>,
     hosts: RwLock<BTreeMap<MemberId, Hosts>>,
     /// One message of so many is lost, half of them on the way back; 0 = none.
     lose: AtomicU64,
@@ -138,22 +138,23 @@ impl Outside for Way {
     }
 }
 
-struct Member {
+pub(super) struct Member {
     me: MemberId,
-    engine: Arc<MemoryEngine>,
+    pub(super) engine: Arc<MemoryEngine>,
     run: u64,
-    running: Option<Running>,
+    pub(super) running: Option<Running>,
 }
 
-struct Running {
+pub(super) struct Running {
     tasks: Tasks,
     hosts: Hosts,
-    indexes: Arc<Registry>,
+    pub(super) indexes: Arc<Registry>,
+    pub(super) looker: Looker,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Member {
-    fn start(&mut self, between: &Arc<Between>, retention: Retention) {
+    pub(super) fn start(&mut self, between: &Arc<Between>, retention: Retention) {
         self.run += 1;
         between.change(|view| {
             // It tells the grid of its start; whether that begins new epochs at once, or its owners do, varies.
@@ -178,6 +179,7 @@ impl Member {
         let (applier, applier_thread) =
             Applier::start(Arc::clone(&engine), Arc::clone(&indexes), watched, Quiet).unwrap();
         let (tasks, hosts) = (Tasks::default(), Hosts::default());
+        let looker = applier.looker();
         let parts = OwnerParts {
             engine,
             log,
@@ -195,11 +197,11 @@ impl Member {
         between.hosts.write().unwrap().insert(self.me.clone(), hosts.clone());
         tasks.spawn("keeper", keep(tasks.clone(), parts, self.me.clone(), here.into_iter().collect()));
         let threads = vec![log_thread, applier_thread];
-        self.running = Some(Running { tasks, hosts, indexes, threads });
+        self.running = Some(Running { tasks, hosts, indexes, looker, threads });
     }
 
     /// Ends it; what was not synced is lost.
-    async fn crash(&mut self, between: &Arc<Between>) {
+    pub(super) async fn crash(&mut self, between: &Arc<Between>) {
         let Some(running) = self.running.take() else { return };
         between.hosts.write().unwrap().remove(&self.me);
         assert!(running.tasks.stop(PATIENCE).await, "owners end");
@@ -207,7 +209,7 @@ impl Member {
         self.engine.crash();
     }
 
-    fn rows(&self, partition: PartitionId) -> BTreeMap<String, Version> {
+    pub(super) fn rows(&self, partition: PartitionId) -> BTreeMap<String, Version> {
         let (from, to) = row::all();
         let mut rows = BTreeMap::new();
         let mut visit = |key: &[u8], value: &[u8]| {
@@ -234,10 +236,10 @@ impl Member {
 }
 
 /// A grid of members.
-struct World {
-    between: Arc<Between>,
-    members: BTreeMap<MemberId, Member>,
-    retention: Retention,
+pub(super) struct World {
+    pub(super) between: Arc<Between>,
+    pub(super) members: BTreeMap<MemberId, Member>,
+    pub(super) retention: Retention,
     /// What was acknowledged last of each id, or may have happened.
     ledger: Arc<Mutex<BTreeMap<(u16, String), Entries>>>,
 }
@@ -249,7 +251,7 @@ struct Entries {
 }
 
 impl World {
-    fn new(names: &[&str], retention: Retention) -> Self {
+    pub(super) fn new(names: &[&str], retention: Retention) -> Self {
         let first = id(names[0]);
         let mut view = ClusterView::bootstrap("g", PARTITIONS, &first);
         for name in &names[1..] {
@@ -281,7 +283,7 @@ impl World {
         Self { between, members, retention, ledger: Arc::default() }
     }
 
-    fn want(&self, partition: u16, primary: &str, others: &[&str]) {
+    pub(super) fn want(&self, partition: u16, primary: &str, others: &[&str]) {
         let holders = Holders { primary: id(primary), others: others.iter().map(|name| id(name)).collect() };
         self.between.change(|view| {
             if view.wanted.is_empty() {
@@ -299,7 +301,7 @@ impl World {
     }
 
     /// Waits until a partition is held like that.
-    async fn held(&self, partition: u16, primary: &str, in_sync: &[&str]) {
+    pub(super) async fn held(&self, partition: u16, primary: &str, in_sync: &[&str]) {
         let mut view = self.between.view.subscribe();
         let all: BTreeSet<MemberId> = in_sync.iter().map(|name| id(name)).collect();
         let so = view.wait_for(|view| {
@@ -317,17 +319,17 @@ impl World {
             .unwrap_or_else(|_| panic!("{partition} is not answered for"));
     }
 
-    fn hosts(&self, member: &MemberId) -> Hosts {
+    pub(super) fn hosts(&self, member: &MemberId) -> Hosts {
         self.members[member].running.as_ref().unwrap().hosts.clone()
     }
 
-    fn writer(&self, seed: u64) -> Writer {
+    pub(super) fn writer(&self, seed: u64) -> Writer {
         let (between, ledger) = (Arc::clone(&self.between), Arc::clone(&self.ledger));
         Writer { between, ledger, next: seed << 32, request: 0 }
     }
 
     /// Every acknowledged write is in the rows and in the index of the primary, and of every copy in sync.
-    async fn check(&self) {
+    pub(super) async fn check(&self) {
         let ledger = self.ledger.lock().unwrap().clone();
         for partition in (0..PARTITIONS).map(PartitionId) {
             let placement = self.between.view.borrow().partition(partition).clone();
@@ -351,7 +353,7 @@ impl World {
     }
 
     /// Waits until all copies show the same.
-    async fn quiet(&self) {
+    pub(super) async fn quiet(&self) {
         let began = tokio::time::Instant::now();
         for partition in (0..PARTITIONS).map(PartitionId) {
             let placement = self.between.view.borrow().partition(partition).clone();
@@ -365,7 +367,7 @@ impl World {
 }
 
 /// Writes to whoever the table says, as a router would.
-struct Writer {
+pub(super) struct Writer {
     between: Arc<Between>,
     ledger: Arc<Mutex<BTreeMap<(u16, String), Entries>>>,
     next: u64,
@@ -373,7 +375,7 @@ struct Writer {
 }
 
 impl Writer {
-    async fn write(&mut self) {
+    pub(super) async fn write(&mut self) {
         self.next += 1;
         self.request += 1;
         let number = self.next % 97;
@@ -417,7 +419,7 @@ impl Writer {
     }
 }
 
-const KEPT: Retention = Retention { records: 10_000, bytes: 1 << 30 };
+pub(super) const KEPT: Retention = Retention { records: 10_000, bytes: 1 << 30 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_moves_while_it_is_written() {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     migration::Have,
     storage::keys::log,
-    types::{Durability, Operation, Version},
+    types::{Durability, MemberId, Operation, Version},
 };
 
 /// Requests that may wait for one partition.
@@ -52,6 +52,8 @@ pub(super) enum Order {
     Reach(Version, oneshot::Sender<()>),
     /// This copy is not needed any more; whether it could go is told.
     Leave(oneshot::Sender<bool>),
+    /// Another member's copy is not what it should be; whether it is taken anew is told.
+    Retake(MemberId, oneshot::Sender<bool>),
 }
 
 /// Why a write has no result.
@@ -131,6 +133,16 @@ impl Handle {
         match self.orders.send(Order::Leave(answer)).await {
             Ok(()) => left.await.unwrap_or(false),
             // The owner has ended: the daemon stops.
+            Err(_) => false,
+        }
+    }
+
+    /// Another member's copy is not what it should be. True when this member leads: the copy counts no more, and is
+    /// taken anew.
+    pub async fn retake(&self, member: MemberId) -> bool {
+        let (answer, retaken) = oneshot::channel();
+        match self.orders.send(Order::Retake(member, answer)).await {
+            Ok(()) => retaken.await.unwrap_or(false),
             Err(_) => false,
         }
     }

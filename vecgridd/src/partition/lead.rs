@@ -67,12 +67,14 @@ pub(super) struct Line {
     pub(super) behind: Option<(Instant, Option<u64>)>,
     /// That is looked at after a while.
     pub(super) watched: bool,
+    /// The other's copy is wrong, or was: it is taken anew, whatever it has.
+    pub(super) anew: bool,
 }
 
 impl Line {
-    pub(super) fn new(number: u64, attempt: Attempt) -> Self {
+    pub(super) fn new(number: u64, attempt: Attempt, anew: bool) -> Self {
         let (snapshot, permit) = (None, None);
-        let stream = Stream::new(attempt);
+        let stream = if anew { Stream::anew(attempt) } else { Stream::new(attempt) };
         Self {
             number,
             stream,
@@ -83,6 +85,7 @@ impl Line {
             told: 0,
             behind: None,
             watched: false,
+            anew,
         }
     }
 }

@@ -66,6 +66,9 @@ impl Owner {
                 handover: None,
             });
         }
+        for member in self.retake.clone() {
+            self.hand_off(&HandoffEvent::Distrust(&member));
+        }
         let mut away: BTreeSet<MemberId> =
             view.members().filter(|member| !member.is_alive()).map(|member| member.id.clone()).collect();
         let now = Instant::now();
@@ -87,6 +90,7 @@ impl Owner {
     /// This member does not order the writes any more.
     pub(super) async fn follow(&mut self) {
         self.lease_missing = None;
+        self.retake.clear();
         if self.lead.take().is_some() {
             let effects = self.state.step(Event::Follow);
             self.carry_out(effects).await;
@@ -112,6 +116,18 @@ impl Owner {
         if let Some(worker) = self.worker() {
             self.work.push(work(worker));
         }
+    }
+
+    /// Another member's copy is wrong: it is to count no more, and then to be taken anew as a whole. It keeps counting
+    /// until that is decided, so it is cleared only then. False when this member does not lead.
+    pub(super) fn retake(&mut self, member: MemberId) -> bool {
+        let leads = self.lead.as_ref().is_some_and(|lead| lead.handoff.serves());
+        if !leads || member == self.me {
+            return false;
+        }
+        self.hand_off(&HandoffEvent::Distrust(&member));
+        self.retake.insert(member);
+        true
     }
 
     /// Whether something is to be proposed.
@@ -195,7 +211,8 @@ impl Owner {
         for name in &new {
             let attempt = lead.attempts.get(name).copied().unwrap_or(first);
             self.lines += 1;
-            lead.lines.insert(name.clone(), Line::new(self.lines, attempt));
+            let anew = self.retake.contains(name) && !counted.contains(name);
+            lead.lines.insert(name.clone(), Line::new(self.lines, attempt, anew));
         }
         if !new.is_empty() && !self.copy.shared {
             self.copy.shared = true;
@@ -298,7 +315,12 @@ impl Owner {
         };
         let mut fenced = false;
         let mut reached = None;
-        for effect in line.stream.step(own, event) {
+        let effects = line.stream.step(own, event);
+        if line.anew && !line.stream.is_anew() {
+            line.anew = false;
+            self.retake.remove(to);
+        }
+        for effect in effects {
             let work = match effect {
                 StreamEffect::Ask => worker.send(to.clone(), CopyMessage::Ask { epoch }),
                 StreamEffect::OpenSnapshot => {

@@ -77,6 +77,33 @@ pub fn level_indexes(
     Ok(report)
 }
 
+/// Makes the indexes show the rows of one partition, which nobody changes meanwhile; gives how many rows that took.
+///
+/// # Errors
+/// When a row is damaged, or the store fails.
+pub(super) fn level_partition(
+    engine: &dyn Engine,
+    view: &ClusterView,
+    indexes: &Registry,
+    partition: PartitionId,
+) -> Result<u64, StorageError> {
+    let rows = StoredRows::of(engine, [partition])?;
+    let mut changes = 0;
+    for collection in view.collections() {
+        let index = indexes.get_or_create(collection.id, &collection.config).map_err(io)?;
+        let level = Level { engine, rows: &rows, collection, index: &index };
+        let (changed, read) = level.hold(partition, level.shown(&[partition]).remove(&partition))?;
+        changes += changed;
+        if index.digest(partition) != read {
+            // Not even what it counted is what it shows: all of it again.
+            index.drop_partition(partition);
+            changes += level.hold(partition, None)?.0;
+        }
+        index.level(partition, rows.point(partition));
+    }
+    Ok(changes)
+}
+
 fn io(error: impl std::fmt::Display) -> StorageError {
     StorageError::Io(error.to_string())
 }
@@ -90,8 +117,15 @@ struct StoredRows {
 
 impl StoredRows {
     fn read(engine: &dyn Engine) -> Result<Self, StorageError> {
+        Self::of(engine, engine.partitions())
+    }
+
+    fn of(
+        engine: &dyn Engine,
+        partitions: impl IntoIterator<Item = PartitionId>,
+    ) -> Result<Self, StorageError> {
         let mut this = Self { points: BTreeMap::new(), digests: HashMap::new() };
-        for partition in engine.partitions() {
+        for partition in partitions {
             let point = read_applied(engine, partition)?.unwrap_or_default();
             this.points.insert(partition, Version { epoch: point.epoch, sequence: point.sequence });
             let (from, to) = digest::all();
@@ -194,39 +228,56 @@ impl Level<'_> {
 
     /// Holds all rows of some partitions against the index.
     fn compare(&self, partitions: &[PartitionId]) -> Result<u64, StorageError> {
-        let mut known: BTreeMap<PartitionId, HashMap<EntryId, Version>> = BTreeMap::new();
-        let wanted: PartitionSet = partitions.iter().copied().collect();
-        for (partition, id, version) in self.index.view().versions(&wanted) {
-            known.entry(partition).or_default().insert(id, version);
-        }
+        let mut shown = self.shown(partitions);
         let mut count = 0;
-        let mut changes = Vec::new();
         for &partition in partitions {
-            let mut gone = known.remove(&partition).unwrap_or_default();
-            let mut digest = Digest::default();
-            let (from, to) = row::all_of(self.collection.id);
-            let mut visit = |key: &[u8], value: &[u8]| {
-                let (_, id) = row::parse_key(key)?;
-                let version = row::version(value)?;
-                digest.add(id.as_str(), version);
-                if gone.remove(&id) != Some(version) {
-                    count += 1;
-                    let entry = row::decode(id, value)?.entry;
-                    changes.push(Change::Put { partition, entry, version });
-                    if changes.len() >= BATCH {
-                        self.index.apply(std::mem::take(&mut changes));
-                    }
-                }
-                Ok(ControlFlow::Continue(()))
-            };
-            self.engine.scan(Family::Partition(partition), &from, &to, &mut visit)?;
-            count += gone.len() as u64;
-            let version = self.rows.point(partition);
-            changes.extend(gone.into_keys().map(|id| Change::Delete { partition, id, version }));
-            self.index.apply(std::mem::take(&mut changes));
+            let (changed, digest) = self.hold(partition, shown.remove(&partition))?;
+            count += changed;
             self.check(partition, digest)?;
         }
         Ok(count)
+    }
+
+    /// The rows that the index shows of some partitions.
+    fn shown(&self, partitions: &[PartitionId]) -> BTreeMap<PartitionId, HashMap<EntryId, Version>> {
+        let mut shown: BTreeMap<PartitionId, HashMap<EntryId, Version>> = BTreeMap::new();
+        let wanted: PartitionSet = partitions.iter().copied().collect();
+        for (partition, id, version) in self.index.view().versions(&wanted) {
+            shown.entry(partition).or_default().insert(id, version);
+        }
+        shown
+    }
+
+    /// Holds all rows of a partition against what the index shows of it, and mends that. How many rows that took, and
+    /// which rows were read.
+    fn hold(
+        &self,
+        partition: PartitionId,
+        shown: Option<HashMap<EntryId, Version>>,
+    ) -> Result<(u64, Digest), StorageError> {
+        let mut gone = shown.unwrap_or_default();
+        let (mut count, mut changes, mut digest) = (0, Vec::new(), Digest::default());
+        let (from, to) = row::all_of(self.collection.id);
+        let mut visit = |key: &[u8], value: &[u8]| {
+            let (_, id) = row::parse_key(key)?;
+            let version = row::version(value)?;
+            digest.add(id.as_str(), version);
+            if gone.remove(&id) != Some(version) {
+                count += 1;
+                let entry = row::decode(id, value)?.entry;
+                changes.push(Change::Put { partition, entry, version });
+                if changes.len() >= BATCH {
+                    self.index.apply(std::mem::take(&mut changes));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        self.engine.scan(Family::Partition(partition), &from, &to, &mut visit)?;
+        count += gone.len() as u64;
+        let version = self.rows.point(partition);
+        changes.extend(gone.into_keys().map(|id| Change::Delete { partition, id, version }));
+        self.index.apply(std::mem::take(&mut changes));
+        Ok((count, digest))
     }
 
     /// The index must hold just the rows that were read; and they must be those that were written.

@@ -12,7 +12,7 @@
 //! while this member is the primary, with `following` while another one is. `hosts` says which copies are here and
 //! which of them this member answers for, `keeper` begins and ends their owners by the table, `outside` is what they
 //! ask of the rest of the grid. `applier` turns committed records into rows and index changes, for all partitions, in
-//! one thread. `recover` brings a partition back after a restart, `level` the indexes. A write is answered when it is
+//! one thread. `verify` compares copies, and each with its index. `recover` brings a partition back after a restart, `level` the indexes. A write is answered when it is
 //! committed (durable on every in-sync replica) and applied (visible to every later read).
 
 mod applier;
@@ -37,9 +37,10 @@ mod snapshot;
 pub mod state;
 #[cfg(test)]
 mod state_tests;
+mod verify;
 mod versions;
 
-pub use applier::{Applier, ApplierObserver, Purger};
+pub use applier::{Applier, ApplierObserver, Looker, Purger};
 pub use handle::{Handle, Taken, WriteError};
 pub use hosts::{Hosts, Role, Who};
 pub use keeper::{copies_here, keep};
@@ -47,5 +48,9 @@ pub use level::{LevelReport, level_indexes};
 pub use log_extent::Retention;
 pub use outside::{CopyMessage, Outside};
 pub use owner::{OwnerParts, spawn};
-pub use recover::{Recovered, recover};
+pub use recover::{CopyOnDisk, Recovered, begin_empty, copy_on_disk, recover};
+pub use verify::{
+    Answer, CopyVerdict, Difference, Findings, Others, QUICKLY, Question, Verifier, VerifierParts,
+    VerifyOptions, run as keep_verifying,
+};
 pub use versions::Versions;

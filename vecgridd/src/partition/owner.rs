@@ -12,7 +12,7 @@
 //! anything of the epoch, and it goes on in it; with it, it begins a new one (`migration/mod.rs`, third rule).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -91,6 +91,7 @@ pub fn spawn(tasks: &Tasks, recovered: Recovered, parts: &OwnerParts) -> Handle 
         replica,
         copy,
         lead: None,
+        retake: BTreeSet::new(),
         leads: 0,
         lines: 0,
         role: Role::None,
@@ -122,6 +123,8 @@ pub(super) struct Owner {
     /// As it is on the disk, but for the epochs of the log.
     pub(super) copy: copy::CopyState,
     pub(super) lead: Option<Lead>,
+    /// Copies of others that are wrong: while this member leads, they are taken anew.
+    pub(super) retake: BTreeSet<MemberId>,
     /// How often this member began to lead.
     pub(super) leads: u64,
     /// How many lines there were.
@@ -218,6 +221,9 @@ impl Owner {
                         }
                     }
                     Order::Reach(version, answer) => self.reach(version, answer).await,
+                    Order::Retake(member, answer) => {
+                        let _ = answer.send(self.retake(member));
+                    }
                     Order::Leave(answer) => {
                         // By the newest table.
                         self.look().await?;

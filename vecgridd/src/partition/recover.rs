@@ -23,7 +23,7 @@ use crate::{
     migration::Replica,
     storage::{
         Batch, Engine, Family, StorageError,
-        keys::{self, applied, copy, dedup, digest, log, row},
+        keys::{self, applied, copy, dedup, digest, log, row, tombstone},
     },
     types::{ClusterView, CollectionId, MemberId, MutationOutcome, PartitionId, RequestId, Version},
 };
@@ -58,6 +58,7 @@ pub fn recover(
     if copy.installing {
         throw_away(engine, partition, &mut copy)?;
     }
+    forget_tombstones(engine, partition)?;
     let applied = match read_applied(engine, partition)? {
         Some(applied) if applied.has_digests => applied,
         Some(old) => count(engine, partition, old)?,
@@ -88,6 +89,52 @@ pub(super) fn has_copy(engine: &dyn Engine, partition: PartitionId) -> Result<bo
     Ok(read_applied(engine, partition)?.is_some() || read_copy(engine, partition)?.installing)
 }
 
+/// A copy as it lies on the disk of a daemon that does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyOnDisk {
+    /// It is complete in itself: not a part of an installation, and not quarantined.
+    pub usable: bool,
+    /// Something was ever written to it.
+    pub has_rows: bool,
+    /// The newest epoch that it has promised to.
+    pub promised: u64,
+}
+
+/// What is on the disk of a partition.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn copy_on_disk(engine: &dyn Engine, partition: PartitionId) -> Result<CopyOnDisk, StorageError> {
+    let copy = read_copy(engine, partition)?;
+    let known = engine.partitions().contains(&partition);
+    let applied = if known { read_applied(engine, partition)? } else { None };
+    let mut logged = false;
+    let (from, to) = log::range(partition, 0, u64::MAX);
+    engine.scan(Family::Oplog, &from, &to, &mut |_, _| {
+        logged = true;
+        Ok(ControlFlow::Break(()))
+    })?;
+    let usable = !copy.installing && !copy.quarantined;
+    Ok(CopyOnDisk { usable, has_rows: applied.is_some() || logged, promised: copy.promised })
+}
+
+/// Whatever is on the disk of these partitions goes; what was promised stays.
+///
+/// # Errors
+/// When the disk fails.
+pub fn begin_empty(engine: &dyn Engine, partitions: &[PartitionId]) -> Result<(), StorageError> {
+    engine.create_partitions(partitions)?;
+    for &partition in partitions {
+        let copy::CopyState { promised, attempt, .. } = read_copy(engine, partition)?;
+        let copy = copy::CopyState { promised, attempt, ..copy::CopyState::default() };
+        let mut batch = Batch::default();
+        clear(&mut batch, partition);
+        batch.put(Family::Member, copy::key(partition), copy::encode(&copy));
+        engine.commit(&batch, true)?;
+    }
+    Ok(())
+}
+
 fn read_copy(engine: &dyn Engine, partition: PartitionId) -> Result<copy::CopyState, StorageError> {
     let stored = engine.get(Family::Member, &copy::key(partition))?;
     stored.map_or_else(|| Ok(copy::CopyState::default()), |bytes| copy::decode(&bytes))
@@ -105,6 +152,23 @@ fn throw_away(
     clear(&mut batch, partition);
     batch.put(Family::Member, copy::key(partition), copy::encode(copy));
     engine.commit(&batch, true)
+}
+
+/// An earlier version kept what nobody reads. A look costs little, and finds something once.
+fn forget_tombstones(engine: &dyn Engine, partition: PartitionId) -> Result<(), StorageError> {
+    let family = Family::Partition(partition);
+    let (from, to) = tombstone::all();
+    let mut found = false;
+    engine.scan(family, &from, &to, &mut |_, _| {
+        found = true;
+        Ok(ControlFlow::Break(()))
+    })?;
+    if found {
+        let mut batch = Batch::default();
+        batch.delete_range(family, from, to);
+        engine.commit(&batch, false)?;
+    }
+    Ok(())
 }
 
 /// Takes records of the log into the state, in order; applies them where they are committed. Gives the last one.

@@ -147,6 +147,21 @@ impl Pool {
         }
     }
 
+    /// A question about a copy of a partition.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn inspect(
+        &self,
+        to: &MemberId,
+        message: wire::InspectRequest,
+        patience: Duration,
+    ) -> Result<wire::InspectResponse, PeerError> {
+        let mut client = self.copies(to)?;
+        let send = |request| async move { client.inspect(request).await };
+        ask(self, (Some(to), &to.0), patience, message, send).await
+    }
+
     /// A sign of life.
     ///
     /// # Errors

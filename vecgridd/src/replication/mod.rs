@@ -6,10 +6,12 @@
 //! whole member, so that searches keep their pace while partitions move.
 
 mod grid;
+mod inspect;
 mod outbox;
 mod pace;
 mod service;
 mod wire;
 
 pub use grid::{CopyOptions, Grid};
+pub use inspect::Inspect;
 pub use service::CopiesService;

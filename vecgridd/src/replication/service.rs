@@ -1,6 +1,9 @@
 //! Being told about copies.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use futures::{
     StreamExt,
@@ -11,7 +14,7 @@ use vecgrid_proto::peer::{self as proto, copies_server::Copies};
 
 use super::wire;
 use crate::{
-    partition::{CopyMessage, Hosts},
+    partition::{CopyMessage, Hosts, Question, Verifier},
     types::PartitionId,
 };
 
@@ -21,12 +24,14 @@ const ANSWERS: usize = 256;
 /// Hands what primaries send to the owners of the copies here.
 pub struct CopiesService {
     hosts: Hosts,
+    /// There when the rows are.
+    verifier: Arc<OnceLock<Verifier>>,
 }
 
 impl CopiesService {
     /// Of the copies that are here, now and later.
-    pub fn new(hosts: Hosts) -> Self {
-        Self { hosts }
+    pub fn new(hosts: Hosts, verifier: Arc<OnceLock<Verifier>>) -> Self {
+        Self { hosts, verifier }
     }
 }
 
@@ -74,5 +79,23 @@ impl Copies for CopiesService {
             Ok(proto::ReplicateAllResponse { responses })
         });
         Ok(Response::new(answers.boxed()))
+    }
+
+    async fn inspect(
+        &self,
+        request: Request<proto::InspectRequest>,
+    ) -> Result<Response<proto::InspectResponse>, Status> {
+        let verifier = self.verifier.get().cloned();
+        let verifier = verifier.ok_or_else(|| Status::aborted("this member is starting"))?;
+        let proto::InspectRequest { partition, question } = request.into_inner();
+        let partition = u16::try_from(partition).ok().map(PartitionId);
+        let question: Option<Question> = serde_json::from_slice(&question).ok();
+        let (Some(partition), Some(question)) = (partition, question) else {
+            return Err(Status::aborted("this member does not know such a question"));
+        };
+        let answer = verifier.answer(partition, question).await;
+        let answer = answer.ok_or_else(|| Status::aborted("the copy could not be looked at"))?;
+        let answer = serde_json::to_vec(&answer).map_err(|error| Status::aborted(error.to_string()))?;
+        Ok(Response::new(proto::InspectResponse { answer: answer.into() }))
     }
 }

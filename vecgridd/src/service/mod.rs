@@ -32,15 +32,17 @@ mod scroll;
 mod search;
 mod search_wire;
 mod upsert;
+mod verify;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
+    config::OnMinority,
     control::{Control, ControlError, Refused},
     index::{Checker, CollectionIndex, RecallStats, Registry},
-    partition::{Hosts, Purger, Versions},
+    partition::{Hosts, Purger, Verifier, Versions},
     peer::Pool,
     storage::Engine,
     task::{CpuPool, CpuPoolError, Health, Tasks},
@@ -60,6 +62,7 @@ pub use error::{ErrorKind, Outcome, ServiceError};
 pub use grid::{GridStatus, MemberStatus, PartitionStatus};
 pub use scroll::ScrollAnswer;
 pub use upsert::{EntryFailure, UpsertAnswer};
+pub use verify::{Verdict, VerifyAnswer};
 
 /// What every request carries.
 #[derive(Debug, Clone, Copy)]
@@ -114,8 +117,12 @@ pub struct Parts {
     pub recall: Checker,
     /// Removes the rows of dropped collections.
     pub purger: Purger,
+    /// Compares copies.
+    pub verifier: Verifier,
     /// Runs searches.
     pub cpu: CpuPool,
+    /// What this member does without a majority.
+    pub on_minority: OnMinority,
     /// Bytes of writes between the door and the answer.
     pub write_bytes: usize,
     /// What this member can do now.

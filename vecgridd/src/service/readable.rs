@@ -4,7 +4,8 @@
 //! machine. A backup may be a moment behind its primary, but an app reads its own writes whoever answers: the member
 //! that an app asked remembers the last version of each partition that was acknowledged through it (the *floor*), and
 //! a copy that does not show it yet takes it for committed, which it is, and answers when it shows it.
-//! A backup answers only while the grid confirms that its member may act: one that is cut off could be far behind.
+//! A backup answers only while the grid confirms that its member may act: one that is cut off could be far behind. With
+//! `--on-minority read-only` it goes on answering then, as primaries do in any case.
 //!
 //! Strong reads are answered by primaries under their lease: they show every write that was acknowledged, whoever
 //! wrote it.
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{RequestContext, Service, cover::without};
 use crate::{
+    config::OnMinority,
     index::PartitionSet,
     partition::Who,
     task::clock,
@@ -43,9 +45,15 @@ impl Service {
         self.parts.control.lease().holds(clock::now())
     }
 
+    /// The same, for a request that these may answer: backups also without the grid's word, if the operator prefers
+    /// answers that may be old to none.
+    pub(super) fn acts_for(&self, who: Who) -> bool {
+        self.may_act() || who == Who::InSync && self.parts.on_minority == OnMinority::ReadOnly
+    }
+
     /// The partitions for which this member answers a read.
     pub(super) fn readable(&self, ctx: &RequestContext) -> Arc<PartitionSet> {
-        self.parts.hosts.read_by(ctx.who(), self.may_act())
+        self.parts.hosts.read_by(ctx.who(), self.acts_for(ctx.who()))
     }
 
     /// Those partitions of a set for which this member answers still, and the others. Asked after the view of an index

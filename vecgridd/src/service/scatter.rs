@@ -351,7 +351,7 @@ impl Service {
         F: Future<Output = Result<Part<T>, Miss>> + Send,
     {
         let Parts { member: me, control, hosts, metrics, .. } = &*self.parts;
-        let (acts, plans) = (self.may_act(), &*self.plans);
+        let (acts, plans) = (self.acts_for(want.who), &*self.plans);
         Router { me, table: control.watch(), hosts, acts, plans, metrics }.gather(want, ask).await
     }
 

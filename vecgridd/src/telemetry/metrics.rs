@@ -28,6 +28,9 @@ const SHED_REASONS: [&str; 3] = ["reads", "writes", "bytes"];
 /// What became of saved indexes at the start: all values of the label.
 const LOAD_OUTCOMES: [&str; 4] = ["ok", "damaged", "foreign", "ahead"];
 
+/// What may differ between copies: all values of the label.
+const MISMATCHES: [&str; 4] = ["rows", "index", "copy", "content"];
+
 /// Someone who can say how things are right now.
 pub trait Snapshot: Send + Sync {
     /// Sets the gauges of state (`set_…`). Called at every scrape, on a thread that may block.
@@ -66,6 +69,10 @@ pub struct Metrics {
     storage_bytes: GaugeVec,
     storage_read_only: IntGauge,
     peer_refused: IntCounterVec,
+    digest_mismatches: IntCounterVec,
+    verified_rows: IntCounter,
+    verify_age: prometheus::Gauge,
+    copies_retaken: IntCounter,
     foreign_grids: IntCounter,
     copies: CopyMetrics,
     members_asked: IntCounterVec,
@@ -231,6 +238,29 @@ impl Metrics {
                 &["reason"],
             )?,
             copies: CopyMetrics::new(&r)?,
+            digest_mismatches: counters(
+                &r,
+                "vecgrid_digest_mismatches_total",
+                "Copies or indexes that were found to differ from what they should be, by what differed",
+                &["what"],
+            )?,
+            verified_rows: counter(
+                &r,
+                "vecgrid_verified_rows_total",
+                "Rows of copies here that were read to be compared",
+            )?,
+            verify_age: registered(
+                &r,
+                prometheus::Gauge::new(
+                    "vecgrid_verify_age_seconds",
+                    "Since the copies of every partition led here were read and compared; -1 = not all since the start",
+                )?,
+            )?,
+            copies_retaken: counter(
+                &r,
+                "vecgrid_copies_retaken_total",
+                "Copies of other members that differed from the primary here and are taken anew",
+            )?,
             foreign_grids: counter(
                 &r,
                 "vecgrid_foreign_grids_total",
@@ -290,6 +320,9 @@ impl Metrics {
         };
         for reason in SHED_REASONS {
             this.requests_shed.with_label_values(&[reason]).inc_by(0);
+        }
+        for what in MISMATCHES {
+            this.digest_mismatches.with_label_values(&[what]).inc_by(0);
         }
         for outcome in LOAD_OUTCOMES {
             this.checkpoint_loads.with_label_values(&[outcome]).inc_by(0);
@@ -393,6 +426,26 @@ impl Metrics {
     /// The numbers about copies.
     pub fn copies(&self) -> &CopyMetrics {
         &self.copies
+    }
+
+    /// A copy or an index is not what it should be: one of `rows`, `index`, `copy`, `content`.
+    pub fn digest_mismatch(&self, what: &str) {
+        self.digest_mismatches.with_label_values(&[what]).inc();
+    }
+
+    /// Rows were read to be compared.
+    pub fn rows_verified(&self, rows: u64) {
+        self.verified_rows.inc_by(rows);
+    }
+
+    /// A copy of another member is taken anew.
+    pub fn copy_retaken(&self) {
+        self.copies_retaken.inc();
+    }
+
+    /// Snapshot: since when all copies of partitions led here were compared; `None` = not all were.
+    pub fn set_verify_age(&self, age: Option<Duration>) {
+        self.verify_age.set(age.map_or(-1.0, |age| age.as_secs_f64()));
     }
 
     /// Another member was asked about rows: `ok`, `elsewhere`, `not_done`, `unknown`, `failed`.

@@ -42,6 +42,8 @@ fn every_metric_appears_under_its_name() {
     assert_eq!(metrics.peer_refused("other_grid"), 1);
     metrics.member_asked("search", "ok");
     metrics.search_asked(3, true);
+    metrics.rows_verified(5);
+    metrics.set_verify_age(None);
     let text = metrics.scrape(&state).unwrap();
     for line in [
         "vecgrid_build_info{revision=\"abc\",version=\"0.1.0\"} 1",
@@ -55,6 +57,10 @@ fn every_metric_appears_under_its_name() {
         "vecgrid_handler_panics_total 0",
         "vecgrid_control_elections_total 0",
         "vecgrid_foreign_grids_total 0",
+        "vecgrid_digest_mismatches_total{what=\"copy\"} 0",
+        "vecgrid_verified_rows_total 5",
+        "vecgrid_verify_age_seconds -1",
+        "vecgrid_copies_retaken_total 0",
         "vecgrid_members_asked_total{outcome=\"ok\",verb=\"search\"} 1",
         "vecgrid_routes_retried_total 0",
         "vecgrid_search_members_sum 3",

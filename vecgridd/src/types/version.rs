@@ -3,7 +3,9 @@
 use std::fmt;
 
 /// `(epoch, sequence)` of the log record that wrote an entry; ordered by epoch, then sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct Version {
     /// Term of a primary over the partition.
     pub epoch: u64,

@@ -18,6 +18,7 @@ pub mod scroll;
 pub mod search;
 pub mod upsert;
 mod vector;
+pub mod verify;
 
 /// `None` for protobuf's empty string.
 fn given(text: String) -> Option<String> {

@@ -29,6 +29,7 @@ mod put;
 mod scroll;
 mod search;
 mod status;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -65,6 +66,7 @@ enum Verb {
     Partitions(partitions::Partitions),
     Copies(copies::Copies),
     Drain(drain::Drain),
+    Verify(verify::Verify),
     Create(create::Create),
     List(list::List),
     Info(info::Info),
@@ -120,6 +122,7 @@ async fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<u8> {
         Verb::Partitions(verb) => verb.run(context).await,
         Verb::Copies(verb) => verb.run(context).await,
         Verb::Drain(verb) => verb.run(context).await,
+        Verb::Verify(verb) => verb.run(context).await,
         Verb::Create(verb) => verb.run(context).await,
         Verb::List(verb) => verb.run(context).await,
         Verb::Info(verb) => verb.run(context).await,

@@ -26,6 +26,14 @@ pub fn partitions(total: u64, json: bool) -> ProgressBar {
     styled(ProgressBar::new(total), "{bar:30} {human_pos}/{human_len} partitions given away  {elapsed}")
 }
 
+/// A bar of partitions that are verified; hidden likewise.
+pub fn verified(total: u64, json: bool) -> ProgressBar {
+    if json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    styled(ProgressBar::new(total), "{bar:30} {human_pos}/{human_len} partitions verified  {elapsed}")
+}
+
 fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),

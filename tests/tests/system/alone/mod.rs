@@ -7,5 +7,7 @@ mod grid_search;
 mod memory_and_start;
 mod moves;
 mod recall;
+mod recover;
 mod sample_search;
+mod verify;
 mod wordnet;

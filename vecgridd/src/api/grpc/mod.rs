@@ -16,6 +16,7 @@ mod scroll;
 mod search;
 mod stream;
 mod upsert;
+mod verify;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -42,7 +43,7 @@ type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
 const VECGRID: &str = vec_grid_server::SERVICE_NAME;
 
 /// Every method, with what it costs.
-const METHODS: [(&str, Class); 16] = [
+const METHODS: [(&str, Class); 17] = [
     ("CreateCollection", Class::Write),
     ("GetCollection", Class::Read),
     ("ListCollections", Class::Read),
@@ -59,6 +60,7 @@ const METHODS: [(&str, Class); 16] = [
     ("GridStatus", Class::Read),
     ("Drain", Class::Write),
     ("KeepCopies", Class::Write),
+    ("Verify", Class::Read),
 ];
 
 /// Label and cost of a method; `prefix` is `/<service>/`.
@@ -218,6 +220,13 @@ impl VecGrid for Grpc {
         request: Request<v1::KeepCopiesRequest>,
     ) -> Result<Response<v1::KeepCopiesResponse>, Status> {
         Ok(copies::keep(&self.door, request).await?)
+    }
+
+    async fn verify(
+        &self,
+        request: Request<v1::VerifyRequest>,
+    ) -> Result<Response<v1::VerifyResponse>, Status> {
+        Ok(verify::verify(&self.door, request).await?)
     }
 }
 

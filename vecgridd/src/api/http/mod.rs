@@ -22,3 +22,4 @@ pub(super) mod routes;
 mod scroll;
 mod search;
 mod upsert;
+mod verify;

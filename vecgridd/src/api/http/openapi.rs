@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderValue, header};
 use utoipa::OpenApi;
 
-use super::{collections, copies, count, delete, drain, get, grid, health, scroll, search, upsert};
+use super::{collections, copies, count, delete, drain, get, grid, health, scroll, search, upsert, verify};
 use crate::api::door::Door;
 
 #[derive(OpenApi)]
@@ -42,6 +42,7 @@ use crate::api::door::Door;
         copies::keep,
         drain::start,
         drain::cancel,
+        verify::verify,
         health::livez,
         health::readyz,
         health::metrics,

@@ -9,7 +9,9 @@ use axum::{
     routing,
 };
 
-use super::{collections, copies, count, delete, drain, get, grid, health, openapi, scroll, search, upsert};
+use super::{
+    collections, copies, count, delete, drain, get, grid, health, openapi, scroll, search, upsert, verify,
+};
 use crate::api::{
     admission::Class,
     door::Door,
@@ -34,7 +36,7 @@ macro_rules! route {
 }
 
 /// The whole surface.
-pub(in crate::api) const ROUTES: [Route; 24] = [
+pub(in crate::api) const ROUTES: [Route; 25] = [
     route!("PUT" "/v1/collections/{collection}" Write),
     route!("GET" "/v1/collections/{collection}" Read),
     route!("GET" "/v1/collections" Read),
@@ -55,6 +57,7 @@ pub(in crate::api) const ROUTES: [Route; 24] = [
     route!("PUT" "/v1/grid/copies" Write),
     route!("POST" "/v1/grid/drain" Write),
     route!("DELETE" "/v1/grid/drain" Write),
+    route!("POST" "/v1/grid/verify" Read),
     route!("GET" "/livez" Exempt),
     route!("GET" "/readyz" Exempt),
     route!("GET" "/metrics" Exempt),
@@ -91,6 +94,7 @@ pub(in crate::api) fn api() -> Router<Arc<Door>> {
         .route("/v1/grid/partitions", on_get(grid::partitions))
         .route("/v1/grid/copies", on_get(copies::show).put(copies::keep))
         .route("/v1/grid/drain", on_post(drain::start).delete(drain::cancel))
+        .route("/v1/grid/verify", on_post(verify::verify))
 }
 
 /// What the platform asks for: also on the admin listener.

@@ -44,6 +44,19 @@ impl Machine {
         Ok(machine)
     }
 
+    /// The state after these entries, too, whether they are committed or not; and who takes part.
+    pub fn after(mut self, entries: Vec<Entry>) -> (ClusterView, Membership) {
+        for entry in entries {
+            self.apply_one(entry);
+        }
+        (self.state.view, self.state.membership)
+    }
+
+    /// The last entry whose effects the state shows.
+    pub fn applied(&self) -> Option<LogId> {
+        self.state.applied
+    }
+
     /// Shows the state, if it has changed.
     fn tell(&self) {
         self.publish.send_if_modified(|shown| {

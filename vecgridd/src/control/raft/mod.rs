@@ -25,6 +25,7 @@ mod log_store;
 mod machine;
 mod network;
 mod quorum;
+mod rescue;
 mod store;
 
 use std::io::Cursor;
@@ -37,6 +38,7 @@ use crate::types::MemberId;
 pub(super) use self::core::{Core, CoreError, CoreParts, Role};
 pub use self::{
     core::RaftTiming,
+    rescue::{LastKnown, Rescued},
     store::{ControlStore, StartError},
 };
 

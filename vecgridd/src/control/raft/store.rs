@@ -111,7 +111,7 @@ impl ControlStore {
     }
 
     /// Reads the whole log: damage is found here, and not when a majority needs this member.
-    fn check(&self) -> Result<(), StartError> {
+    pub(super) fn check(&self) -> Result<(), StartError> {
         let damaged = |e: StorageError| StartError::Damaged(e.to_string());
         let purged: Option<LogId> = self.read("the purged entry", &purged_key()).map_err(damaged)?;
         let snapshot = self.engine.get(Family::Member, &snapshot_key()).map_err(damaged)?;
@@ -130,7 +130,7 @@ impl ControlStore {
         .map_err(damaged)
     }
 
-    fn scan(
+    pub(super) fn scan(
         &self,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StorageError>,
     ) -> Result<(), StorageError> {

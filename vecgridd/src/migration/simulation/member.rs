@@ -91,6 +91,7 @@ impl Copy {
 struct Line {
     stream: Stream,
     snapshot: Option<(Version, Writes)>,
+    anew: bool,
 }
 
 /// What a primary knows while it leads.
@@ -107,6 +108,8 @@ struct Lead {
 struct Run {
     seen: u64,
     lead: Option<Lead>,
+    /// Copies of others that are to be taken anew.
+    retake: BTreeSet<MemberId>,
 }
 
 #[derive(Debug)]
@@ -186,6 +189,20 @@ impl Member {
         true
     }
 
+    /// Another member's copy is found to be wrong. False when this member does not lead.
+    pub(super) fn distrust(&mut self, partition: usize, other: &MemberId, out: &mut Vec<Letter>) -> bool {
+        let Run { lead, retake, .. } = &mut self.run[partition];
+        let Some(lead) = lead.as_mut().filter(|lead| lead.handoff.serves()) else { return false };
+        if *other == self.id {
+            return false;
+        }
+        retake.insert(other.clone());
+        let proposal = lead.handoff.step(&HandoffEvent::Distrust(other));
+        self.propose(partition, proposal, out);
+        self.settle(partition, false, out);
+        true
+    }
+
     /// Nothing was heard for a while.
     pub(super) fn silence(&mut self, partition: usize, out: &mut Vec<Letter>) {
         if self.bug == Bug::NobodyAsksAgain {
@@ -232,6 +249,7 @@ impl Member {
         let epoch = placement.epoch;
         if placement.primary != self.id || self.disk[partition].replica.promised() > epoch {
             self.run[partition].lead = None;
+            self.run[partition].retake.clear();
             return;
         }
         let begins = self.run[partition].lead.as_ref().is_none_or(|lead| lead.epoch < epoch);
@@ -244,6 +262,11 @@ impl Member {
                 Some(Lead { epoch, handoff, lines, attempts, waiting: BTreeMap::new() });
             self.disk[partition].replica.promise(epoch);
             self.append(partition, None);
+            for other in self.run[partition].retake.clone() {
+                let event = HandoffEvent::Distrust(&other);
+                let proposal = self.run[partition].lead.as_mut().and_then(|lead| lead.handoff.step(&event));
+                self.propose(partition, proposal, out);
+            }
         }
         for event in [
             HandoffEvent::Decided(placement),
@@ -270,7 +293,8 @@ impl Member {
     fn settle(&mut self, partition: usize, grew: bool, out: &mut Vec<Letter>) {
         loop {
             let promised = self.disk[partition].replica.promised();
-            let Some(lead) = self.run[partition].lead.as_mut() else { return };
+            let Run { lead, retake, .. } = &mut self.run[partition];
+            let Some(lead) = lead.as_mut() else { return };
             if !lead.handoff.leads() || lead.epoch < promised {
                 self.run[partition].lead = None;
                 return;
@@ -281,9 +305,12 @@ impl Member {
             }
             let first = Attempt { epoch: lead.epoch, number: 0 };
             let new: Vec<MemberId> = to.into_iter().filter(|name| !lead.lines.contains_key(name)).collect();
+            let counted: BTreeSet<MemberId> = lead.handoff.counted().into_iter().cloned().collect();
             for name in &new {
                 let attempt = lead.attempts.get(name).copied().unwrap_or(first);
-                lead.lines.insert(name.clone(), Line { stream: Stream::new(attempt), snapshot: None });
+                let anew = retake.contains(name) && !counted.contains(name);
+                let stream = if anew { Stream::anew(attempt) } else { Stream::new(attempt) };
+                lead.lines.insert(name.clone(), Line { stream, snapshot: None, anew });
             }
             let grown: Vec<MemberId> = if grew { lead.lines.keys().cloned().collect() } else { Vec::new() };
             for name in &new {
@@ -343,11 +370,16 @@ impl Member {
     }
 
     fn stream(&mut self, partition: usize, to: &MemberId, event: &StreamEvent<'_>, out: &mut Vec<Letter>) {
-        let Some(lead) = self.run[partition].lead.as_mut() else { return };
+        let Run { lead, retake, .. } = &mut self.run[partition];
+        let Some(lead) = lead.as_mut() else { return };
         let copy = &self.disk[partition];
         let Some(line) = lead.lines.get_mut(to) else { return };
         let log = OwnLog { chain: copy.replica.chain(), first: copy.base + 1 };
         let mut effects = std::collections::VecDeque::from(line.stream.step(log, event.clone()));
+        if line.anew && !line.stream.is_anew() {
+            line.anew = false;
+            retake.remove(to);
+        }
         let epoch = lead.epoch;
         while let Some(effect) = effects.pop_front() {
             let mut send = |event, rows, records| {

@@ -28,6 +28,7 @@ pub(super) struct Counts {
     promotions: u64,
     decisions: u64,
     membership: u64,
+    distrusted: u64,
     worst_rounds: u64,
 }
 
@@ -42,6 +43,7 @@ impl Counts {
         self.promotions += other.promotions;
         self.decisions += other.decisions;
         self.membership += other.membership;
+        self.distrusted += other.distrusted;
         self.worst_rounds = self.worst_rounds.max(other.worst_rounds);
     }
 
@@ -49,7 +51,7 @@ impl Counts {
     pub(super) fn happens(&self, schedules: u64) -> bool {
         let often =
             [self.acked / 10, self.crashes, self.pauses, self.lost, self.repeated, self.decisions / 3];
-        let rarer = [self.snapshots, self.membership, self.promotions * 2];
+        let rarer = [self.snapshots, self.membership, self.promotions * 2, self.distrusted * 2];
         often.into_iter().all(|n| n >= schedules) && rarer.into_iter().all(|n| n >= schedules / 4)
     }
 }
@@ -220,7 +222,7 @@ impl World {
         let who = self.somebody();
         let partitions = self.acked.len();
         let member = self.members.get_mut(&who).unwrap();
-        match self.random.random_range(0..10) {
+        match self.random.random_range(0..11) {
             0 | 1 if member.up => {
                 member.crash();
                 self.counts.crashes += 1;
@@ -259,6 +261,16 @@ impl World {
                 }
                 self.control.plan();
                 self.counts.membership += 1;
+            }
+            9 => {
+                let other = self.control.table[partition].in_sync.last().cloned();
+                let mut out = Vec::new();
+                let primaries = self.members.values_mut().filter(|member| member.acts());
+                let distrusts = primaries.flat_map(|member| {
+                    other.as_ref().map(|other| member.distrust(partition, other, &mut out))
+                });
+                self.counts.distrusted += distrusts.filter(|did| *did).count() as u64;
+                self.send(out);
             }
             _ => {
                 self.control.backups = self.random.random_range(0..=2);

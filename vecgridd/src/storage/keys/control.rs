@@ -26,7 +26,9 @@ pub struct Owner {
 }
 
 /// Version of this layout.
-pub const CONTROL_FORMAT: u32 = 1;
+///
+/// 2: [`rescued_key`]. A daemon that does not know it would found an empty grid.
+pub const CONTROL_FORMAT: u32 = 2;
 
 /// Key of [`Owner`].
 pub fn owner_key() -> Vec<u8> {
@@ -51,6 +53,11 @@ pub fn purged_key() -> Vec<u8> {
 /// Key of the state as of some entry.
 pub fn snapshot_key() -> Vec<u8> {
     b"snapshot".to_vec()
+}
+
+/// Key of how a grid is to begin that was made by force out of one member; there until it has begun.
+pub fn rescued_key() -> Vec<u8> {
+    b"rescued".to_vec()
 }
 
 /// Key of a log entry.

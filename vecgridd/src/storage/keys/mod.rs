@@ -10,7 +10,7 @@
 //! | oplog | partition u16, sequence u64 | [`log::LogRecord`] + CRC-32 | partition owner | until trimmed: within the retention, and applied |
 //! | partition | `01` | [`applied::Applied`] + CRC-32 | applier | replaced by each batch, together with its effects |
 //! | partition | `02` sequence u64 | [`dedup::Remembered`] + CRC-32 | applier | the window of request ids |
-//! | partition | `03` sequence u64, index u32 | [`tombstone::Tombstone`] + CRC-32 | applier | until every replica has passed it, trimmed with the log |
+//! | partition | `03` sequence u64, index u32 | that an entry was deleted | – | not written any more: see [`tombstone`]; removed at the next start |
 //! | partition | `04` collection u32 | [`digest::RowsDigest`] + CRC-32 | applier | replaced by each batch that changes rows; goes with the collection |
 //! | partition | `10` collection u32, id | [`row::Row`] + CRC-32 | applier | until deleted, replaced or the collection is dropped |
 //!
@@ -21,6 +21,7 @@
 //! | member | `owner` | [`control::Owner`] | control | for ever |
 //! | member | `vote`, `committed`, `purged` | JSON of the consensus | control/raft | replaced |
 //! | member | `snapshot` | JSON, the state as of an entry | control/raft | replaced by each snapshot |
+//! | member | `rescued` | JSON, how a grid begins that `recover` made | control/raft | until that grid has begun |
 //! | oplog | index u64 | JSON, an entry of the control log | control/raft | until purged behind a snapshot |
 //!
 //! Numbers in keys are big-endian, so keys sort as numbers do. Values are protobuf messages (old
