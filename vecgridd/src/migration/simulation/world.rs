@@ -263,6 +263,7 @@ impl World {
                 self.counts.membership += 1;
             }
             9 => {
+                let partition = self.some_partition();
                 let other = self.control.table[partition].in_sync.last().cloned();
                 let mut out = Vec::new();
                 let primaries = self.members.values_mut().filter(|member| member.acts());
