@@ -61,8 +61,9 @@ pub(super) struct Line {
     pub(super) started: bool,
     pub(super) permit: Option<OwnedSemaphorePermit>,
     pub(super) busy: bool,
-    /// The commit point that the other was told.
+    /// The commit point that the other was told, in this run of its daemon: it forgets that when it starts again.
     pub(super) told: u64,
+    pub(super) incarnation: u64,
     /// It does not have everything: since when it has no more than this.
     pub(super) behind: Option<(Instant, Option<u64>)>,
     /// That is looked at after a while.
@@ -72,7 +73,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(number: u64, attempt: Attempt, anew: bool) -> Self {
+    pub(super) fn new(number: u64, attempt: Attempt, anew: bool, incarnation: u64) -> Self {
         let (snapshot, permit) = (None, None);
         let stream = if anew { Stream::anew(attempt) } else { Stream::new(attempt) };
         Self {
@@ -83,6 +84,7 @@ impl Line {
             permit,
             busy: false,
             told: 0,
+            incarnation,
             behind: None,
             watched: false,
             anew,

@@ -17,8 +17,13 @@ use tokio::time::Instant;
 use crate::{
     migration::{Attempt, Handoff, HandoffEvent, OwnLog, StreamEffect, StreamEvent},
     telemetry::CopyEvent,
-    types::{CollectionId, Member, MemberId, Operation},
+    types::{ClusterView, CollectionId, Member, MemberId, Operation},
 };
+
+/// Which run of its daemon a member is in.
+fn incarnation_of(view: &ClusterView, member: &MemberId) -> u64 {
+    view.member(member).map_or(0, |member| member.details.incarnation)
+}
 
 impl Owner {
     /// Looks at the table.
@@ -65,6 +70,12 @@ impl Owner {
                 from: self.state.last(),
                 handover: None,
             });
+        }
+        for (name, line) in self.lead.iter_mut().flat_map(|lead| &mut lead.lines) {
+            let incarnation = incarnation_of(&view, name);
+            if std::mem::replace(&mut line.incarnation, incarnation) != incarnation {
+                line.told = 0;
+            }
         }
         for member in self.retake.clone() {
             self.hand_off(&HandoffEvent::Distrust(&member));
@@ -212,7 +223,8 @@ impl Owner {
             let attempt = lead.attempts.get(name).copied().unwrap_or(first);
             self.lines += 1;
             let anew = self.retake.contains(name) && !counted.contains(name);
-            lead.lines.insert(name.clone(), Line::new(self.lines, attempt, anew));
+            let incarnation = incarnation_of(&self.view.borrow(), name);
+            lead.lines.insert(name.clone(), Line::new(self.lines, attempt, anew, incarnation));
         }
         if !new.is_empty() && !self.copy.shared {
             self.copy.shared = true;

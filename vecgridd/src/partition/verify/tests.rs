@@ -186,7 +186,7 @@ async fn a_row_that_came_back_from_the_dead_is_found_by_digests_alone() {
     });
     two.world.members.get_mut(&id("b")).unwrap().start(&between, retention);
     // It hears with the next write how far its log is committed.
-    let mut writer = two.world.writer(1);
+    let mut writer = two.world.writer(2);
     for _ in 0..8 {
         writer.write().await;
     }
