@@ -307,7 +307,7 @@ impl Owner {
                 }
                 StreamEffect::SendRows { attempt, at, chunk } => match line.snapshot.take() {
                     Some(snapshot) if snapshot.0 == at => {
-                        let chain = chain.up_to(at.sequence);
+                        let chain = chain.up_to(at);
                         worker.rows(to.clone(), snapshot, (attempt, chunk), chain, table_version)
                     }
                     _ => worker.lost(to.clone()),
