@@ -179,7 +179,7 @@ pub async fn enter(
         Entry::Found(Box::new(match &old_state {
             Some(bytes) => carried_over(bytes, &owner.grid, founder)?,
             None => {
-                ClusterView::found_with(&owner.grid, &config.grid, config.partitions, config.copies, founder)
+                ClusterView::found_with(&owner.grid, &config.grid, config.partitions, config.copies.settings, founder)
             }
         }))
     } else {
@@ -192,7 +192,7 @@ pub async fn enter(
         pool: pool.clone(),
         details,
         metrics: Arc::clone(metrics),
-        timing: ControlTiming { return_lease: config.return_lease, ..ControlTiming::default() },
+        timing: ControlTiming { return_lease: config.copies.return_lease, ..ControlTiming::default() },
     };
     let control = Control::start(&runtime, parts).await?;
     if let Some(door) = door {

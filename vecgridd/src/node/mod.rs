@@ -49,10 +49,6 @@ use self::{
 const LOG_QUEUE: usize = 4_096;
 /// Searches that may wait for or run on the CPU pool.
 const WAITING_SEARCHES: usize = 512;
-/// Partitions of which this member makes copies elsewhere at a time.
-const MOVES: usize = 4;
-/// Rows that leave this member for copies, bytes per second: half of a usual network, and less than a disk takes.
-const COPY_RATE: u64 = 64 << 20;
 /// How long a start waits for partitions that need nobody else.
 const FIRST_ANSWERS: Duration = Duration::from_secs(10);
 /// How long the others may take to hear that this member stops.
@@ -241,7 +237,7 @@ async fn start(
     let (log, log_thread) = LogWriter::start(Arc::clone(&engine), LOG_QUEUE, observer.clone())?;
     let (applier, applier_thread) =
         Applier::start(Arc::clone(&engine), Arc::clone(&indexes), grid.control.watch(), observer.clone())?;
-    let copies = CopyOptions { bytes_per_second: COPY_RATE };
+    let copies = CopyOptions { bytes_per_second: config.copies.bytes_per_second };
     let outside = replication::Grid::new(
         grid.control.clone(),
         grid.pool.clone(),
@@ -256,7 +252,7 @@ async fn start(
         outside: Arc::new(outside),
         view: grid.control.watch(),
         hosts: hosts.clone(),
-        moves: Arc::new(Semaphore::new(MOVES)),
+        moves: Arc::new(Semaphore::new(config.copies.at_once)),
         incarnation: grid.control.details().incarnation,
         retention,
     };
