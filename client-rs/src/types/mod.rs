@@ -7,5 +7,5 @@ mod search;
 
 pub use collection::{CollectionConfig, CollectionInfo, Created, Durability, IndexOptions, Metric};
 pub use entry::{Entry, EntryError, Scroll, ScrollPage, UpsertSummary, Version};
-pub use grid::{Copies, Drain, GridStatus, Member, PartitionStatus};
+pub use grid::{Copies, Drain, GridStatus, Member, Move, Moves, PartitionStatus};
 pub use search::{Coverage, Explain, Hit, Search, SearchAnswer, Step};

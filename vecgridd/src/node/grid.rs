@@ -178,9 +178,13 @@ pub async fn enter(
         founder.details = details.clone();
         Entry::Found(Box::new(match &old_state {
             Some(bytes) => carried_over(bytes, &owner.grid, founder)?,
-            None => {
-                ClusterView::found_with(&owner.grid, &config.grid, config.partitions, config.copies.settings, founder)
-            }
+            None => ClusterView::found_with(
+                &owner.grid,
+                &config.grid,
+                config.partitions,
+                config.copies.settings,
+                founder,
+            ),
         }))
     } else {
         Entry::Member

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::{
+    copying::RowsSent,
     outside::{CopyMessage, Outside},
     snapshot::Snapshot,
 };
@@ -67,23 +68,26 @@ pub(super) struct Line {
     pub(super) behind: Option<(Instant, Option<u64>)>,
     /// That is looked at after a while.
     pub(super) watched: bool,
+    /// A snapshot is on its way.
+    pub(super) installs: bool,
+    /// How far the last snapshot is, or was.
+    pub(super) rows: Option<RowsSent>,
 }
 
 impl Line {
     pub(super) fn new(number: u64, attempt: Attempt) -> Self {
         let (snapshot, permit) = (None, None);
         let stream = Stream::new(attempt);
-        Self {
-            number,
-            stream,
-            snapshot,
-            started: false,
-            permit,
-            busy: false,
-            told: 0,
-            behind: None,
-            watched: false,
-        }
+        let (started, busy, installs, watched) = (false, false, false, false);
+        let (behind, rows) = (None, None);
+        Self { number, stream, snapshot, started, permit, busy, told: 0, behind, watched, installs, rows }
+    }
+
+    /// A snapshot is open, or came back from being sent.
+    pub(super) fn take_back(&mut self, at: Version, snapshot: Snapshot) {
+        self.rows = Some(RowsSent::now(self.rows.filter(|_| self.installs), snapshot.progress()));
+        self.installs = true;
+        self.snapshot = Some((at, snapshot));
     }
 }
 

@@ -22,6 +22,7 @@ mod drain;
 mod error;
 mod get;
 mod grid;
+mod moves;
 mod readable;
 mod remote;
 mod route;
@@ -58,6 +59,7 @@ pub use draft::{
 pub use drain::DrainStatus;
 pub use error::{ErrorKind, Outcome, ServiceError};
 pub use grid::{GridStatus, MemberStatus, PartitionStatus};
+pub use moves::{Move, Moves};
 pub use scroll::ScrollAnswer;
 pub use upsert::{EntryFailure, UpsertAnswer};
 

@@ -5,6 +5,7 @@ mod crash;
 mod grid;
 mod grid_search;
 mod memory_and_start;
+mod move_progress;
 mod moves;
 mod recall;
 mod sample_search;

@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderValue, header};
 use utoipa::OpenApi;
 
-use super::{collections, copies, count, delete, drain, get, grid, health, scroll, search, upsert};
+use super::{collections, copies, count, delete, drain, get, grid, health, moves, scroll, search, upsert};
 use crate::api::door::Door;
 
 #[derive(OpenApi)]
@@ -40,6 +40,7 @@ use crate::api::door::Door;
         grid::partitions,
         copies::show,
         copies::keep,
+        moves::moves,
         drain::start,
         drain::cancel,
         health::livez,

@@ -9,7 +9,9 @@ use axum::{
     routing,
 };
 
-use super::{collections, copies, count, delete, drain, get, grid, health, openapi, scroll, search, upsert};
+use super::{
+    collections, copies, count, delete, drain, get, grid, health, moves, openapi, scroll, search, upsert,
+};
 use crate::api::{
     admission::Class,
     door::Door,
@@ -34,7 +36,7 @@ macro_rules! route {
 }
 
 /// The whole surface.
-pub(in crate::api) const ROUTES: [Route; 24] = [
+pub(in crate::api) const ROUTES: [Route; 25] = [
     route!("PUT" "/v1/collections/{collection}" Write),
     route!("GET" "/v1/collections/{collection}" Read),
     route!("GET" "/v1/collections" Read),
@@ -53,6 +55,7 @@ pub(in crate::api) const ROUTES: [Route; 24] = [
     route!("GET" "/v1/grid/partitions" Read),
     route!("GET" "/v1/grid/copies" Read),
     route!("PUT" "/v1/grid/copies" Write),
+    route!("GET" "/v1/grid/moves" Read),
     route!("POST" "/v1/grid/drain" Write),
     route!("DELETE" "/v1/grid/drain" Write),
     route!("GET" "/livez" Exempt),
@@ -90,6 +93,7 @@ pub(in crate::api) fn api() -> Router<Arc<Door>> {
         .route("/v1/grid/members", on_get(grid::members))
         .route("/v1/grid/partitions", on_get(grid::partitions))
         .route("/v1/grid/copies", on_get(copies::show).put(copies::keep))
+        .route("/v1/grid/moves", on_get(moves::moves))
         .route("/v1/grid/drain", on_post(drain::start).delete(drain::cancel))
 }
 
