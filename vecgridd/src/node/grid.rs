@@ -6,7 +6,7 @@
 //! | has the state of a daemon before there were several members | founds the grid that it was, with everything in it |
 //! | is empty | joins the grid it finds, or founds one by the rules of `cluster/birth.rs` |
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use tokio::{runtime::Handle, sync::watch};
@@ -17,7 +17,7 @@ use vecgrid_proto::peer::{copies_server::CopiesServer, data_server::DataServer};
 use super::data_dir::DataDir;
 use crate::{
     cluster::{
-        Arrival, ArriveError, Arrived, Door, arrive,
+        Arrival, ArriveError, Arrived, Door, Lookout, arrive,
         birth::Rules,
         discovery::{self, Announcement, DiscoveryOptions, Peers, Reach, Seed, SystemResolver},
         lookout,
@@ -86,6 +86,8 @@ pub struct Doors {
     pub answers: Answers,
     /// The copies that are here.
     pub hosts: Hosts,
+    /// A grid may also be there, besides the places that were configured.
+    pub other: Option<SocketAddr>,
 }
 
 /// Brings this member into its grid; returns when it knows the grid's state.
@@ -145,7 +147,7 @@ pub async fn enter(
 
     // Also of a member that has its grid: others find it by this.
     let addresses = match &config.peers {
-        Some(peers) => look_for_members(config, peers, me.member(), &details, &tasks)?,
+        Some(peers) => look_for_members(config, (peers, doors.other), me.member(), &details, &tasks)?,
         None => watch::channel(Peers::new()).1,
     };
     let old_state = home.engine.get(Family::Member, &old_control_key())?;
@@ -164,7 +166,8 @@ pub async fn enter(
                 addresses: addresses.clone(),
                 sees: door.as_ref().map_or_else(watch::Sender::default, |door| door.sees()),
             };
-            match look_for_grid(arrival, config, &runtime, &pool, shutdown).await? {
+            let look_up = config.has_seeds() || doors.other.is_some();
+            match look_for_grid(arrival, look_up, &runtime, &pool, shutdown).await? {
                 Arrived::Found => store.take(home.identity, &new_grid_id(), true)?,
                 Arrived::Joined(grid) => store.take(home.identity, &grid, false)?,
             }
@@ -200,8 +203,10 @@ pub async fn enter(
     };
     let control = Control::start(&runtime, parts).await?;
     if let Some(door) = door {
+        let others = door.others();
         door.open(control.clone());
-        let looking = lookout(control.clone(), pool.clone(), Arc::clone(metrics), addresses, tasks.token());
+        let (control, pool, metrics) = (control.clone(), pool.clone(), Arc::clone(metrics));
+        let looking = lookout(Lookout { control, pool, metrics, addresses, others }, tasks.token());
         tasks.spawn_on(&runtime.handle()?, "lookout", looking);
     }
     let part = GridPart { control, pool, tasks, runtime };
@@ -247,12 +252,13 @@ fn rules(config: &Config) -> Rules {
 /// Starts to look where members may be, and by multicast to say where this one is.
 fn look_for_members(
     config: &Config,
-    peers: &PeerConfig,
+    (peers, other): (&PeerConfig, Option<SocketAddr>),
     member: &MemberId,
     details: &MemberDetails,
     tasks: &Tasks,
 ) -> anyhow::Result<watch::Receiver<Peers>> {
-    let seeds = peers.seeds.iter().map(|seed| seed.parse()).collect::<Result<Vec<Seed>, _>>()?;
+    let named = peers.seeds.iter().cloned().chain(other.map(|other| other.to_string()));
+    let seeds = named.map(|seed| seed.parse()).collect::<Result<Vec<Seed>, _>>()?;
     let own: Peers = details.address.parse().into_iter().collect();
     let address = own.first().copied();
     let reach = if peers.listen.ip().is_loopback() { Reach::Loopback } else { Reach::Networks };
@@ -269,13 +275,13 @@ fn look_for_members(
 
 async fn look_for_grid(
     mut arrival: Arrival,
-    config: &Config,
+    look_up: bool,
     runtime: &OwnRuntime,
     pool: &Pool,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Arrived> {
     // Before seeds were looked up for the first time, nobody can be asked whether there is a grid.
-    if config.has_seeds() {
+    if look_up {
         tokio::select! {
             _ = tokio::time::timeout(FIRST_LOOKUP, arrival.addresses.changed()) => {}
             () = shutdown.cancelled() => {}

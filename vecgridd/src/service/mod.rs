@@ -240,6 +240,8 @@ impl From<ControlError> for ServiceError {
         match error {
             ControlError::Refused(Refused::CollectionExists(name)) => Self::CollectionExists(name),
             ControlError::Refused(Refused::NobodyElse(_)) => Self::NobodyElse,
+            // It comes back in a moment, in another grid.
+            ControlError::Refused(Refused::Dissolved) => Self::ShuttingDown,
             ControlError::Refused(refused) => Self::Internal(refused.to_string()),
             ControlError::Unavailable(why) => Self::NoLeader(why),
             ControlError::Unknown(why) => Self::Undecided(why),

@@ -9,4 +9,5 @@ mod move_progress;
 mod moves;
 mod recall;
 mod sample_search;
+mod two_grids;
 mod wordnet;
