@@ -16,12 +16,13 @@
 //! All of it, with `peer/`, runs on threads of its own. `raft/` hides the consensus library. What decides is pure:
 //! `state`, `failure_detector`, `voters`, `plan`, `lease`, `raft/campaign`.
 //!
-//! Left out: reads that must see the newest decision (propose something), and recovery when a majority
+//! Left out: reads that certainly see the newest decision (propose something; `catch_up` nearly does), and recovery when a majority
 //! is lost for good.
 
 mod autopilot;
 mod beat;
 mod carry_over;
+mod catch_up;
 mod command;
 mod failure_detector;
 mod handle;

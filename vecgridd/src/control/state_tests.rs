@@ -7,8 +7,8 @@ use super::{
     state::decide,
 };
 use crate::types::{
-    ClusterView, CollectionConfig, CollectionId, CollectionName, CopySettings, Durability, Holders, IndexOptions, Member,
-    MemberDetails, MemberId, MemberState, Metric, PartitionId, Placement,
+    ClusterView, CollectionConfig, CollectionId, CollectionName, CopySettings, Durability, Holders,
+    IndexOptions, Member, MemberDetails, MemberId, MemberState, Metric, PartitionId, Placement,
 };
 
 const PARTITIONS: u16 = 4;

@@ -22,6 +22,7 @@ mod drain;
 mod error;
 mod get;
 mod grid;
+mod known;
 mod moves;
 mod readable;
 mod remote;
@@ -46,8 +47,10 @@ use crate::{
     storage::Engine,
     task::{CpuPool, CpuPoolError, Health, Tasks},
     telemetry::Metrics,
-    types::{ClusterView, Collection, CollectionId, CollectionName, MemberId},
+    types::{ClusterView, Collection, CollectionId, MemberId},
 };
+
+use known::Questions;
 
 pub use answer::Answers;
 pub use collections::CollectionInfo;
@@ -140,6 +143,7 @@ pub struct Service {
     /// find here, whoever answers.
     floors: Arc<Versions>,
     plans: Arc<cover::Plans>,
+    questions: Arc<Questions>,
 }
 
 impl Service {
@@ -147,8 +151,9 @@ impl Service {
     pub fn new(parts: Parts) -> Self {
         let permits = || Arc::new(Semaphore::new(route::permits(parts.write_bytes)));
         let (write_permits, forward_permits) = (permits(), permits());
-        let (floors, plans) = (Arc::new(Versions::new()), Arc::default());
-        Self { parts: Arc::new(parts), write_permits, forward_permits, floors, plans }
+        let (floors, plans, questions) =
+            (Arc::new(Versions::new()), Arc::default(), Arc::new(Questions::new()));
+        Self { parts: Arc::new(parts), write_permits, forward_permits, floors, plans, questions }
     }
 
     /// True when requests are taken: rows are loaded and the daemon is not stopping.
@@ -178,11 +183,6 @@ impl Service {
 
     fn view(&self) -> Arc<ClusterView> {
         self.parts.control.view()
-    }
-
-    fn collection(&self, name: &str) -> Result<Collection, ServiceError> {
-        let name = CollectionName::new(name)?;
-        self.view().collection(&name).cloned().ok_or(ServiceError::CollectionNotFound(name))
     }
 
     /// A collection that was dropped is asked for nowhere.

@@ -7,6 +7,7 @@ mod grid_search;
 mod memory_and_start;
 mod move_progress;
 mod moves;
+mod new_collections;
 mod recall;
 mod sample_search;
 mod two_grids;
