@@ -17,7 +17,11 @@
 
 mod applier;
 #[cfg(test)]
+mod copies_fault_tests;
+#[cfg(test)]
 mod copies_tests;
+#[cfg(test)]
+mod copies_world;
 mod copying;
 mod dedup;
 mod following;
