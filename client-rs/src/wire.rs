@@ -219,8 +219,8 @@ fn explain_from_wire(explain: pb::Explain) -> Explain {
 pub(crate) fn moves_from_wire(answer: pb::MovesResponse) -> Moves {
     let one = |m: pb::Move| Move {
         partition: m.partition,
-        from: m.from,
-        to: m.to,
+        source: m.source,
+        target: m.target,
         stage: m.stage,
         sent_bytes: m.sent_bytes,
         total_bytes: m.total_bytes,

@@ -103,9 +103,9 @@ pub struct Move {
     /// Number of the partition.
     pub partition: u32,
     /// Id of the member that sends it.
-    pub from: String,
+    pub source: String,
     /// Id of the member that is to have it.
-    pub to: String,
+    pub target: String,
     /// `waiting` (others come first), `rows`, `log` (what was written meanwhile, or all that is missing).
     pub stage: String,
     /// Bytes of rows that were sent.

@@ -71,6 +71,8 @@ async fn every_verb_works_over_tcp_and_over_the_socket() {
         assert_eq!(status.members[0].id, status.member);
         assert_eq!((status.members[0].copies, status.members[0].wanted), (8, 8));
         assert!(status.partitions.iter().all(|p| !p.moving && p.wanted == p.in_sync));
+        let moves = client.moves(pb::MovesRequest {}).await.unwrap().into_inner();
+        assert_eq!((moves.moves.len(), moves.unanswered.len()), (0, 0));
         let drain = |cancel| pb::DrainRequest { cancel };
         let refused = client.drain(drain(false)).await.unwrap_err();
         assert_eq!(

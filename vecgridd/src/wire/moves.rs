@@ -8,8 +8,8 @@ use crate::service::{Move, Moves};
 pub fn answer(moves: &Moves) -> v1::MovesResponse {
     let one = |copy: &Move| v1::Move {
         partition: copy.partition.0.into(),
-        from: copy.from.to_string(),
-        to: copy.to.to_string(),
+        source: copy.from.to_string(),
+        target: copy.to.to_string(),
         stage: copy.stage.clone(),
         sent_bytes: copy.sent,
         total_bytes: copy.total,

@@ -469,6 +469,38 @@ class KeepCopiesResponse(_message.Message):
     under_replicated: int
     def __init__(self, backups: _Optional[int] = ..., min_in_sync: _Optional[int] = ..., under_replicated: _Optional[int] = ...) -> None: ...
 
+class MovesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Move(_message.Message):
+    __slots__ = ("partition", "source", "target", "stage", "sent_bytes", "total_bytes", "bytes_per_second", "seconds_left")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    source: str
+    target: str
+    stage: str
+    sent_bytes: int
+    total_bytes: int
+    bytes_per_second: int
+    seconds_left: float
+    def __init__(self, partition: _Optional[int] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., stage: _Optional[str] = ..., sent_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., seconds_left: _Optional[float] = ...) -> None: ...
+
+class MovesResponse(_message.Message):
+    __slots__ = ("moves", "unanswered")
+    MOVES_FIELD_NUMBER: _ClassVar[int]
+    UNANSWERED_FIELD_NUMBER: _ClassVar[int]
+    moves: _containers.RepeatedCompositeFieldContainer[Move]
+    unanswered: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, moves: _Optional[_Iterable[_Union[Move, _Mapping]]] = ..., unanswered: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class DrainRequest(_message.Message):
     __slots__ = ("cancel",)
     CANCEL_FIELD_NUMBER: _ClassVar[int]

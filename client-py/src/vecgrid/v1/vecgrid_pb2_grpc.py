@@ -104,6 +104,11 @@ class VecGridStub(object):
                 request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.GridStatusRequest.SerializeToString,
                 response_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.GridStatusResponse.FromString,
                 _registered_method=True)
+        self.Moves = channel.unary_unary(
+                '/vecgrid.v1.VecGrid/Moves',
+                request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.MovesRequest.SerializeToString,
+                response_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.MovesResponse.FromString,
+                _registered_method=True)
         self.Drain = channel.unary_unary(
                 '/vecgrid.v1.VecGrid/Drain',
                 request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.DrainRequest.SerializeToString,
@@ -211,6 +216,13 @@ class VecGridServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Moves(self, request, context):
+        """The copies that members are making on others at this moment, and how far they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Drain(self, request, context):
         """The member that is asked leaves the grid for good: others take its partitions, and it serves meanwhile.
         Answers at once; GridStatus shows how far it is. It has left when its daemon is stopped after that.
@@ -298,6 +310,11 @@ def add_VecGridServicer_to_server(servicer, server):
                     servicer.GridStatus,
                     request_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.GridStatusRequest.FromString,
                     response_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.GridStatusResponse.SerializeToString,
+            ),
+            'Moves': grpc.unary_unary_rpc_method_handler(
+                    servicer.Moves,
+                    request_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.MovesRequest.FromString,
+                    response_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.MovesResponse.SerializeToString,
             ),
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
@@ -688,6 +705,33 @@ class VecGrid(object):
             '/vecgrid.v1.VecGrid/GridStatus',
             vecgrid_dot_v1_dot_vecgrid__pb2.GridStatusRequest.SerializeToString,
             vecgrid_dot_v1_dot_vecgrid__pb2.GridStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Moves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vecgrid.v1.VecGrid/Moves',
+            vecgrid_dot_v1_dot_vecgrid__pb2.MovesRequest.SerializeToString,
+            vecgrid_dot_v1_dot_vecgrid__pb2.MovesResponse.FromString,
             options,
             channel_credentials,
             insecure,

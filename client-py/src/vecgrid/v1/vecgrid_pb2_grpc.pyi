@@ -111,6 +111,12 @@ class VecGridStub:
         vecgrid.v1.vecgrid_pb2.GridStatusResponse,
     ]
 
+    Moves: grpc.UnaryUnaryMultiCallable[
+        vecgrid.v1.vecgrid_pb2.MovesRequest,
+        vecgrid.v1.vecgrid_pb2.MovesResponse,
+    ]
+    """The copies that members are making on others at this moment, and how far they are."""
+
     Drain: grpc.UnaryUnaryMultiCallable[
         vecgrid.v1.vecgrid_pb2.DrainRequest,
         vecgrid.v1.vecgrid_pb2.DrainResponse,
@@ -204,6 +210,12 @@ class VecGridAsyncStub:
         vecgrid.v1.vecgrid_pb2.GridStatusRequest,
         vecgrid.v1.vecgrid_pb2.GridStatusResponse,
     ]
+
+    Moves: grpc.aio.UnaryUnaryMultiCallable[
+        vecgrid.v1.vecgrid_pb2.MovesRequest,
+        vecgrid.v1.vecgrid_pb2.MovesResponse,
+    ]
+    """The copies that members are making on others at this moment, and how far they are."""
 
     Drain: grpc.aio.UnaryUnaryMultiCallable[
         vecgrid.v1.vecgrid_pb2.DrainRequest,
@@ -326,6 +338,14 @@ class VecGridServicer(metaclass=abc.ABCMeta):
         request: vecgrid.v1.vecgrid_pb2.GridStatusRequest,
         context: _ServicerContext,
     ) -> typing.Union[vecgrid.v1.vecgrid_pb2.GridStatusResponse, collections.abc.Awaitable[vecgrid.v1.vecgrid_pb2.GridStatusResponse]]: ...
+
+    @abc.abstractmethod
+    def Moves(
+        self,
+        request: vecgrid.v1.vecgrid_pb2.MovesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[vecgrid.v1.vecgrid_pb2.MovesResponse, collections.abc.Awaitable[vecgrid.v1.vecgrid_pb2.MovesResponse]]:
+        """The copies that members are making on others at this moment, and how far they are."""
 
     @abc.abstractmethod
     def Drain(

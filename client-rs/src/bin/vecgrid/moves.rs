@@ -46,7 +46,7 @@ pub fn lines(grid: &GridStatus, found: &Moves) -> Vec<String> {
 
 fn line(grid: &GridStatus, copy: &Move) -> String {
     let Move { partition, stage, sent_bytes, total_bytes, bytes_per_second, seconds_left, .. } = copy;
-    let (from, to) = (name(grid, &copy.from), name(grid, &copy.to));
+    let (from, to) = (name(grid, &copy.source), name(grid, &copy.target));
     let head = format!("{partition:>4}  {from} → {to}  {stage}");
     if *total_bytes == 0 {
         return head;
@@ -74,7 +74,7 @@ mod tests {
 
     fn copy(partition: u32, stage: &str, sent: u64, total: u64) -> Move {
         let mut copy = Move::default();
-        (copy.partition, copy.from, copy.to) = (partition, "id-a".into(), "id-b".into());
+        (copy.partition, copy.source, copy.target) = (partition, "id-a".into(), "id-b".into());
         (copy.stage, copy.sent_bytes, copy.total_bytes) = (stage.into(), sent << 20, total << 20);
         if stage == "rows" {
             (copy.bytes_per_second, copy.seconds_left) = (4 << 20, Some(((total - sent) / 4) as f64));

@@ -24,7 +24,7 @@ Examples:
   vecgrid partitions
   watch --color vecgrid partitions                       how a grid is dealt anew
   vecgrid partitions --json | jq '[.partitions[] | select(.moving)] | length'
-  vecgrid partitions --json | jq '.moves[] | {partition, to, sent_bytes, total_bytes, seconds_left}'
+  vecgrid partitions --json | jq '.moves[] | {partition, target, sent_bytes, total_bytes, seconds_left}'
 
 One character is one partition: the letter of its primary, a small one while it is to move, ! while its primary is
 away.")]

@@ -57,7 +57,7 @@ fn a_move_says_how_far_it_is_through_every_member() {
         (seen["stage"] == "rows" && bytes("sent_bytes") > 0 && bytes("sent_bytes") < bytes("total_bytes"))
             .then_some(seen)
     });
-    assert_ne!(seen["from"], seen["to"]);
+    assert_ne!(seen["source"], seen["target"]);
     let rate = seen["bytes_per_second"].as_u64().unwrap();
     assert!((200_000..8_000_000).contains(&rate), "{seen}");
     let left = seen["seconds_left"].as_f64().unwrap();

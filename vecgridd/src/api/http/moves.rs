@@ -18,9 +18,9 @@ use crate::{
 struct MoveBody {
     partition: u16,
     /// Id of the member that sends it.
-    from: String,
+    source: String,
     /// Id of the member that is to have it.
-    to: String,
+    target: String,
     /// `waiting` (others come first), `rows`, `log` (what was written meanwhile, or all that is missing).
     stage: String,
     /// Bytes of rows that were sent.
@@ -37,8 +37,8 @@ impl From<&Move> for MoveBody {
     fn from(copy: &Move) -> Self {
         Self {
             partition: copy.partition.0,
-            from: copy.from.to_string(),
-            to: copy.to.to_string(),
+            source: copy.from.to_string(),
+            target: copy.to.to_string(),
             stage: copy.stage.clone(),
             sent_bytes: copy.sent,
             total_bytes: copy.total,
