@@ -144,7 +144,7 @@ async fn run_once(
             if let (Some(patience), End::Asked) = (config.drain, &end) {
                 leave::leave(&control, running.service.member(), patience, &stop.hurry).await;
             }
-            if !has_left {
+            if end == End::Asked {
                 control.pause(PAUSE).await;
             }
             drop(control);
