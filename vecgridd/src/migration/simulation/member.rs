@@ -70,7 +70,10 @@ impl Copy {
         if installing.is_none() && chain.last().sequence > self.synced {
             self.log.retain(|at, _| *at <= self.synced);
             let committed = self.replica.committed();
-            self.replica = Replica::found(promised, chain.up_to(self.synced), attempt, committed);
+            // What is committed is synced, so the end of what is synced is known.
+            let epoch = chain.epoch_at(self.synced).unwrap();
+            let end = Version { epoch, sequence: self.synced };
+            self.replica = Replica::found(promised, chain.up_to(end), attempt, committed);
         }
     }
 
