@@ -55,6 +55,6 @@ pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use types::{
     CollectionConfig, CollectionInfo, Copies, CopyVerdict, Coverage, Created, Difference, Drain, Durability,
-    Entry, EntryError, Explain, GridStatus, Hit, IndexOptions, Member, Metric, PartitionStatus, Scroll,
-    ScrollPage, Search, SearchAnswer, Step, UpsertSummary, Verified, Version,
+    Entry, EntryError, Explain, GridStatus, Hit, IndexOptions, Member, Metric, Move, Moves, PartitionStatus,
+    Scroll, ScrollPage, Search, SearchAnswer, Step, UpsertSummary, Verified, Version,
 };

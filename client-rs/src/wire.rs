@@ -12,8 +12,8 @@ use vecgrid_proto::v1 as pb;
 
 use crate::{
     CollectionConfig, CollectionInfo, Copies, Coverage, Durability, Entry, EntryError, Error, Explain,
-    GridStatus, Hit, IndexOptions, Member, Metric, Outcome, PartitionStatus, Result, Search, SearchAnswer,
-    Step, UpsertSummary, Version, call::Effect,
+    GridStatus, Hit, IndexOptions, Member, Metric, Move, Moves, Outcome, PartitionStatus, Result, Search,
+    SearchAnswer, Step, UpsertSummary, Version, call::Effect,
 };
 
 pub(crate) fn vector_to_wire(vector: &[f32]) -> pb::Vector {
@@ -214,6 +214,20 @@ fn explain_from_wire(explain: pb::Explain) -> Explain {
         distances: explain.distances,
         steps: explain.steps.into_iter().map(step).collect(),
     }
+}
+
+pub(crate) fn moves_from_wire(answer: pb::MovesResponse) -> Moves {
+    let one = |m: pb::Move| Move {
+        partition: m.partition,
+        source: m.source,
+        target: m.target,
+        stage: m.stage,
+        sent_bytes: m.sent_bytes,
+        total_bytes: m.total_bytes,
+        bytes_per_second: m.bytes_per_second,
+        seconds_left: m.seconds_left,
+    };
+    Moves { moves: answer.moves.into_iter().map(one).collect(), unanswered: answer.unanswered }
 }
 
 pub(crate) fn grid_from_wire(grid: pb::GridStatusResponse) -> GridStatus {

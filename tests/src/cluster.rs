@@ -380,6 +380,11 @@ fn free_port() -> TcpListener {
     (0..100).find_map(|_| free()).unwrap_or_else(|| panic!("no free port among a hundred"))
 }
 
+/// An address on loopback at which nobody listens.
+pub fn free_address() -> String {
+    address_of(&free_port())
+}
+
 fn address_of(listener: &TcpListener) -> String {
     listener.local_addr().map_or_else(|e| panic!("no address: {e}"), |address| address.to_string())
 }

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod choices;
+mod copies;
 mod peers;
 
 use std::{
@@ -16,10 +17,9 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::types::CopySettings;
-
 pub use arguments::{Arguments, RecoverOptions, Verb};
 pub use choices::{Discovery, LogStyle, OnMinority};
+pub use copies::CopyConfig;
 pub use peers::{PeerConfig, Trust};
 
 /// What members send each other has room for this, and no more.
@@ -159,6 +159,12 @@ pub struct Options {
     /// Bytes kept in the logs of all partitions together [default: 268435456]
     #[arg(long, env = "VECGRID_LOG_BYTES", value_name = "BYTES")]
     pub log_bytes: Option<u64>,
+    /// Rows that leave this member for copies on others, bytes per second, at least 65536 [default: 67108864]
+    #[arg(long, env = "VECGRID_COPY_RATE", value_name = "BYTES")]
+    pub copy_rate: Option<u64>,
+    /// Partitions that this member copies to others at a time, at least 1 [default: 4]
+    #[arg(long, env = "VECGRID_COPIES_AT_ONCE", value_name = "N")]
+    pub copies_at_once: Option<usize>,
     /// Least seconds between two checkpoints of a collection's index, which make restarts quick; 0 = none are written [default: 30]
     #[arg(long, env = "VECGRID_CHECKPOINT_SECONDS", value_name = "S")]
     pub checkpoint_seconds: Option<u64>,
@@ -217,10 +223,8 @@ pub struct Config {
     pub zone: String,
     /// The machine it runs on.
     pub host: String,
-    /// Copies that a new grid keeps.
-    pub copies: CopySettings,
-    /// How long a member may be away before others get its copies.
-    pub return_lease: Duration,
+    /// How many copies there are, and how they are made.
+    pub copies: CopyConfig,
     /// Partitions of a new grid.
     pub partitions: u16,
     /// Local API over TCP.
@@ -369,6 +373,8 @@ impl Options {
             block_cache_bytes: self.block_cache_bytes.or(file.block_cache_bytes),
             log_records: self.log_records.or(file.log_records),
             log_bytes: self.log_bytes.or(file.log_bytes),
+            copy_rate: self.copy_rate.or(file.copy_rate),
+            copies_at_once: self.copies_at_once.or(file.copies_at_once),
             checkpoint_seconds: self.checkpoint_seconds.or(file.checkpoint_seconds),
             verify_seconds: self.verify_seconds.or(file.verify_seconds),
             on_minority: self.on_minority.or(file.on_minority),
@@ -386,7 +392,7 @@ impl Options {
     pub fn check(self) -> Result<Config, ConfigError> {
         let wrong = |text: &str| Err(ConfigError::Value(text.to_owned()));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let peers = PeerConfig::check(&self)?;
+        let (peers, copies) = (PeerConfig::check(&self)?, CopyConfig::check(&self)?);
         match (self.discovery, &peers) {
             (Some(Discovery::None), Some(peers)) if !peers.seeds.is_empty() => {
                 return wrong("--discovery none and --seeds contradict each other: leave one out");
@@ -411,11 +417,6 @@ impl Options {
         let host = self.host.unwrap_or_else(host_name);
         if zone.len() > 128 || host.len() > 128 {
             return wrong("--zone and --host are names of at most 128 bytes");
-        }
-        let copies =
-            CopySettings { backups: self.backups.unwrap_or(1), min_in_sync: self.min_in_sync.unwrap_or(1) };
-        if let Some(fault) = copies.fault() {
-            return Err(ConfigError::Value(format!("--backups, --min-in-sync: {fault}")));
         }
         let dev = self.dev.unwrap_or(false);
         let (data_dir, temporary) = match (self.data_dir, dev) {
@@ -486,7 +487,6 @@ impl Options {
             zone,
             host,
             copies,
-            return_lease: Duration::from_secs(self.return_lease.unwrap_or(300)),
             partitions,
             grid,
             listen,

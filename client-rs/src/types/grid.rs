@@ -95,3 +95,35 @@ pub struct PartitionStatus {
     /// It is not held like that yet.
     pub moving: bool,
 }
+
+/// A copy that one member is making on another.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Move {
+    /// Number of the partition.
+    pub partition: u32,
+    /// Id of the member that sends it.
+    pub source: String,
+    /// Id of the member that is to have it.
+    pub target: String,
+    /// `waiting` (others come first), `rows`, `log` (what was written meanwhile, or all that is missing).
+    pub stage: String,
+    /// Bytes of rows that were sent.
+    pub sent_bytes: u64,
+    /// Bytes of rows in all, about; 0 until they are sent.
+    pub total_bytes: u64,
+    /// Since they are sent.
+    pub bytes_per_second: u64,
+    /// Until the rows are there; `None` while nobody can say.
+    pub seconds_left: Option<f64>,
+}
+
+/// What is on its way between members.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Moves {
+    /// By partition.
+    pub moves: Vec<Move>,
+    /// Ids of members that were asked in vain: theirs are missing.
+    pub unanswered: Vec<String>,
+}

@@ -10,6 +10,7 @@ mod get_collection;
 mod grid_status;
 mod keep_copies;
 mod list_collections;
+mod moves;
 mod scroll;
 mod search;
 mod search_stream;

@@ -326,6 +326,10 @@ impl VecGrid for Daemon {
         Ok(Response::new(pb::ScrollResponse { entries, cursor }))
     }
 
+    async fn moves(&self, _: Request<pb::MovesRequest>) -> Result<Response<pb::MovesResponse>, Status> {
+        Err(Status::unimplemented("moves"))
+    }
+
     async fn drain(&self, _: Request<pb::DrainRequest>) -> Result<Response<pb::DrainResponse>, Status> {
         Err(Status::unimplemented("drain"))
     }

@@ -73,6 +73,8 @@ async fn every_verb_works_over_tcp_and_over_the_socket() {
         assert!(status.partitions.iter().all(|p| !p.moving && p.wanted == p.in_sync));
         let verified = client.verify(pb::VerifyRequest { partition: 3 }).await.unwrap().into_inner();
         assert_eq!((verified.verdict.as_str(), verified.copies.len()), ("equal", 1));
+        let moves = client.moves(pb::MovesRequest {}).await.unwrap().into_inner();
+        assert_eq!((moves.moves.len(), moves.unanswered.len()), (0, 0));
         let drain = |cancel| pb::DrainRequest { cancel };
         let refused = client.drain(drain(false)).await.unwrap_err();
         assert_eq!(

@@ -544,6 +544,7 @@ fn openapi_describes_every_route() {
         ("/v1/grid", "get"),
         ("/v1/grid/members", "get"),
         ("/v1/grid/partitions", "get"),
+        ("/v1/grid/moves", "get"),
         ("/v1/grid/drain", "post"),
         ("/v1/grid/drain", "delete"),
         ("/v1/grid/verify", "post"),

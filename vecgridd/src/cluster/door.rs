@@ -6,11 +6,15 @@ use tokio::sync::watch;
 use tonic::Status;
 use vecgrid_proto::peer as wire;
 
+use super::discovery::Peers;
 use crate::{
     control::Control,
     peer::{Caller, Host, Standing},
     types::MemberId,
 };
+
+/// The most addresses of members of other grids that are remembered.
+const MAX_OTHERS: usize = 8;
 
 /// See the module.
 pub struct Door {
@@ -21,6 +25,8 @@ pub struct Door {
     control: OnceLock<Control>,
     /// The fresh members that this one sees while it has no grid.
     sees: watch::Sender<BTreeSet<MemberId>>,
+    /// Where members of other grids of our name said that they are: those that we may not know of otherwise.
+    others: watch::Sender<Peers>,
 }
 
 impl Door {
@@ -32,7 +38,22 @@ impl Door {
             address: address.to_owned(),
             control: OnceLock::new(),
             sees: watch::Sender::default(),
+            others: watch::Sender::default(),
         }
+    }
+
+    /// Where members of other grids of our name say that they are. Whoever looks there takes out what is in vain.
+    pub fn others(&self) -> watch::Sender<Peers> {
+        self.others.clone()
+    }
+
+    /// Somebody of another grid of our name has asked who we are: worth a look, and no more.
+    fn note_other(&self, ours: &str, caller: &Caller, message: &wire::HelloRequest) {
+        if message.grid_name != self.grid_name || caller.grid.is_empty() || caller.grid == ours {
+            return;
+        }
+        let Ok(address) = message.address.parse() else { return };
+        self.others.send_if_modified(|others| others.len() < MAX_OTHERS && others.insert(address));
     }
 
     /// Where to put the fresh members that this one sees, itself included: others are told.
@@ -63,18 +84,20 @@ impl Host for Door {
         }
     }
 
-    fn hello(&self, _: &Caller, _: wire::HelloRequest) -> wire::HelloResponse {
+    fn hello(&self, caller: &Caller, message: wire::HelloRequest) -> wire::HelloResponse {
         let mut answer = wire::HelloResponse {
             grid_name: self.grid_name.clone(),
             member: self.member.0.clone(),
             address: self.address.clone(),
             ..Default::default()
         };
-        if let Some(control) = self.control.get() {
-            let view = control.view();
+        let view = self.control.get().map(|control| (control, control.view()));
+        // One that was given up is none any more.
+        if let Some((control, view)) = view.filter(|(_, view)| view.dissolved().is_none()) {
+            self.note_other(view.id(), caller, &message);
             answer.grid = view.id().to_owned();
             answer.members = u32::try_from(view.members().count()).unwrap_or(u32::MAX);
-            answer.empty = view.collections().next().is_none();
+            answer.empty = view.is_unused();
             answer.table_version = view.version();
             answer.incarnation = control.details().incarnation;
         } else {

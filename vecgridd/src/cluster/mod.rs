@@ -4,9 +4,8 @@
 //! decides what to do with what is found there (join, create, wait, refuse), [`arrive`] asks and does it. [`Door`] answers
 //! what other members ask, from the moment the daemon listens to them: before it has a grid it only says who it is, and
 //! whom it sees. A member of a grid goes on looking ([`lookout`]): others may have moved while nobody could record
-//! it, and there may be a second grid of the name, which is reported and counted.
-//!
-//! Left out: dissolving one of two grids of a name. [`birth`] decides it, nobody does it yet: the log says what to do.
+//! it, and there may be a second grid of the name. If ours never held anything and has one member, it may be given up for
+//! that one; anything else is reported and counted.
 
 mod arrive;
 pub mod birth;
@@ -20,4 +19,4 @@ mod lookout;
 
 pub use arrive::{Arrival, ArriveError, Arrived, arrive};
 pub use door::Door;
-pub use lookout::lookout;
+pub use lookout::{Lookout, lookout};

@@ -100,6 +100,12 @@ pub enum Command {
         /// Who.
         member: MemberId,
     },
+    /// A grid of one member that never held anything is given up for another one of its name: the last decision of
+    /// its log.
+    Dissolve {
+        /// Where that one answers.
+        at: String,
+    },
 }
 
 /// What was decided.
@@ -127,6 +133,12 @@ pub enum Refused {
     /// Nothing can be decided before the grid's birth.
     #[error("the grid is not founded yet")]
     Unborn,
+    /// It was given up for another one of its name.
+    #[error("this member gave up its grid, which held nothing, and joins another one of its name")]
+    Dissolved,
+    /// Somebody may rely on it.
+    #[error("only a grid of one member that never had a collection is given up")]
+    InUse,
     /// No such member.
     #[error("the grid has no member {0}")]
     UnknownMember(MemberId),

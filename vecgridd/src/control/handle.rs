@@ -190,6 +190,9 @@ impl Control {
             () = stop.cancelled() => return Err(StartError::Stopped),
         };
         let known = known.map_err(|e| StartError::Damaged(e.to_string()))?;
+        if let Some(at) = known.dissolved() {
+            return Err(StartError::Dissolved(at.to_owned()));
+        }
         // If it was told before it stopped; else others tell it soon.
         let has_left = known.member(&self.shared.me).is_some_and(Member::has_left);
         if has_left { Err(StartError::HasLeft) } else { Ok(()) }
@@ -206,6 +209,20 @@ impl Control {
         };
         if !known {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns when this member has given up its grid for another one: where that one answers.
+    pub async fn dissolved(&self) -> String {
+        let mut view = self.watch();
+        loop {
+            if let Some(at) = view.borrow_and_update().dissolved() {
+                return at.to_owned();
+            }
+            // An error: the control plane has stopped, and will not tell.
+            if view.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 

@@ -19,11 +19,12 @@
 //! When a majority of the voters is lost for good nothing is decided any more, ever. Then an operator may make a new
 //! grid out of one member that is left: `rescue`.
 //!
-//! Left out: reads that must see the newest decision (propose something).
+//! Left out: reads that certainly see the newest decision (propose something; `catch_up` nearly does).
 
 mod autopilot;
 mod beat;
 mod carry_over;
+mod catch_up;
 mod command;
 mod failure_detector;
 mod handle;

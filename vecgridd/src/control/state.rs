@@ -19,6 +19,9 @@ pub(super) fn decide(view: &mut ClusterView, command: Command) -> Result<Decisio
     if view.version == 0 && !matches!(command, Command::Found(_)) {
         return Err(Refused::Unborn);
     }
+    if view.dissolved.is_some() && !matches!(command, Command::Dissolve { .. }) {
+        return Err(Refused::Dissolved);
+    }
     let changed = match command {
         Command::Found(first) => found(view, *first),
         Command::Join { member, store, details } => join(view, member, store, details),
@@ -58,6 +61,7 @@ pub(super) fn decide(view: &mut ClusterView, command: Command) -> Result<Decisio
             view.purging.retain(|_, left| !left.is_empty());
             Ok(changed)
         }
+        Command::Dissolve { at } => dissolve(view, at),
     }?;
     view.version += u64::from(changed);
     Ok(Decision::Noted)
@@ -125,6 +129,15 @@ fn update(view: &mut ClusterView, id: &MemberId, details: MemberDetails) -> Chan
     }
     // A restart is a reason for a new plan only if this member was given nothing because it was away.
     view.roster += u64::from(elsewhere || stays || was_missed || given_up);
+    Ok(changed)
+}
+
+fn dissolve(view: &mut ClusterView, at: String) -> Changed {
+    if !view.is_unused() || view.members().count() != 1 {
+        return Err(Refused::InUse);
+    }
+    let changed = view.dissolved.is_none();
+    view.dissolved.get_or_insert(at);
     Ok(changed)
 }
 

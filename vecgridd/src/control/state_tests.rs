@@ -7,8 +7,8 @@ use super::{
     state::decide,
 };
 use crate::types::{
-    ClusterView, CollectionConfig, CollectionName, CopySettings, Durability, Holders, IndexOptions, Member,
-    MemberDetails, MemberId, MemberState, Metric, PartitionId, Placement,
+    ClusterView, CollectionConfig, CollectionId, CollectionName, CopySettings, Durability, Holders,
+    IndexOptions, Member, MemberDetails, MemberId, MemberState, Metric, PartitionId, Placement,
 };
 
 const PARTITIONS: u16 = 4;
@@ -365,4 +365,36 @@ proptest! {
         }
         prop_assert_eq!(other, view);
     }
+}
+
+#[test]
+fn only_a_grid_of_one_member_that_never_held_anything_is_given_up_and_then_decides_nothing() {
+    let dissolve = || Command::Dissolve { at: "there".to_owned() };
+    let mut used = grid();
+    decide(&mut used, Command::CreateCollection(config("a", 4))).unwrap();
+    assert_eq!(decide(&mut used, dissolve()), Err(Refused::InUse));
+    decide(&mut used, Command::DropCollection(name("a"))).unwrap();
+    decide(&mut used, Command::Purged { collection: CollectionId(1), member: id(0) }).unwrap();
+    assert!(!used.is_unused(), "it held something once");
+    assert_eq!(decide(&mut used, dissolve()), Err(Refused::InUse));
+
+    let mut shared = grid();
+    decide(&mut shared, join(1, 1)).unwrap();
+    assert_eq!(decide(&mut shared, dissolve()), Err(Refused::InUse));
+
+    let mut unused = grid();
+    assert_eq!(decide(&mut unused, dissolve()), Ok(Decision::Noted));
+    assert_eq!(unused.dissolved(), Some("there"));
+    let version = unused.version();
+    assert_eq!(decide(&mut unused, dissolve()), Ok(Decision::Noted), "a lost answer");
+    assert_eq!(decide(&mut unused, join(1, 1)), Err(Refused::Dissolved));
+    assert_eq!(decide(&mut unused, Command::CreateCollection(config("a", 4))), Err(Refused::Dissolved));
+    assert_eq!(unused.version(), version);
+}
+
+#[test]
+fn a_state_from_before_grids_were_given_up_is_read() {
+    let mut stored = serde_json::to_value(grid()).unwrap();
+    stored.as_object_mut().unwrap().remove("dissolved");
+    assert_eq!(serde_json::from_value::<ClusterView>(stored).unwrap(), grid());
 }

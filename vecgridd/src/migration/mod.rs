@@ -39,6 +39,9 @@
 //! - **A new primary takes nobody in before it has committed a record of its own epoch.** How much was
 //!   acknowledged before it may be more than it was told.
 //!
+//! Logs are compared by where their epochs end (`chain.rs`). Of those only the newest are remembered; a primary forgets none
+//! while it leads in an epoch, so that whoever it has found to share a record stays comparable.
+//!
 //! Left out here: bytes, throttling, the network. The driver sends what the effects say.
 
 mod chain;

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::Chain;
 use crate::types::Version;
 
+/// Ends of epochs that are remembered: whoever was away for longer gets a snapshot. They travel in every answer.
+const ENDS: usize = 64;
+
 /// Names one try to install a snapshot; later tries are greater. What is left in the network of an earlier one
 /// is told from the current one by this.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -135,7 +138,24 @@ impl Replica {
     /// The primary's own append; false when the record does not follow, or its epoch is over.
     #[must_use]
     pub fn append_own(&mut self, version: Version) -> bool {
-        version.epoch == self.promised && self.installing.is_none() && self.chain.push(version)
+        version.epoch == self.promised && self.installing.is_none() && self.push(version)
+    }
+
+    /// Appends, and forgets the oldest ends of epochs when a new one begins: never later, because what a primary has
+    /// told in its epoch must stay comparable for as long as that lasts. Nor what is not committed: it may have to go.
+    fn push(&mut self, version: Version) -> bool {
+        let begins = self.chain.last().epoch != version.epoch;
+        let pushed = self.chain.push(version);
+        if pushed && begins {
+            self.chain.forget(ENDS, self.committed);
+        }
+        pushed
+    }
+
+    /// Remembers less than it would, so that a simulation need not be long.
+    #[cfg(test)]
+    pub(super) fn forget(&mut self, ends: usize) {
+        self.chain.forget(ends, self.committed);
     }
 
     /// The primary's own commit point.
@@ -204,8 +224,12 @@ impl Replica {
         if self.installing.is_some() || !self.chain.holds(previous) || !one_after_another {
             return;
         }
-        let mut follows = previous.sequence;
+        let mut follows = previous;
         for (place, record) in records.iter().enumerate() {
+            if record.sequence < self.chain.floor().sequence {
+                // So old a message that nobody knows any more what stood there.
+                return;
+            }
             if !self.chain.holds(*record) {
                 // The first that differs: what stands there and after it never counted.
                 if self.chain.last().sequence >= record.sequence {
@@ -213,18 +237,18 @@ impl Replica {
                         effects.push(ReplicaEffect::Quarantine);
                         return;
                     }
-                    self.chain.cut_after(record.sequence - 1);
+                    self.chain.cut_after(follows);
                     effects.push(ReplicaEffect::CutAfter(record.sequence - 1));
                 }
-                if !self.chain.push(*record) {
+                if !self.push(*record) {
                     return;
                 }
                 effects.push(ReplicaEffect::Append(place));
             }
-            follows = record.sequence;
+            follows = *record;
         }
         // Beyond what this message has shown to be equal, our log may still differ.
-        let known = committed.min(follows);
+        let known = committed.min(follows.sequence);
         if known > self.committed {
             self.committed = known;
             effects.push(ReplicaEffect::Commit(known));

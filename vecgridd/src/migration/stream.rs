@@ -53,7 +53,7 @@ pub enum StreamEffect {
 /// The primary's log, as far as a stream must know it.
 #[derive(Debug, Clone, Copy)]
 pub struct OwnLog<'a> {
-    /// All of it, also what is no longer kept.
+    /// All of it, also what is no longer kept. It forgets nothing while this primary leads in its epoch.
     pub chain: &'a Chain,
     /// The oldest record that is kept; one more than the last when none is.
     pub first: u64,
@@ -171,8 +171,14 @@ impl Stream {
             effects.push(StreamEffect::CloseSnapshot);
         }
         let common = have.chain.common(log.chain);
-        let reaches = !self.anew && have.installing.is_none() && common.sequence + 1 >= log.first;
-        if !reaches {
+        let reaches = |common: &Version| {
+            !self.anew
+                && have.installing.is_none()
+                && common.sequence + 1 >= log.first
+                && log.chain.compares_after(*common)
+        };
+        let known = common.filter(reaches);
+        let Some(common) = known else {
             // An answer to an earlier question may look like this, too; then what we know is better.
             if self.durable.is_some_and(|durable| durable.sequence + 1 >= log.first) {
                 return effects;
@@ -182,7 +188,7 @@ impl Stream {
             self.installing = Some(Installing { attempt: self.attempt, at: None, next: 0 });
             effects.push(StreamEffect::OpenSnapshot);
             return effects;
-        }
+        };
         if self.durable.is_none_or(|durable| durable.sequence < common.sequence) {
             self.durable = Some(common);
             effects.push(StreamEffect::Durable(common.sequence));

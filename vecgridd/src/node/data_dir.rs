@@ -2,6 +2,7 @@
 
 use std::{
     fs::{File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -18,6 +19,9 @@ use crate::{
     types::MemberId,
 };
 
+/// While this file is there, the rest is of no use: a grid that held nothing was given up.
+const GIVEN_UP: &str = "given-up";
+
 /// A data directory that this process alone may use.
 pub struct DataDir {
     path: PathBuf,
@@ -31,13 +35,47 @@ impl DataDir {
         std::fs::create_dir_all(path).with_context(cannot)?;
         let lock = File::options().create(true).append(true).open(path.join("LOCK")).with_context(cannot)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => {
+                let taken = Self { path: path.to_owned(), _lock: lock };
+                taken.finish_giving_up().with_context(cannot)?;
+                Ok(taken)
+            }
             Err(TryLockError::WouldBlock) => bail!(
                 "another vecgridd is using the data directory {}: stop it first, or pass another --data-dir",
                 path.display()
             ),
             Err(TryLockError::Error(error)) => Err(error).with_context(cannot),
         }
+    }
+
+    /// Forgets everything: the member that was here has given up its grid, which held nothing. The next start is that
+    /// of a fresh member. Whoever is interrupted goes on at the next start: from when the mark is on the disk, nothing
+    /// that is here counts any more. All stores must be closed.
+    pub fn give_up(&self) -> anyhow::Result<()> {
+        let mark = File::create(self.path.join(GIVEN_UP)).and_then(|mark| mark.sync_all());
+        mark.and_then(|()| self.sync()).context("cannot mark the data directory as given up")?;
+        self.finish_giving_up().context("cannot empty the data directory of a grid that was given up")
+    }
+
+    fn finish_giving_up(&self) -> io::Result<()> {
+        let mark = self.path.join(GIVEN_UP);
+        if !mark.try_exists()? {
+            return Ok(());
+        }
+        for folder in [self.rows(), self.control(), self.index()] {
+            match std::fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.sync()?;
+        std::fs::remove_file(mark)?;
+        self.sync()
+    }
+
+    /// What was made and removed here is so after a power cut.
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
     }
 
     /// Where the row store lives.

@@ -8,6 +8,7 @@
 //! | is empty | joins the grid it finds, or founds one by the rules of `cluster/birth.rs` |
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -21,7 +22,7 @@ use vecgrid_proto::peer::{copies_server::CopiesServer, data_server::DataServer};
 use super::data_dir::DataDir;
 use crate::{
     cluster::{
-        Arrival, ArriveError, Arrived, Door, arrive,
+        Arrival, ArriveError, Arrived, Door, Lookout, arrive,
         birth::Rules,
         discovery::{self, Announcement, DiscoveryOptions, Peers, Reach, Seed, SystemResolver},
         lookout,
@@ -92,6 +93,8 @@ pub struct Doors {
     pub hosts: Hosts,
     /// Compares them, when the rows are there.
     pub verifier: Arc<OnceLock<Verifier>>,
+    /// A grid may also be there, besides the places that were configured.
+    pub other: Option<SocketAddr>,
 }
 
 /// Brings this member into its grid; returns when it knows the grid's state.
@@ -151,7 +154,7 @@ pub async fn enter(
 
     // Also of a member that has its grid: others find it by this.
     let addresses = match &config.peers {
-        Some(peers) => look_for_members(config, peers, me.member(), &details, &tasks)?,
+        Some(peers) => look_for_members(config, (peers, doors.other), me.member(), &details, &tasks)?,
         None => watch::channel(Peers::new()).1,
     };
     let old_state = home.engine.get(Family::Member, &old_control_key())?;
@@ -170,7 +173,8 @@ pub async fn enter(
                 addresses: addresses.clone(),
                 sees: door.as_ref().map_or_else(watch::Sender::default, |door| door.sees()),
             };
-            match look_for_grid(arrival, config, &runtime, &pool, shutdown).await? {
+            let look_up = config.has_seeds() || doors.other.is_some();
+            match look_for_grid(arrival, look_up, &runtime, &pool, shutdown).await? {
                 Arrived::Found => store.take(home.identity, &new_grid_id(), true)?,
                 Arrived::Joined(grid) => store.take(home.identity, &grid, false)?,
             }
@@ -189,9 +193,13 @@ pub async fn enter(
         Entry::Found(Box::new(match (&rescued, &old_state) {
             (Some(rescued), _) => rescued.begins_with(&home.identity.member, &details),
             (None, Some(bytes)) => carried_over(bytes, &owner.grid, founder)?,
-            (None, None) => {
-                ClusterView::found_with(&owner.grid, &config.grid, config.partitions, config.copies, founder)
-            }
+            (None, None) => ClusterView::found_with(
+                &owner.grid,
+                &config.grid,
+                config.partitions,
+                config.copies.settings,
+                founder,
+            ),
         }))
     } else {
         Entry::Member
@@ -203,12 +211,14 @@ pub async fn enter(
         pool: pool.clone(),
         details,
         metrics: Arc::clone(metrics),
-        timing: ControlTiming { return_lease: config.return_lease, ..ControlTiming::default() },
+        timing: ControlTiming { return_lease: config.copies.return_lease, ..ControlTiming::default() },
     };
     let control = Control::start(&runtime, parts).await?;
     if let Some(door) = door {
+        let others = door.others();
         door.open(control.clone());
-        let looking = lookout(control.clone(), pool.clone(), Arc::clone(metrics), addresses, tasks.token());
+        let (control, pool, metrics) = (control.clone(), pool.clone(), Arc::clone(metrics));
+        let looking = lookout(Lookout { control, pool, metrics, addresses, others }, tasks.token());
         tasks.spawn_on(&runtime.handle()?, "lookout", looking);
     }
     let part = GridPart { control, pool, tasks, runtime };
@@ -271,12 +281,13 @@ fn rules(config: &Config) -> Rules {
 /// Starts to look where members may be, and by multicast to say where this one is.
 fn look_for_members(
     config: &Config,
-    peers: &PeerConfig,
+    (peers, other): (&PeerConfig, Option<SocketAddr>),
     member: &MemberId,
     details: &MemberDetails,
     tasks: &Tasks,
 ) -> anyhow::Result<watch::Receiver<Peers>> {
-    let seeds = peers.seeds.iter().map(|seed| seed.parse()).collect::<Result<Vec<Seed>, _>>()?;
+    let named = peers.seeds.iter().cloned().chain(other.map(|other| other.to_string()));
+    let seeds = named.map(|seed| seed.parse()).collect::<Result<Vec<Seed>, _>>()?;
     let own: Peers = details.address.parse().into_iter().collect();
     let address = own.first().copied();
     let reach = if peers.listen.ip().is_loopback() { Reach::Loopback } else { Reach::Networks };
@@ -293,13 +304,13 @@ fn look_for_members(
 
 async fn look_for_grid(
     mut arrival: Arrival,
-    config: &Config,
+    look_up: bool,
     runtime: &OwnRuntime,
     pool: &Pool,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Arrived> {
     // Before seeds were looked up for the first time, nobody can be asked whether there is a grid.
-    if config.has_seeds() {
+    if look_up {
         tokio::select! {
             _ = tokio::time::timeout(FIRST_LOOKUP, arrival.addresses.changed()) => {}
             () = shutdown.cancelled() => {}

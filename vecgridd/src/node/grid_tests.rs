@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{Config, Options},
-    control::Command,
+    control::{Command, StartError},
     partition::Hosts,
     service::Answers,
     storage::{
@@ -43,8 +43,8 @@ async fn start(folder: &TempDir, rows: &MemoryEngine) -> anyhow::Result<GridPart
     let identity = data_dir::identity(rows, config.bootstrap)?;
     let home = Home { engine: rows, identity: &identity };
     let metrics = Arc::new(Metrics::new("0", "test")?);
-    let doors =
-        Doors { answers: Answers::new(&Arc::default()), hosts: Hosts::default(), verifier: Arc::default() };
+    let (answers, verifier) = (Answers::new(&Arc::default()), Arc::default());
+    let doors = Doors { answers, hosts: Hosts::default(), verifier, other: None };
     enter(&config, &data_dir, home, &metrics, doors, &CancellationToken::new()).await
 }
 
@@ -130,4 +130,46 @@ async fn data_directories_are_not_mixed() {
     start(&two, &others).await.unwrap().stop().await;
     let error = start(&two, &rows).await.err().unwrap().to_string();
     assert!(error.contains("do not mix"), "{error}");
+}
+
+/// At each point a power cut leaves one of two: the member of the grid that is to be given up, or a fresh one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grid_that_is_given_up_is_gone_or_goes_at_the_next_start() {
+    let folder = TempDir::new().unwrap();
+    let rows = MemoryEngine::default();
+    let part = start(&folder, &rows).await.unwrap();
+    let before = view_of(&part);
+    part.stop().await;
+    let part = start(&folder, &rows).await.unwrap();
+    assert_eq!(view_of(&part).id(), before.id(), "nothing was decided: it is the same grid");
+    part.control.propose(Command::Dissolve { at: "127.0.0.1:7".to_owned() }).await.unwrap();
+    assert_eq!(part.control.dissolved().await, "127.0.0.1:7");
+    part.stop().await;
+    // Decided, and nothing more: the next start finds out.
+    for _ in 0..2 {
+        let error = start(&folder, &rows).await.err().unwrap();
+        assert!(
+            matches!(error.downcast_ref(), Some(StartError::Dissolved(at)) if at == "127.0.0.1:7"),
+            "{error}"
+        );
+    }
+    // Interrupted in the middle: marked, and one folder is gone.
+    std::fs::create_dir_all(folder.path().join("rows")).unwrap();
+    std::fs::write(folder.path().join("rows/CURRENT"), "of the old grid").unwrap();
+    std::fs::write(folder.path().join("given-up"), "").unwrap();
+    std::fs::remove_dir_all(folder.path().join("index")).ok();
+    let data_dir = DataDir::take(folder.path()).unwrap();
+    let left = || -> Vec<String> {
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(left(), ["LOCK"]);
+    // All at once.
+    std::fs::create_dir_all(folder.path().join("control")).unwrap();
+    data_dir.give_up().unwrap();
+    assert_eq!(left(), ["LOCK"]);
+    drop(data_dir);
+    let part = start(&folder, &MemoryEngine::default()).await.unwrap();
+    assert_ne!(view_of(&part).id(), before.id());
+    part.stop().await;
 }

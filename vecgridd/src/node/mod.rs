@@ -19,6 +19,7 @@ mod recover_tests;
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     thread::JoinHandle,
     time::Duration,
@@ -54,10 +55,6 @@ pub use recover::recover;
 const LOG_QUEUE: usize = 4_096;
 /// Searches that may wait for or run on the CPU pool.
 const WAITING_SEARCHES: usize = 512;
-/// Partitions of which this member makes copies elsewhere at a time.
-const MOVES: usize = 4;
-/// Rows that leave this member for copies, bytes per second: half of a usual network, and less than a disk takes.
-const COPY_RATE: u64 = 64 << 20;
 /// How long a start waits for partitions that need nobody else.
 const FIRST_ANSWERS: Duration = Duration::from_secs(10);
 /// How long the others may take to hear that this member stops.
@@ -74,25 +71,53 @@ pub struct Stop {
     pub hurry: CancellationToken,
 }
 
+/// Why a daemon ended in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// Its grid, which held nothing, was given up for another one of its name, which answers there.
+    Dissolved(String),
+}
+
 /// Runs a daemon until it is asked to stop, then stops it in order.
 ///
 /// # Errors
 /// When it cannot start, or is no member of its grid any more; the text says what to do.
 pub async fn run(config: Config, metrics: Arc<Metrics>, stop: Stop) -> anyhow::Result<()> {
+    let mut other = None;
+    while let Ended::Dissolved(at) = Box::pin(run_once(&config, other, &metrics, &stop)).await? {
+        // As if it had been started with an empty data directory, and the other one among its seeds.
+        DataDir::take(&config.data_dir)?.give_up()?;
+        other = at.parse().ok();
+        if stop.asked.is_cancelled() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// `other`: where there is a grid besides the places that were configured.
+async fn run_once(
+    config: &Config,
+    other: Option<SocketAddr>,
+    metrics: &Arc<Metrics>,
+    stop: &Stop,
+) -> anyhow::Result<Ended> {
     let shutdown = &stop.asked;
-    ready::forget_port_file(&config);
+    ready::forget_port_file(config);
     let data_dir = DataDir::take(&config.data_dir)?;
-    let bound = Bound::bind(&api_config(&config)).await.context("cannot open the doors")?;
+    let bound = Bound::bind(&api_config(config)).await.context("cannot open the doors")?;
     let addresses = ready::Addresses::of(&bound);
 
     let service: Arc<OnceLock<Service>> = Arc::default();
     let doors = Tasks::default();
     let tasks = Tasks::default();
     let health = Arc::new(Health::default());
-    let observer = Observer::new(Arc::clone(&metrics), Arc::clone(&health), &service);
+    let observer = Observer::new(Arc::clone(metrics), Arc::clone(&health), &service);
     let open = bound.serve(
         Arc::clone(&service),
-        Arc::clone(&metrics),
+        Arc::clone(metrics),
         Arc::new(observer.clone()),
         doors.clone(),
         doors.token(),
@@ -103,9 +128,9 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, stop: Stop) -> anyhow::R
         }
     });
 
-    let for_members =
-        Doors { answers: Answers::new(&service), hosts: Hosts::default(), verifier: Arc::default() };
-    let started = start(&config, &data_dir, &tasks, &health, &observer, for_members, shutdown).await;
+    let (answers, verifier) = (Answers::new(&service), Arc::default());
+    let for_members = Doors { answers, hosts: Hosts::default(), verifier, other };
+    let started = start(config, &data_dir, &tasks, &health, &observer, for_members, shutdown).await;
     let result = match started {
         Ok(running) => {
             observer.watch_store(
@@ -115,36 +140,60 @@ pub async fn run(config: Config, metrics: Arc<Metrics>, stop: Stop) -> anyhow::R
             );
             running.service.spawn_purges();
             let _ = service.set(running.service.clone());
-            ready::tell(&config, &addresses)?;
+            ready::tell(config, &addresses)?;
             let control = running.grid.control.clone();
-            let has_left = tokio::select! {
-                () = shutdown.cancelled() => false,
-                () = control.left() => true,
+            let end = tokio::select! {
+                () = shutdown.cancelled() => End::Asked,
+                () = control.left() => End::HasLeft,
+                at = control.dissolved() => End::Dissolved(at),
             };
-            if let (Some(patience), false) = (config.drain, has_left) {
+            if let (Some(patience), End::Asked) = (config.drain, &end) {
                 leave::leave(&control, running.service.member(), patience, &stop.hurry).await;
             }
-            if !has_left {
+            if end == End::Asked {
                 control.pause(PAUSE).await;
             }
             drop(control);
-            tracing::info!("stopping: no new requests, finishing those in progress");
-            ready::tell_stopping();
+            if let End::Dissolved(_) = &end {
+                tracing::info!("starting anew as a member without a grid");
+            } else {
+                tracing::info!("stopping: no new requests, finishing those in progress");
+                ready::tell_stopping();
+            }
             health.drain();
             close(&doors).await;
             drop(service);
             let stopped = running.stop(tasks).await;
-            if has_left { stopped.and(Err(StartError::HasLeft.into())) } else { stopped }
+            match end {
+                End::Asked => stopped.map(|()| Ended::Stopped),
+                End::HasLeft => stopped.and(Err(StartError::HasLeft.into())),
+                End::Dissolved(at) => stopped.map(|()| Ended::Dissolved(at)),
+            }
         }
         Err(error) => {
             close(&doors).await;
-            // Whoever stops it while it waits for a grid wants nothing else.
-            if shutdown.is_cancelled() { Ok(()) } else { Err(error) }
+            match error.downcast_ref() {
+                Some(StartError::Dissolved(at)) => Ok(Ended::Dissolved(at.clone())),
+                // Whoever stops it while it waits for a grid wants nothing else.
+                _ if shutdown.is_cancelled() => Ok(Ended::Stopped),
+                _ => Err(error),
+            }
         }
     };
-    ready::forget_port_file(&config);
+    ready::forget_port_file(config);
     drop(data_dir);
     result
+}
+
+/// Why a daemon that serves is to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum End {
+    /// It was asked to.
+    Asked,
+    /// It is no member of its grid any more.
+    HasLeft,
+    /// Its grid was given up for another one, which answers there.
+    Dissolved(String),
 }
 
 /// Finishes requests in progress and closes the doors.
@@ -248,7 +297,7 @@ async fn start(
     let (log, log_thread) = LogWriter::start(Arc::clone(&engine), LOG_QUEUE, observer.clone())?;
     let (applier, applier_thread) =
         Applier::start(Arc::clone(&engine), Arc::clone(&indexes), grid.control.watch(), observer.clone())?;
-    let copies = CopyOptions { bytes_per_second: COPY_RATE };
+    let copies = CopyOptions { bytes_per_second: config.copies.bytes_per_second };
     let outside = replication::Grid::new(
         grid.control.clone(),
         grid.pool.clone(),
@@ -263,7 +312,7 @@ async fn start(
         outside: Arc::new(outside),
         view: grid.control.watch(),
         hosts: hosts.clone(),
-        moves: Arc::new(Semaphore::new(MOVES)),
+        moves: Arc::new(Semaphore::new(config.copies.at_once)),
         incarnation: grid.control.details().incarnation,
         retention,
     };

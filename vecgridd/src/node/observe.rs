@@ -9,7 +9,7 @@ use crate::{
     control::Control,
     index::Registry,
     partition::ApplierObserver,
-    service::Service,
+    service::{Move, Service},
     storage::{Engine, FsyncObserver},
     task::Health,
     telemetry::{Metrics, Snapshot},
@@ -118,6 +118,9 @@ impl Snapshot for Observer {
             let unavailable = status.partitions.iter().filter(|p| p.state == "unavailable").count();
             metrics.copies().set_under_replicated(status.copies.under_replicated as u64);
             metrics.set_grid_partitions(moving as u64, unavailable as u64);
+            let copies = service.moves_here();
+            let sum = |of: fn(&Move) -> u64| copies.iter().map(of).sum();
+            metrics.set_copies(copies.len() as u64, sum(|copy| copy.sent), sum(|copy| copy.total));
             for state in ["up", "suspect", "away", "draining", "read_only"] {
                 metrics.set_members(state, status.members.iter().filter(|m| m.state == state).count() as u64);
             }

@@ -50,8 +50,12 @@ async fn start(folder: &Path) -> Start {
     let identity = data_dir::identity(&rows, true).unwrap();
     let home = Home { engine: &rows, identity: &identity };
     let metrics = Arc::new(Metrics::new("0", "test").unwrap());
-    let doors =
-        Doors { answers: Answers::new(&Arc::default()), hosts: Hosts::default(), verifier: Arc::default() };
+    let doors = Doors {
+        answers: Answers::new(&Arc::default()),
+        hosts: Hosts::default(),
+        verifier: Arc::default(),
+        other: None,
+    };
     let entered = enter(&config, &lock, home, &metrics, doors, &CancellationToken::new()).await;
     Start { part: entered.unwrap(), rows, me: identity.member, _lock: lock }
 }

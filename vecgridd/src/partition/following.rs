@@ -223,6 +223,7 @@ impl Owner {
             promised: have.promised,
             attempt: (have.attempt.epoch, have.attempt.number),
             installing: have.installing.is_some(),
+            floor: (have.chain.floor().epoch, have.chain.floor().sequence),
             epochs: have.chain.epochs().to_vec(),
             ..self.copy.clone()
         }
@@ -269,9 +270,11 @@ async fn write(log: &LogWriter, batch: Batch) -> Result<(), Ended> {
 /// # Errors
 /// When its log cannot be one log.
 pub(super) fn found(copy: &copy::CopyState, last: Version, committed: u64) -> Result<Replica, StorageError> {
-    let chain = Chain::ending(copy.epochs.clone(), last);
+    let floor = Version { epoch: copy.floor.0, sequence: copy.floor.1 };
+    let chain = Chain::ending(floor, copy.epochs.clone(), last);
     let chain = chain.ok_or_else(|| {
-        StorageError::corrupt("the state of a copy", format!("epochs {:?}, last record {last}", copy.epochs))
+        let what = format!("floor {floor}, epochs {:?}, last record {last}", copy.epochs);
+        StorageError::corrupt("the state of a copy", what)
     })?;
     let attempt = Attempt { epoch: copy.attempt.0, number: copy.attempt.1 };
     Ok(Replica::found(copy.promised, chain, attempt, committed))

@@ -1,10 +1,13 @@
 //! Asking the owner of a partition.
 
+use std::sync::Arc;
+
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
+    copying::Copying,
     outside::CopyMessage,
     state::{Applied, Refusal},
 };
@@ -73,6 +76,7 @@ pub struct Handle {
     inbox: mpsc::Sender<Request>,
     orders: mpsc::Sender<Order>,
     applied: watch::Receiver<Version>,
+    copies: watch::Receiver<Arc<[Copying]>>,
 }
 
 /// The owner's ends.
@@ -80,6 +84,7 @@ pub(super) struct Inboxes {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) applied: watch::Sender<Version>,
+    pub(super) copies: watch::Sender<Arc<[Copying]>>,
 }
 
 /// A write that the owner has taken.
@@ -91,7 +96,9 @@ impl Handle {
         let (inbox, requests) = mpsc::channel(MAILBOX);
         let (order, orders) = mpsc::channel(MESSAGES);
         let (publish, applied) = watch::channel(applied);
-        (Self { inbox, orders: order, applied }, Inboxes { requests, orders, applied: publish })
+        let (show, copies) = watch::channel(Arc::default());
+        let inboxes = Inboxes { requests, orders, applied: publish, copies: show };
+        (Self { inbox, orders: order, applied, copies }, inboxes)
     }
 
     /// Hands in an operation; waits while the mailbox is full. `permit` accounts for its bytes.
@@ -150,6 +157,11 @@ impl Handle {
     /// Epoch and sequence of the last applied write.
     pub fn applied(&self) -> Version {
         *self.applied.borrow()
+    }
+
+    /// Copies that this one is making on other members.
+    pub fn copies(&self) -> Arc<[Copying]> {
+        Arc::clone(&self.copies.borrow())
     }
 }
 

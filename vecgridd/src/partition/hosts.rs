@@ -65,6 +65,12 @@ impl Hosts {
         self.shared.owners.read().unwrap_or_else(PoisonError::into_inner).get(&partition).cloned()
     }
 
+    /// The owners of all copies that are here.
+    pub fn owners(&self) -> Vec<(PartitionId, Handle)> {
+        let owners = self.shared.owners.read().unwrap_or_else(PoisonError::into_inner);
+        owners.iter().map(|(partition, owner)| (*partition, owner.clone())).collect()
+    }
+
     /// The partitions whose primary this member is: it takes their writes, and its rows and indexes show every
     /// write that was acknowledged.
     pub fn leads(&self) -> Arc<PartitionSet> {

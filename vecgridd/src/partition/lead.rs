@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::{
+    copying::RowsSent,
     outside::{CopyMessage, Outside},
     snapshot::Snapshot,
 };
@@ -70,25 +71,40 @@ pub(super) struct Line {
     pub(super) watched: bool,
     /// The other's copy is wrong, or was: it is taken anew, whatever it has.
     pub(super) anew: bool,
+    /// A snapshot is on its way.
+    pub(super) installs: bool,
+    /// How far the last snapshot is, or was.
+    pub(super) rows: Option<RowsSent>,
 }
 
 impl Line {
     pub(super) fn new(number: u64, attempt: Attempt, anew: bool, incarnation: u64) -> Self {
         let (snapshot, permit) = (None, None);
         let stream = if anew { Stream::anew(attempt) } else { Stream::new(attempt) };
+        let (started, busy, installs, watched) = (false, false, false, false);
+        let (behind, rows) = (None, None);
         Self {
             number,
             stream,
             snapshot,
-            started: false,
+            started,
             permit,
-            busy: false,
+            busy,
             told: 0,
             incarnation,
-            behind: None,
-            watched: false,
+            behind,
+            watched,
             anew,
+            installs,
+            rows,
         }
+    }
+
+    /// A snapshot is open, or came back from being sent.
+    pub(super) fn take_back(&mut self, at: Version, snapshot: Snapshot) {
+        self.rows = Some(RowsSent::now(self.rows.filter(|_| self.installs), snapshot.progress()));
+        self.installs = true;
+        self.snapshot = Some((at, snapshot));
     }
 }
 

@@ -175,6 +175,7 @@ impl Owner {
             self.role = role;
             self.parts.hosts.answer(self.partition, role);
         }
+        self.show_copies();
         Ok(())
     }
 
@@ -341,13 +342,13 @@ impl Owner {
                 }
                 StreamEffect::SendRows { attempt, at, chunk } => match line.snapshot.take() {
                     Some(snapshot) if snapshot.0 == at => {
-                        let chain = chain.up_to(at.sequence);
+                        let chain = chain.up_to(at);
                         worker.rows(to.clone(), snapshot, (attempt, chunk), chain, table_version)
                     }
                     _ => worker.lost(to.clone()),
                 },
                 StreamEffect::CloseSnapshot => {
-                    line.snapshot = None;
+                    (line.snapshot, line.installs) = (None, false);
                     continue;
                 }
                 StreamEffect::SendRecords { after } => {
@@ -438,7 +439,7 @@ impl Owner {
             What::Opened(to, Some((at, snapshot))) => {
                 if let Some(line) = self.line_of(&to, number) {
                     line.busy = false;
-                    line.snapshot = Some((at, snapshot));
+                    line.take_back(at, snapshot);
                     self.line(&to, StreamEvent::Opened(Some(at))).await;
                 }
             }
@@ -450,7 +451,9 @@ impl Owner {
             }
             What::Heard(to, snapshot, have) => {
                 let Some(line) = self.line_of(&to, number) else { return Ok(()) };
-                line.snapshot = snapshot.or(line.snapshot.take());
+                if let Some((at, snapshot)) = snapshot {
+                    line.take_back(at, snapshot);
+                }
                 let Some(have) = have else {
                     self.line_again(to, number);
                     return Ok(());

@@ -10,14 +10,19 @@
 //!
 //! `state` decides and is pure: events in, effects out. `owner` has one and carries out its effects: with `leading`
 //! while this member is the primary, with `following` while another one is. `hosts` says which copies are here and
-//! which of them this member answers for, `keeper` begins and ends their owners by the table, `outside` is what they
+//! which of them this member answers for, `keeper` begins and ends their owners by the table, `copying` shows how far copies on others are, `outside` is what they
 //! ask of the rest of the grid. `applier` turns committed records into rows and index changes, for all partitions, in
 //! one thread. `verify` compares copies, and each with its index. `recover` brings a partition back after a restart, `level` the indexes. A write is answered when it is
 //! committed (durable on every in-sync replica) and applied (visible to every later read).
 
 mod applier;
 #[cfg(test)]
+mod copies_fault_tests;
+#[cfg(test)]
 mod copies_tests;
+#[cfg(test)]
+mod copies_world;
+mod copying;
 mod dedup;
 mod following;
 mod handle;
@@ -41,6 +46,7 @@ mod verify;
 mod versions;
 
 pub use applier::{Applier, ApplierObserver, Looker, Purger};
+pub use copying::{Copying, RowsSent, Stage};
 pub use handle::{Handle, Taken, WriteError};
 pub use hosts::{Hosts, Role, Who};
 pub use keeper::{copies_here, keep};

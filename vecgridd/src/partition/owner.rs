@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     applier::Applier,
+    copying::Copying,
     handle::{Handle, Inboxes, Order, Reply, Request},
     hosts::{Hosts, Role},
     lead::{Lead, Work},
@@ -81,7 +82,7 @@ pub struct OwnerParts {
 /// Starts the owner. It ends when its copy goes or the daemon stops, after everything it has taken is answered.
 pub fn spawn(tasks: &Tasks, recovered: Recovered, parts: &OwnerParts) -> Handle {
     let Recovered { state, replica, copy, .. } = recovered;
-    let (handle, Inboxes { requests, orders, applied: publish }) = Handle::new(state.applied());
+    let (handle, Inboxes { requests, orders, applied: publish, copies }) = Handle::new(state.applied());
     let owner = Owner {
         partition: state.partition(),
         me: state.me().clone(),
@@ -102,6 +103,7 @@ pub fn spawn(tasks: &Tasks, recovered: Recovered, parts: &OwnerParts) -> Handle 
         lease_missing: None,
         held: None,
         publish,
+        copies,
         replies: HashMap::new(),
         durabilities: HashMap::new(),
         next_ticket: NOBODY + 1,
@@ -143,6 +145,7 @@ pub(super) struct Owner {
     /// A request that came when the lease had just ended. No other is taken meanwhile.
     held: Option<Request>,
     pub(super) publish: watch::Sender<Version>,
+    pub(super) copies: watch::Sender<Arc<[Copying]>>,
     replies: HashMap<Ticket, Reply>,
     durabilities: HashMap<u64, Durability>,
     next_ticket: Ticket,

@@ -147,7 +147,7 @@ fn throw_away(
     copy: &mut copy::CopyState,
 ) -> Result<(), StorageError> {
     copy.installing = false;
-    copy.epochs.clear();
+    (copy.floor, copy.epochs) = ((0, 0), Vec::new());
     let mut batch = Batch::default();
     clear(&mut batch, partition);
     batch.put(Family::Member, copy::key(partition), copy::encode(copy));

@@ -31,10 +31,18 @@ pub struct Piece {
     pub last: bool,
 }
 
+impl Piece {
+    fn bytes(&self) -> u64 {
+        self.pairs.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+}
+
 /// An open snapshot.
 pub struct Snapshot {
     pieces: mpsc::Receiver<Result<Piece, StorageError>>,
     current: Option<(u64, Piece)>,
+    sent: u64,
+    expected: u64,
 }
 
 impl Snapshot {
@@ -49,15 +57,22 @@ impl Snapshot {
         let (begun, begins) = tokio::sync::oneshot::channel();
         let (out, pieces) = mpsc::channel(1);
         tokio::task::spawn_blocking(move || {
-            let mut walk = Walk { begun: Some(begun), out, piece: Piece::default(), bytes: 0 };
+            let expected = engine.bytes_of(partition);
+            let mut walk = Walk { begun: Some(begun), expected, out, piece: Piece::default(), bytes: 0 };
             let walked = engine.scan(Family::Partition(partition), &[], &[u8::MAX], &mut |key, value| {
                 walk.visit(partition, key, value)
             });
             walk.end(walked);
         });
         let lost = || StorageError::Io("the reader of a snapshot has ended".into());
-        let at = begins.await.map_err(|_| lost())??;
-        Ok((at, Self { pieces, current: None }))
+        let (at, expected) = begins.await.map_err(|_| lost())??;
+        Ok((at, Self { pieces, current: None, sent: 0, expected }))
+    }
+
+    /// Bytes of the pieces that were taken, and about how many there are in all.
+    pub fn progress(&self) -> (u64, u64) {
+        let over = self.current.as_ref().is_some_and(|(_, piece)| piece.last);
+        (self.sent, if over { self.sent } else { self.expected.max(self.sent) })
     }
 
     /// A piece by number: the next one, or the last one again.
@@ -75,13 +90,15 @@ impl Snapshot {
             return Err(lost());
         }
         let piece = self.pieces.recv().await.ok_or_else(lost)??;
+        self.sent += piece.bytes();
         self.current = Some((number, piece.clone()));
         Ok(piece)
     }
 }
 
 struct Walk {
-    begun: Option<tokio::sync::oneshot::Sender<Result<Version, StorageError>>>,
+    begun: Option<tokio::sync::oneshot::Sender<Result<(Version, u64), StorageError>>>,
+    expected: u64,
     out: mpsc::Sender<Result<Piece, StorageError>>,
     piece: Piece,
     bytes: usize,
@@ -113,7 +130,7 @@ impl Walk {
 
     fn begin(&mut self, at: Version) {
         if let Some(begun) = self.begun.take() {
-            let _ = begun.send(Ok(at));
+            let _ = begun.send(Ok((at, self.expected)));
         }
     }
 
@@ -121,7 +138,7 @@ impl Walk {
         match (walked, self.begun.take()) {
             (Ok(()), begun) => {
                 // A partition that never had a write.
-                begun.map(|begun| begun.send(Ok(Version::default())));
+                begun.map(|begun| begun.send(Ok((Version::default(), 0))));
                 let piece = Piece { last: true, ..std::mem::take(&mut self.piece) };
                 let _ = self.out.blocking_send(Ok(piece));
             }

@@ -49,6 +49,16 @@ impl Pool {
             .await
     }
 
+    /// What this member knows of its grid.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn look(&self, to: &MemberId, patience: Duration) -> Result<wire::HelloResponse, PeerError> {
+        let mut client: Client = self.client(to)?;
+        let send = |request| async move { client.hello(request).await };
+        ask(self, (Some(to), &to.0), patience, wire::HelloRequest::default(), send).await
+    }
+
     /// Is this member there? The connection is a new one, because an old one may not know yet.
     ///
     /// # Errors

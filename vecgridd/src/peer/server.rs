@@ -37,6 +37,8 @@ pub struct Caller {
     pub member: MemberId,
     /// Its disk.
     pub store: String,
+    /// Id of its grid; empty while it has none.
+    pub grid: String,
 }
 
 /// Gives the answers.
@@ -101,7 +103,8 @@ impl<H: Host> Guard<H> {
         if !fresh {
             envelope.check_grid(&self.me).map_err(refuse)?;
         }
-        let caller = Caller { member: envelope.member.clone(), store: envelope.store.clone() };
+        let Envelope { member, store, grid, .. } = envelope.clone();
+        let caller = Caller { member, store, grid };
         if envelope.grid.is_empty() || envelope.grid != self.me.grid() {
             return Ok((caller, None));
         }

@@ -227,4 +227,16 @@ impl Data for Answers {
         })
         .await
     }
+
+    async fn moves(
+        &self,
+        request: Request<wire::MovesRequest>,
+    ) -> Result<Response<wire::MovesResponse>, Status> {
+        self.answer(
+            &self.reads,
+            request,
+            |service, scope, _| async move { service.answer_moves(&scope).await },
+        )
+        .await
+    }
 }

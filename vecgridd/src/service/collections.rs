@@ -66,7 +66,7 @@ impl Service {
         ctx: &RequestContext,
         name: &str,
     ) -> Result<CollectionInfo, ServiceError> {
-        let collection = self.collection(name)?;
+        let collection = self.collection(ctx, name).await?;
         let unmeasured = || ServiceError::Internal("a collection was not measured".into());
         self.measure(ctx, vec![collection]).await?.pop().ok_or_else(unmeasured)
     }

@@ -26,7 +26,7 @@ impl Service {
         collection: &str,
         filter: Option<FilterDraft>,
     ) -> Result<u64, ServiceError> {
-        let collection = &self.collection(collection)?;
+        let collection = &self.collection(ctx, collection).await?;
         let json = &filter.as_ref().map(FilterDraft::to_json).unwrap_or_default();
         let filter = &filter.map(|filter| filter.check()).transpose()?;
         let ask = |holder, set| async move {

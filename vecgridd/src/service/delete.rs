@@ -32,7 +32,7 @@ impl Service {
         what: DeleteDraft,
         request_id: Option<String>,
     ) -> Result<u64, ServiceError> {
-        let collection = &self.collection(collection)?;
+        let collection = &self.collection(ctx, collection).await?;
         let request_id = check_request_id(request_id.as_deref())?;
         match what {
             DeleteDraft::Ids(ids) => {

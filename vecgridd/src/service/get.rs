@@ -27,7 +27,7 @@ impl Service {
         collection: &str,
         id: &str,
     ) -> Result<StoredEntry, ServiceError> {
-        let collection = &self.collection(collection)?;
+        let collection = &self.collection(ctx, collection).await?;
         let id = &EntryId::new(id)?;
         let partition = partition_of(id, self.view().partitions());
         let ask = |holder, _| async move {

@@ -22,6 +22,8 @@ mod drain;
 mod error;
 mod get;
 mod grid;
+mod known;
+mod moves;
 mod readable;
 mod remote;
 mod route;
@@ -47,8 +49,10 @@ use crate::{
     storage::Engine,
     task::{CpuPool, CpuPoolError, Health, Tasks},
     telemetry::Metrics,
-    types::{ClusterView, Collection, CollectionId, CollectionName, MemberId},
+    types::{ClusterView, Collection, CollectionId, MemberId},
 };
+
+use known::Questions;
 
 pub use answer::Answers;
 pub use collections::CollectionInfo;
@@ -60,6 +64,7 @@ pub use draft::{
 pub use drain::DrainStatus;
 pub use error::{ErrorKind, Outcome, ServiceError};
 pub use grid::{GridStatus, MemberStatus, PartitionStatus};
+pub use moves::{Move, Moves};
 pub use scroll::ScrollAnswer;
 pub use upsert::{EntryFailure, UpsertAnswer};
 pub use verify::{Verdict, VerifyAnswer};
@@ -145,6 +150,7 @@ pub struct Service {
     /// find here, whoever answers.
     floors: Arc<Versions>,
     plans: Arc<cover::Plans>,
+    questions: Arc<Questions>,
 }
 
 impl Service {
@@ -152,8 +158,9 @@ impl Service {
     pub fn new(parts: Parts) -> Self {
         let permits = || Arc::new(Semaphore::new(route::permits(parts.write_bytes)));
         let (write_permits, forward_permits) = (permits(), permits());
-        let (floors, plans) = (Arc::new(Versions::new()), Arc::default());
-        Self { parts: Arc::new(parts), write_permits, forward_permits, floors, plans }
+        let (floors, plans, questions) =
+            (Arc::new(Versions::new()), Arc::default(), Arc::new(Questions::new()));
+        Self { parts: Arc::new(parts), write_permits, forward_permits, floors, plans, questions }
     }
 
     /// True when requests are taken: rows are loaded and the daemon is not stopping.
@@ -183,11 +190,6 @@ impl Service {
 
     fn view(&self) -> Arc<ClusterView> {
         self.parts.control.view()
-    }
-
-    fn collection(&self, name: &str) -> Result<Collection, ServiceError> {
-        let name = CollectionName::new(name)?;
-        self.view().collection(&name).cloned().ok_or(ServiceError::CollectionNotFound(name))
     }
 
     /// A collection that was dropped is asked for nowhere.
@@ -245,6 +247,8 @@ impl From<ControlError> for ServiceError {
         match error {
             ControlError::Refused(Refused::CollectionExists(name)) => Self::CollectionExists(name),
             ControlError::Refused(Refused::NobodyElse(_)) => Self::NobodyElse,
+            // It comes back in a moment, in another grid.
+            ControlError::Refused(Refused::Dissolved) => Self::ShuttingDown,
             ControlError::Refused(refused) => Self::Internal(refused.to_string()),
             ControlError::Unavailable(why) => Self::NoLeader(why),
             ControlError::Unknown(why) => Self::Undecided(why),

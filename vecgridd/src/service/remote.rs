@@ -46,8 +46,8 @@ macro_rules! heads {
 }
 
 heads!(
-    WriteRequest, GetRequest, SearchRequest, CountRequest, ScrollRequest, SizesRequest;
-    WriteResponse, GetResponse, SearchResponse, CountResponse, ScrollResponse, SizesResponse
+    WriteRequest, GetRequest, SearchRequest, CountRequest, ScrollRequest, SizesRequest, MovesRequest;
+    WriteResponse, GetResponse, SearchResponse, CountResponse, ScrollResponse, SizesResponse, MovesResponse
 );
 
 impl Service {

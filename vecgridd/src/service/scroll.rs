@@ -84,7 +84,7 @@ impl Service {
         collection: &str,
         draft: ScrollDraft,
     ) -> Result<ScrollAnswer, ServiceError> {
-        let collection = &self.collection(collection)?;
+        let collection = &self.collection(ctx, collection).await?;
         let partitions = self.view().partitions();
         let limit = draft.limit.unwrap_or(DEFAULT_LIMIT);
         if limit == 0 || limit > MAX_LIMIT {

@@ -61,7 +61,7 @@ impl Service {
         query: QueryDraft,
     ) -> Result<SearchAnswer, ServiceError> {
         let started = Instant::now();
-        let collection = self.collection(collection)?;
+        let collection = self.collection(ctx, collection).await?;
         let Some((set, at)) = self.alone(ctx, || self.at(&collection)) else {
             let asking = vec![asking(collection, query)?];
             let mut answers = Box::pin(self.scatter(ctx, asking, started)).await?;
@@ -89,7 +89,7 @@ impl Service {
         }
         let mut checked = Vec::with_capacity(searches.len());
         for (at, (name, query)) in searches.into_iter().enumerate() {
-            let collection = self.collection(&name)?;
+            let collection = self.collection(ctx, &name).await?;
             checked.push(asking(collection, query).map_err(|p| p.within(&format!("searches/{at}")))?);
         }
         let views = || checked.iter().map(|asking| self.at(&asking.collection)).collect::<Vec<At>>();

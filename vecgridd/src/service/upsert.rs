@@ -45,7 +45,7 @@ impl Service {
         entries: Vec<EntryDraft>,
         request_id: Option<String>,
     ) -> Result<UpsertAnswer, ServiceError> {
-        let collection = self.collection(collection)?;
+        let collection = self.collection(ctx, collection).await?;
         let request_id = check_request_id(request_id.as_deref())?;
         let entries = check_entries(entries, &collection.config, "entries").map_err(ServiceError::Invalid)?;
         let ids: Vec<EntryId> = entries.iter().map(|entry| entry.id.clone()).collect();

@@ -149,6 +149,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Partitions that have a family, in order.
     fn partitions(&self) -> Vec<PartitionId>;
 
+    /// About how many bytes a partition's rows and bookkeeping are, as they are stored; 0 when nobody can say.
+    fn bytes_of(&self, _partition: PartitionId) -> u64 {
+        0
+    }
+
     /// About how many bytes the next start would read again from the log of the store itself.
     fn unflushed(&self) -> u64 {
         0

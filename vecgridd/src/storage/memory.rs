@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ops::{Bound, ControlFlow},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use super::engine::{Batch, Engine, Family, StorageError, Usage, Visit, Write};
@@ -16,18 +16,25 @@ struct Inner {
     visible: Families,
     durable: Families,
     fail_syncs: bool,
+    /// Syncs do not return.
+    slow: bool,
+    /// So many wait for that to end.
+    waiting: usize,
+    /// Nothing more becomes durable.
+    powerless: bool,
 }
 
 /// See the module.
 pub struct MemoryEngine {
     inner: Mutex<Inner>,
+    fast: Condvar,
 }
 
 impl Default for MemoryEngine {
     fn default() -> Self {
         let families: Families = [Family::Member, Family::Oplog].map(|f| (f, BTreeMap::new())).into();
-        let inner = Inner { visible: families.clone(), durable: families, fail_syncs: false };
-        Self { inner: Mutex::new(inner) }
+        let inner = Inner { visible: families.clone(), durable: families, ..Inner::default() };
+        Self { inner: Mutex::new(inner), fast: Condvar::new() }
     }
 }
 
@@ -40,6 +47,23 @@ impl MemoryEngine {
     pub fn crash(&self) {
         let mut inner = self.lock();
         inner.visible = inner.durable.clone();
+        inner.powerless = false;
+    }
+
+    /// From now until [`MemoryEngine::crash`] nothing more becomes durable, whatever is said about it.
+    pub fn cut_power(&self) {
+        self.lock().powerless = true;
+    }
+
+    /// From now on syncs do not return, or those that wait do.
+    pub fn hold_syncs(&self, hold: bool) {
+        self.lock().slow = hold;
+        self.fast.notify_all();
+    }
+
+    /// How many syncs wait.
+    pub fn waiting_syncs(&self) -> usize {
+        self.lock().waiting
     }
 
     /// From now on every fsync fails.
@@ -55,6 +79,11 @@ fn family(families: &Families, family: Family) -> Result<&BTreeMap<Vec<u8>, Vec<
 impl Engine for MemoryEngine {
     fn commit(&self, batch: &Batch, sync: bool) -> Result<(), StorageError> {
         let mut inner = self.lock();
+        inner.waiting += 1;
+        while sync && inner.slow {
+            inner = self.fast.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        inner.waiting -= 1;
         if inner.fail_syncs {
             return Err(StorageError::Io("planned fsync failure".into()));
         }
@@ -77,7 +106,7 @@ impl Engine for MemoryEngine {
             }
         }
         inner.visible = next;
-        if sync {
+        if sync && !inner.powerless {
             inner.durable = inner.visible.clone();
         }
         Ok(())

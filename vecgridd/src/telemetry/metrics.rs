@@ -86,6 +86,8 @@ pub struct Metrics {
     control_elections: IntCounter,
     table_version: IntGauge,
     moves_wanted: IntGauge,
+    copies_under_way: IntGauge,
+    copies_bytes: IntGaugeVec,
     partitions_unavailable: IntGauge,
 }
 
@@ -306,6 +308,17 @@ impl Metrics {
                 "vecgrid_moves_wanted",
                 "Partitions of the grid that are not held yet as they should be, as seen from here",
             )?,
+            copies_under_way: int_gauge(
+                &r,
+                "vecgrid_copies_under_way",
+                "Copies that this member is making on others, those that wait for their turn included",
+            )?,
+            copies_bytes: int_gauges(
+                &r,
+                "vecgrid_copies_bytes",
+                "Rows of the copies that this member is making: sent, and (about) in all",
+                &["kind"],
+            )?,
             partitions_unavailable: int_gauge(
                 &r,
                 "vecgrid_partitions_unavailable",
@@ -490,6 +503,13 @@ impl Metrics {
     pub fn set_grid_partitions(&self, moving: u64, unavailable: u64) {
         self.moves_wanted.set(clamp(moving));
         self.partitions_unavailable.set(clamp(unavailable));
+    }
+
+    /// Snapshot: how many copies this member is making on others, and how far they are.
+    pub fn set_copies(&self, copies: u64, sent: u64, total: u64) {
+        self.copies_under_way.set(clamp(copies));
+        self.copies_bytes.with_label_values(&["sent"]).set(clamp(sent));
+        self.copies_bytes.with_label_values(&["total"]).set(clamp(total));
     }
 
     /// Snapshot: live entries, rows in the tail and rows in the graph of a collection.

@@ -120,6 +120,10 @@ pub struct ClusterView {
     pub(crate) collections: BTreeMap<CollectionName, Collection>,
     /// Dropped collections, and the members that still have rows of them.
     pub(crate) purging: BTreeMap<CollectionId, BTreeSet<MemberId>>,
+    /// The grid was given up: its only member joins another one of its name, which answered there. Nothing is decided
+    /// any more.
+    #[serde(default)]
+    pub(crate) dissolved: Option<String>,
 }
 
 impl ClusterView {
@@ -141,6 +145,7 @@ impl ClusterView {
             next_collection: 1,
             collections: BTreeMap::new(),
             purging: BTreeMap::new(),
+            dissolved: None,
         }
     }
 
@@ -168,6 +173,16 @@ impl ClusterView {
     /// A new grid of one member of which nothing but its id is known.
     pub fn bootstrap(grid: &str, partitions: u16, member: &MemberId) -> Self {
         Self::found(grid, grid, partitions, Member::new(member.clone(), "", ""))
+    }
+
+    /// Whether there never was a collection, and so never a row.
+    pub fn is_unused(&self) -> bool {
+        self.next_collection == 1 && self.collections.is_empty() && self.purging.is_empty()
+    }
+
+    /// The address of another grid of its name for which this one was given up.
+    pub fn dissolved(&self) -> Option<&str> {
+        self.dissolved.as_deref()
     }
 
     /// Grows with each decision; 0 before the grid's birth.

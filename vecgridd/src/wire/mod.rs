@@ -14,6 +14,7 @@ mod entry;
 mod filter;
 pub mod get;
 pub mod grid;
+pub mod moves;
 pub mod scroll;
 pub mod search;
 pub mod upsert;

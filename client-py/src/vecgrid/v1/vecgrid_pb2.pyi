@@ -469,6 +469,38 @@ class KeepCopiesResponse(_message.Message):
     under_replicated: int
     def __init__(self, backups: _Optional[int] = ..., min_in_sync: _Optional[int] = ..., under_replicated: _Optional[int] = ...) -> None: ...
 
+class MovesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Move(_message.Message):
+    __slots__ = ("partition", "source", "target", "stage", "sent_bytes", "total_bytes", "bytes_per_second", "seconds_left")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    source: str
+    target: str
+    stage: str
+    sent_bytes: int
+    total_bytes: int
+    bytes_per_second: int
+    seconds_left: float
+    def __init__(self, partition: _Optional[int] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., stage: _Optional[str] = ..., sent_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., seconds_left: _Optional[float] = ...) -> None: ...
+
+class MovesResponse(_message.Message):
+    __slots__ = ("moves", "unanswered")
+    MOVES_FIELD_NUMBER: _ClassVar[int]
+    UNANSWERED_FIELD_NUMBER: _ClassVar[int]
+    moves: _containers.RepeatedCompositeFieldContainer[Move]
+    unanswered: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, moves: _Optional[_Iterable[_Union[Move, _Mapping]]] = ..., unanswered: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class DrainRequest(_message.Message):
     __slots__ = ("cancel",)
     CANCEL_FIELD_NUMBER: _ClassVar[int]
@@ -482,3 +514,45 @@ class DrainResponse(_message.Message):
     draining: bool
     partitions_left: int
     def __init__(self, draining: bool = ..., partitions_left: _Optional[int] = ...) -> None: ...
+
+class VerifyRequest(_message.Message):
+    __slots__ = ("partition",)
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    def __init__(self, partition: _Optional[int] = ...) -> None: ...
+
+class VerifyResponse(_message.Message):
+    __slots__ = ("partition", "verdict", "copies")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    verdict: str
+    copies: _containers.RepeatedCompositeFieldContainer[CopyVerdict]
+    def __init__(self, partition: _Optional[int] = ..., verdict: _Optional[str] = ..., copies: _Optional[_Iterable[_Union[CopyVerdict, _Mapping]]] = ...) -> None: ...
+
+class CopyVerdict(_message.Message):
+    __slots__ = ("member", "rows", "version", "differences", "unverified")
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    UNVERIFIED_FIELD_NUMBER: _ClassVar[int]
+    member: str
+    rows: int
+    version: str
+    differences: _containers.RepeatedCompositeFieldContainer[Difference]
+    unverified: str
+    def __init__(self, member: _Optional[str] = ..., rows: _Optional[int] = ..., version: _Optional[str] = ..., differences: _Optional[_Iterable[_Union[Difference, _Mapping]]] = ..., unverified: _Optional[str] = ...) -> None: ...
+
+class Difference(_message.Message):
+    __slots__ = ("what", "collection", "rows", "ids")
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    what: str
+    collection: str
+    rows: int
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, what: _Optional[str] = ..., collection: _Optional[str] = ..., rows: _Optional[int] = ..., ids: _Optional[_Iterable[str]] = ...) -> None: ...

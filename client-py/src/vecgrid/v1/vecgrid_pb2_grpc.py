@@ -104,6 +104,11 @@ class VecGridStub(object):
                 request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.GridStatusRequest.SerializeToString,
                 response_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.GridStatusResponse.FromString,
                 _registered_method=True)
+        self.Moves = channel.unary_unary(
+                '/vecgrid.v1.VecGrid/Moves',
+                request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.MovesRequest.SerializeToString,
+                response_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.MovesResponse.FromString,
+                _registered_method=True)
         self.Drain = channel.unary_unary(
                 '/vecgrid.v1.VecGrid/Drain',
                 request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.DrainRequest.SerializeToString,
@@ -113,6 +118,11 @@ class VecGridStub(object):
                 '/vecgrid.v1.VecGrid/KeepCopies',
                 request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesRequest.SerializeToString,
                 response_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesResponse.FromString,
+                _registered_method=True)
+        self.Verify = channel.unary_unary(
+                '/vecgrid.v1.VecGrid/Verify',
+                request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.VerifyRequest.SerializeToString,
+                response_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.VerifyResponse.FromString,
                 _registered_method=True)
 
 
@@ -211,6 +221,13 @@ class VecGridServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Moves(self, request, context):
+        """The copies that members are making on others at this moment, and how far they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Drain(self, request, context):
         """The member that is asked leaves the grid for good: others take its partitions, and it serves meanwhile.
         Answers at once; GridStatus shows how far it is. It has left when its daemon is stopped after that.
@@ -221,6 +238,15 @@ class VecGridServicer(object):
 
     def KeepCopies(self, request, context):
         """From now on the grid keeps so many copies of each partition; they are made, or go, in the background.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Verify(self, request, context):
+        """Reads all copies of one partition and compares them with each other, with what was written, and with their indexes.
+        A grid is verified partition by partition: 0 to the number of partitions that GridStatus lists. What can be mended is
+        mended. Any member may be asked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -299,6 +325,11 @@ def add_VecGridServicer_to_server(servicer, server):
                     request_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.GridStatusRequest.FromString,
                     response_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.GridStatusResponse.SerializeToString,
             ),
+            'Moves': grpc.unary_unary_rpc_method_handler(
+                    servicer.Moves,
+                    request_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.MovesRequest.FromString,
+                    response_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.MovesResponse.SerializeToString,
+            ),
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
                     request_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.DrainRequest.FromString,
@@ -308,6 +339,11 @@ def add_VecGridServicer_to_server(servicer, server):
                     servicer.KeepCopies,
                     request_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesRequest.FromString,
                     response_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesResponse.SerializeToString,
+            ),
+            'Verify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Verify,
+                    request_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.VerifyRequest.FromString,
+                    response_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.VerifyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -699,6 +735,33 @@ class VecGrid(object):
             _registered_method=True)
 
     @staticmethod
+    def Moves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vecgrid.v1.VecGrid/Moves',
+            vecgrid_dot_v1_dot_vecgrid__pb2.MovesRequest.SerializeToString,
+            vecgrid_dot_v1_dot_vecgrid__pb2.MovesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Drain(request,
             target,
             options=(),
@@ -742,6 +805,33 @@ class VecGrid(object):
             '/vecgrid.v1.VecGrid/KeepCopies',
             vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesRequest.SerializeToString,
             vecgrid_dot_v1_dot_vecgrid__pb2.KeepCopiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Verify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vecgrid.v1.VecGrid/Verify',
+            vecgrid_dot_v1_dot_vecgrid__pb2.VerifyRequest.SerializeToString,
+            vecgrid_dot_v1_dot_vecgrid__pb2.VerifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

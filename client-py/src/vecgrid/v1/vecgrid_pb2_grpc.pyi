@@ -111,6 +111,12 @@ class VecGridStub:
         vecgrid.v1.vecgrid_pb2.GridStatusResponse,
     ]
 
+    Moves: grpc.UnaryUnaryMultiCallable[
+        vecgrid.v1.vecgrid_pb2.MovesRequest,
+        vecgrid.v1.vecgrid_pb2.MovesResponse,
+    ]
+    """The copies that members are making on others at this moment, and how far they are."""
+
     Drain: grpc.UnaryUnaryMultiCallable[
         vecgrid.v1.vecgrid_pb2.DrainRequest,
         vecgrid.v1.vecgrid_pb2.DrainResponse,
@@ -124,6 +130,15 @@ class VecGridStub:
         vecgrid.v1.vecgrid_pb2.KeepCopiesResponse,
     ]
     """From now on the grid keeps so many copies of each partition; they are made, or go, in the background."""
+
+    Verify: grpc.UnaryUnaryMultiCallable[
+        vecgrid.v1.vecgrid_pb2.VerifyRequest,
+        vecgrid.v1.vecgrid_pb2.VerifyResponse,
+    ]
+    """Reads all copies of one partition and compares them with each other, with what was written, and with their indexes.
+    A grid is verified partition by partition: 0 to the number of partitions that GridStatus lists. What can be mended is
+    mended. Any member may be asked.
+    """
 
 class VecGridAsyncStub:
     CreateCollection: grpc.aio.UnaryUnaryMultiCallable[
@@ -205,6 +220,12 @@ class VecGridAsyncStub:
         vecgrid.v1.vecgrid_pb2.GridStatusResponse,
     ]
 
+    Moves: grpc.aio.UnaryUnaryMultiCallable[
+        vecgrid.v1.vecgrid_pb2.MovesRequest,
+        vecgrid.v1.vecgrid_pb2.MovesResponse,
+    ]
+    """The copies that members are making on others at this moment, and how far they are."""
+
     Drain: grpc.aio.UnaryUnaryMultiCallable[
         vecgrid.v1.vecgrid_pb2.DrainRequest,
         vecgrid.v1.vecgrid_pb2.DrainResponse,
@@ -218,6 +239,15 @@ class VecGridAsyncStub:
         vecgrid.v1.vecgrid_pb2.KeepCopiesResponse,
     ]
     """From now on the grid keeps so many copies of each partition; they are made, or go, in the background."""
+
+    Verify: grpc.aio.UnaryUnaryMultiCallable[
+        vecgrid.v1.vecgrid_pb2.VerifyRequest,
+        vecgrid.v1.vecgrid_pb2.VerifyResponse,
+    ]
+    """Reads all copies of one partition and compares them with each other, with what was written, and with their indexes.
+    A grid is verified partition by partition: 0 to the number of partitions that GridStatus lists. What can be mended is
+    mended. Any member may be asked.
+    """
 
 class VecGridServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -328,6 +358,14 @@ class VecGridServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[vecgrid.v1.vecgrid_pb2.GridStatusResponse, collections.abc.Awaitable[vecgrid.v1.vecgrid_pb2.GridStatusResponse]]: ...
 
     @abc.abstractmethod
+    def Moves(
+        self,
+        request: vecgrid.v1.vecgrid_pb2.MovesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[vecgrid.v1.vecgrid_pb2.MovesResponse, collections.abc.Awaitable[vecgrid.v1.vecgrid_pb2.MovesResponse]]:
+        """The copies that members are making on others at this moment, and how far they are."""
+
+    @abc.abstractmethod
     def Drain(
         self,
         request: vecgrid.v1.vecgrid_pb2.DrainRequest,
@@ -344,5 +382,16 @@ class VecGridServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[vecgrid.v1.vecgrid_pb2.KeepCopiesResponse, collections.abc.Awaitable[vecgrid.v1.vecgrid_pb2.KeepCopiesResponse]]:
         """From now on the grid keeps so many copies of each partition; they are made, or go, in the background."""
+
+    @abc.abstractmethod
+    def Verify(
+        self,
+        request: vecgrid.v1.vecgrid_pb2.VerifyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[vecgrid.v1.vecgrid_pb2.VerifyResponse, collections.abc.Awaitable[vecgrid.v1.vecgrid_pb2.VerifyResponse]]:
+        """Reads all copies of one partition and compares them with each other, with what was written, and with their indexes.
+        A grid is verified partition by partition: 0 to the number of partitions that GridStatus lists. What can be mended is
+        mended. Any member may be asked.
+        """
 
 def add_VecGridServicer_to_server(servicer: VecGridServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

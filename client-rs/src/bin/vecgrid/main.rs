@@ -22,6 +22,7 @@ mod info;
 mod inputs;
 mod list;
 mod members;
+mod moves;
 mod output;
 mod partitions;
 mod progress;

@@ -3,9 +3,9 @@
 use clap::Args;
 use console::{Color, Style};
 use serde_json::json;
-use vecgrid_client::{GridStatus, PartitionStatus};
+use vecgrid_client::{GridStatus, Moves, PartitionStatus};
 
-use crate::{context::Context, exit, members, output};
+use crate::{context::Context, exit, members, moves, output};
 
 /// Cells in one line of the map: it fits a terminal of 80 columns.
 const WIDTH: usize = 64;
@@ -17,13 +17,14 @@ const OTHER: char = '+';
 /// A partition whose primary is away.
 const MISSING: char = '!';
 
-/// Show which member holds each partition, as a map
+/// Show which member holds each partition, as a map, and how far moves are
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   vecgrid partitions
   watch --color vecgrid partitions                       how a grid is dealt anew
   vecgrid partitions --json | jq '[.partitions[] | select(.moving)] | length'
+  vecgrid partitions --json | jq '.moves[] | {partition, target, sent_bytes, total_bytes, seconds_left}'
 
 One character is one partition: the letter of its primary, a small one while it is to move, ! while its primary is
 away.")]
@@ -31,11 +32,24 @@ pub struct Partitions {}
 
 impl Partitions {
     pub async fn run(self, context: &Context) -> anyhow::Result<u8> {
-        let grid = context.client().await?.grid_status().await?;
+        let client = context.client().await?;
+        let grid = client.grid_status().await?;
+        let moving = grid.partitions.iter().any(|partition| partition.moving);
+        let found = if moving { client.moves().await? } else { Moves::default() };
         if context.json() {
-            output::json(&json!({"table_version": grid.table_version, "partitions": grid.partitions}))?;
+            output::json(&json!({
+                "table_version": grid.table_version,
+                "partitions": grid.partitions,
+                "moves": found.moves,
+                "unanswered": found.unanswered,
+            }))?;
         } else {
-            output::text(&map(&grid, console::colors_enabled()))?;
+            let mut text = map(&grid, console::colors_enabled());
+            for line in moves::lines(&grid, &found) {
+                text.push('\n');
+                text.push_str(&line);
+            }
+            output::text(&text)?;
         }
         Ok(exit::OK)
     }

@@ -23,7 +23,10 @@ pub fn partitions(total: u64, json: bool) -> ProgressBar {
     if json || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    styled(ProgressBar::new(total), "{bar:30} {human_pos}/{human_len} partitions given away  {elapsed}")
+    styled(
+        ProgressBar::new(total),
+        "{bar:30} {human_pos}/{human_len} partitions given away  {elapsed}, {eta} left",
+    )
 }
 
 /// A bar of partitions that are verified; hidden likewise.

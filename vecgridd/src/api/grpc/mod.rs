@@ -12,6 +12,7 @@ mod drain;
 mod get;
 mod grid;
 mod health;
+mod moves;
 mod scroll;
 mod search;
 mod stream;
@@ -43,7 +44,7 @@ type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
 const VECGRID: &str = vec_grid_server::SERVICE_NAME;
 
 /// Every method, with what it costs.
-const METHODS: [(&str, Class); 17] = [
+const METHODS: [(&str, Class); 18] = [
     ("CreateCollection", Class::Write),
     ("GetCollection", Class::Read),
     ("ListCollections", Class::Read),
@@ -58,6 +59,7 @@ const METHODS: [(&str, Class); 17] = [
     ("Count", Class::Read),
     ("Scroll", Class::Read),
     ("GridStatus", Class::Read),
+    ("Moves", Class::Read),
     ("Drain", Class::Write),
     ("KeepCopies", Class::Write),
     ("Verify", Class::Read),
@@ -209,6 +211,10 @@ impl VecGrid for Grpc {
         _: Request<v1::GridStatusRequest>,
     ) -> Result<Response<v1::GridStatusResponse>, Status> {
         Ok(grid::status(&self.door)?)
+    }
+
+    async fn moves(&self, request: Request<v1::MovesRequest>) -> Result<Response<v1::MovesResponse>, Status> {
+        Ok(moves::moves(&self.door, request).await?)
     }
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {

@@ -16,6 +16,7 @@ mod extract;
 mod get;
 mod grid;
 mod health;
+mod moves;
 pub(super) mod openapi;
 pub(super) mod problem;
 pub(super) mod routes;

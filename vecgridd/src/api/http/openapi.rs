@@ -9,7 +9,9 @@ use axum::{
 use http::{HeaderValue, header};
 use utoipa::OpenApi;
 
-use super::{collections, copies, count, delete, drain, get, grid, health, scroll, search, upsert, verify};
+use super::{
+    collections, copies, count, delete, drain, get, grid, health, moves, scroll, search, upsert, verify,
+};
 use crate::api::door::Door;
 
 #[derive(OpenApi)]
@@ -40,6 +42,7 @@ use crate::api::door::Door;
         grid::partitions,
         copies::show,
         copies::keep,
+        moves::moves,
         drain::start,
         drain::cancel,
         verify::verify,

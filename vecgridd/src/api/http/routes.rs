@@ -10,7 +10,8 @@ use axum::{
 };
 
 use super::{
-    collections, copies, count, delete, drain, get, grid, health, openapi, scroll, search, upsert, verify,
+    collections, copies, count, delete, drain, get, grid, health, moves, openapi, scroll, search, upsert,
+    verify,
 };
 use crate::api::{
     admission::Class,
@@ -36,7 +37,7 @@ macro_rules! route {
 }
 
 /// The whole surface.
-pub(in crate::api) const ROUTES: [Route; 25] = [
+pub(in crate::api) const ROUTES: [Route; 26] = [
     route!("PUT" "/v1/collections/{collection}" Write),
     route!("GET" "/v1/collections/{collection}" Read),
     route!("GET" "/v1/collections" Read),
@@ -55,6 +56,7 @@ pub(in crate::api) const ROUTES: [Route; 25] = [
     route!("GET" "/v1/grid/partitions" Read),
     route!("GET" "/v1/grid/copies" Read),
     route!("PUT" "/v1/grid/copies" Write),
+    route!("GET" "/v1/grid/moves" Read),
     route!("POST" "/v1/grid/drain" Write),
     route!("DELETE" "/v1/grid/drain" Write),
     route!("POST" "/v1/grid/verify" Read),
@@ -93,6 +95,7 @@ pub(in crate::api) fn api() -> Router<Arc<Door>> {
         .route("/v1/grid/members", on_get(grid::members))
         .route("/v1/grid/partitions", on_get(grid::partitions))
         .route("/v1/grid/copies", on_get(copies::show).put(copies::keep))
+        .route("/v1/grid/moves", on_get(moves::moves))
         .route("/v1/grid/drain", on_post(drain::start).delete(drain::cancel))
         .route("/v1/grid/verify", on_post(verify::verify))
 }

@@ -38,6 +38,9 @@ pub enum StartError {
          empty --data-dir and --seeds"
     )]
     HasLeft,
+    /// It gave up its grid for another one, and was stopped before it had forgotten it.
+    #[error("this member has given up its grid, which held nothing, for another one of its name at {0}")]
+    Dissolved(String),
     /// The disk, or the database.
     #[error("the control store cannot be used: {0}")]
     Storage(#[from] StorageError),

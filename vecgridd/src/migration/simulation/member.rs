@@ -70,7 +70,10 @@ impl Copy {
         if installing.is_none() && chain.last().sequence > self.synced {
             self.log.retain(|at, _| *at <= self.synced);
             let committed = self.replica.committed();
-            self.replica = Replica::found(promised, chain.up_to(self.synced), attempt, committed);
+            // What is committed is synced, so the end of what is synced is known.
+            let epoch = chain.epoch_at(self.synced).unwrap();
+            let end = Version { epoch, sequence: self.synced };
+            self.replica = Replica::found(promised, chain.up_to(end), attempt, committed);
         }
     }
 
@@ -122,17 +125,20 @@ pub(super) struct Member {
     /// Writes acknowledged and not yet told to the judge: partition, epoch, write.
     pub(super) acked: Vec<(usize, u64, u64)>,
     pub(super) installed: u64,
+    /// How many ends of epochs a copy remembers.
+    ends: usize,
     /// With a bug planted: what a crash brings back.
     not_on_disk: BTreeMap<usize, Copy>,
     bug: Bug,
 }
 
 impl Member {
-    pub(super) fn new(id: MemberId, partitions: usize, bug: Bug) -> Self {
+    pub(super) fn new(id: MemberId, partitions: usize, ends: usize, bug: Bug) -> Self {
         let disk = vec![Copy::default(); partitions];
         let run = (0..partitions).map(|_| Run::default()).collect();
         let (up, paused, acked) = (true, false, Vec::new());
-        Self { id, disk, run, up, paused, acked, installed: 0, not_on_disk: BTreeMap::new(), bug }
+        let (installed, not_on_disk) = (0, BTreeMap::new());
+        Self { id, disk, run, up, paused, acked, installed, ends, not_on_disk, bug }
     }
 
     pub(super) fn acts(&self) -> bool {
@@ -159,6 +165,11 @@ impl Member {
     pub(super) fn start(&mut self) {
         self.up = true;
         self.run = self.disk.iter().map(|_| Run::default()).collect();
+    }
+
+    /// Remembers few ends of epochs.
+    fn forget(&mut self, partition: usize) {
+        self.disk[partition].replica.forget(self.ends);
     }
 
     /// Cuts the log of a partition as short as it may be.
@@ -261,7 +272,9 @@ impl Member {
             self.run[partition].lead =
                 Some(Lead { epoch, handoff, lines, attempts, waiting: BTreeMap::new() });
             self.disk[partition].replica.promise(epoch);
-            self.append(partition, None);
+            if self.append(partition, None) {
+                self.forget(partition);
+            }
             for other in self.run[partition].retake.clone() {
                 let event = HandoffEvent::Distrust(&other);
                 let proposal = self.run[partition].lead.as_mut().and_then(|lead| lead.handoff.step(&event));
@@ -398,7 +411,7 @@ impl Member {
                     let (opened, rows) = line.snapshot.as_ref().unwrap();
                     assert_eq!(*opened, at);
                     let rows = rows.iter().copied().filter(|write| write % CHUNKS == chunk).collect();
-                    let chain: Chain = copy.replica.chain().up_to(at.sequence);
+                    let chain: Chain = copy.replica.chain().up_to(at);
                     let last = chunk + 1 == CHUNKS;
                     send(ReplicaEvent::Rows { attempt, chain, chunk, last }, rows, Vec::new());
                 }
@@ -466,7 +479,10 @@ impl Member {
         }
         copy.sync();
         if self.bug == Bug::AnswerBeforeDisk {
-            self.not_on_disk.insert(partition, before);
+            self.not_on_disk.insert(partition, before.clone());
+        }
+        if before.replica.chain().last().epoch != self.disk[partition].replica.chain().last().epoch {
+            self.forget(partition);
         }
         self.settle(partition, false, out);
     }

@@ -19,7 +19,7 @@ use crate::{
     index::Change,
     partition::{
         applier::{open_digest, seal_digest},
-        copies_tests::{KEPT, PARTITIONS, PATIENCE, World, id},
+        copies_world::{KEPT, PARTITIONS, PATIENCE, World, id},
     },
     storage::{
         Batch, Family,

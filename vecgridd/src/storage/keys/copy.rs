@@ -22,7 +22,10 @@ pub struct CopyState {
     /// A committed record would have had to go: the copy must not be used.
     #[serde(default)]
     pub quarantined: bool,
-    /// Epoch and last sequence of each epoch of its log, as of when the last of them began.
+    /// The last record of its log of which no more than this is remembered: epoch and sequence.
+    #[serde(default)]
+    pub floor: (u64, u64),
+    /// Epoch and last sequence of each epoch of its log behind that, as of when the last of them began.
     #[serde(default)]
     pub epochs: Vec<(u64, u64)>,
 }

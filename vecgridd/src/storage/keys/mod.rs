@@ -43,12 +43,13 @@ use super::StorageError;
 
 /// Version of everything in this catalogue. A daemon refuses a newer one.
 ///
+/// 5: in `copy`, the oldest epochs may be missing, and a floor says so.
 /// 4: `copy`, what the copies of partitions have promised; a log may have several epochs. Nothing is made at the first
 /// start: without it, a copy was never shared.
 /// 3: the control state is in a database of its own, carried over at the first start (`control/carry_over.rs`).
 /// 2: `04`, and in `01` how long the log is. What a store of version 1 lacks is made at the first start,
 /// partition by partition: see `partition/recover.rs`.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 /// The oldest version that is read.
 pub const OLDEST_FORMAT: u32 = 1;
 
