@@ -49,6 +49,8 @@ pub struct ClusterOptions {
     pub partitions: u16,
     /// Copies of each row besides the first.
     pub backups: u8,
+    /// The data of each is on a disk of its own.
+    pub own_disks: bool,
     /// More arguments for every member.
     pub args: Vec<String>,
 }
@@ -56,7 +58,7 @@ pub struct ClusterOptions {
 impl ClusterOptions {
     /// With few partitions, so that starts are quick, and one copy of everything.
     pub fn new(finding: Finding) -> Self {
-        Self { finding, partitions: 8, backups: 0, args: Vec::new() }
+        Self { finding, partitions: 8, backups: 0, own_disks: false, args: Vec::new() }
     }
 }
 
@@ -154,7 +156,8 @@ impl TestCluster {
         }
         args.extend(self.options.args.clone());
         let place = self.network.as_ref().map(|network| network.place(number));
-        let options = Options { partitions: self.options.partitions, args, alone: false, place };
+        let (partitions, own_disk) = (self.options.partitions, self.options.own_disks);
+        let options = Options { partitions, args, alone: false, place, own_disk };
         let daemon = Daemon::launch_with(options);
         self.nodes.insert(number, Node { daemon, peer, running: true, paused: false });
     }

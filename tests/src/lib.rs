@@ -15,6 +15,7 @@ pub mod binaries;
 pub mod cluster;
 pub mod copies;
 pub mod daemon;
+pub mod disk;
 pub mod filters;
 pub mod grpc;
 pub mod ledger;

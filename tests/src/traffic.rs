@@ -26,6 +26,7 @@ use crate::{
     copies,
     ledger::{Effect, Ledger, Outcome},
     pulse::Pulse,
+    report,
     rest::{self, Answer, Rest},
     synthetic,
 };
@@ -36,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(10);
+/// What took longer is told.
+const SLOW: Duration = Duration::from_secs(4);
 /// So many faults are kept.
 const FAULTS: usize = 20;
 /// Every so manieth write of an id deletes it.
@@ -177,21 +180,33 @@ impl Traffic {
 
     /// Tries through one member after the other until it succeeds, or patience has an end.
     fn persist<T>(&self, what: &str, mut attempt: impl FnMut(&Door) -> Result<T, Again>) -> Option<T> {
-        let begun = Instant::now();
-        let mut last = "there was no member to ask".to_owned();
-        while begun.elapsed() < PATIENCE {
-            match self.door().map(|door| attempt(&door)) {
-                Some(Ok(done)) => return Some(done),
-                Some(Err(Again(why))) => {
-                    *lock(&self.retries).entry(why.clone()).or_default() += 1;
-                    last = why;
+        let (begun, mut tries) = (Instant::now(), Vec::new());
+        let mut done = None;
+        while done.is_none() && begun.elapsed() < PATIENCE {
+            if let Some(door) = self.door() {
+                let (member, since) = (door.number, begun.elapsed());
+                match attempt(&door) {
+                    Ok(success) => {
+                        done = Some(success);
+                        tries.push(format!("n{member} at {since:.1?}"));
+                        break;
+                    }
+                    Err(Again(why)) => {
+                        *lock(&self.retries).entry(why.clone()).or_default() += 1;
+                        tries.push(format!("n{member} at {since:.1?}: {why}"));
+                    }
                 }
-                None => {}
             }
             thread::sleep(AGAIN);
         }
-        self.note_wrong(format!("{what}: nothing within {PATIENCE:?}; last: {last}"));
-        None
+        if begun.elapsed() > SLOW {
+            tries.dedup_by_key(|line| line.split(" at ").next().map(str::to_owned));
+            report!("{what} took {:.2?}: {}", begun.elapsed(), tries.join(", "));
+        }
+        if done.is_none() {
+            self.note_wrong(format!("{what}: nothing within {PATIENCE:?}"));
+        }
+        done
     }
 
     fn write(&self, writer: u64, load: Load) {

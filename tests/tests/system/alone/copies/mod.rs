@@ -1,9 +1,13 @@
 //! Grids that keep copies: what they promise, with real daemons that are killed, frozen, restarted and cut off from
 //! power. Each test is short by default; a variable makes it as long as it should be before a release.
 
+mod few;
 mod five;
 mod kills;
 mod pauses;
+mod power;
+mod rolling;
+mod two;
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use vecgridd_tests::{report, rest::Rest, traffic::Traffic, wait};
+use vecgridd_tests::{cluster::GridView, report, rest::Rest, traffic::Traffic, wait};
 
 use super::{LIMIT, LOAD, assert_kept, grid, open, setting, with_backups};
 
@@ -73,7 +73,7 @@ fn a_primary_that_was_frozen_shows_nothing_stale_and_acknowledges_nothing_by_its
             let frozen_for = SESSION * sessions as u32;
             traffic.close(victim);
             (traffic.writes.take(), traffic.searches.take());
-            let waited = Waited::default();
+            let (waited, mut fenced) = (Waited::default(), None);
             thread::scope(|scope| {
                 let (waited, traffic, rest) = (&waited, &traffic, &rest);
                 let begun = Instant::now();
@@ -90,7 +90,14 @@ fn a_primary_that_was_frozen_shows_nothing_stale_and_acknowledges_nothing_by_its
                         waited.write(traffic, rest, &format!("s{round}-{sessions}-{app}"));
                     });
                 }
-                thread::sleep(frozen_for.saturating_sub(begun.elapsed()));
+                let other = (victim + 1) % 3;
+                let gone = |view: &GridView| view.members.iter().any(|member| member.state == "away");
+                while begun.elapsed() < frozen_for {
+                    if fenced.is_none() && cluster.view(other).is_some_and(|view| gone(&view)) {
+                        fenced = Some(begun.elapsed());
+                    }
+                    thread::sleep(Duration::from_millis(10));
+                }
                 cluster.resume(victim);
                 thread::sleep(AFTER);
                 waited.over.store(true, Ordering::Relaxed);
@@ -100,7 +107,7 @@ fn a_primary_that_was_frozen_shows_nothing_stale_and_acknowledges_nothing_by_its
             cluster.wait_one_grid(LIMIT);
             let level = cluster.wait_copies(2, LIMIT);
             report!(
-                "n{victim}{} frozen for {frozen_for:?}: elsewhere {} writes (slowest {:.2?}) and {} searches (slowest \
+                "n{victim}{} frozen for {frozen_for:?}, fenced after {fenced:.1?}: elsewhere {} writes (slowest {:.2?}) and {} searches (slowest \
                  {:.2?}); there {} strong reads and {} writes were answered; in sync again {level:.1?} later",
                 if victim == leader { ", the leader," } else { "" },
                 writes.count,
