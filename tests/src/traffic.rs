@@ -297,12 +297,7 @@ impl Traffic {
         };
         let now = lock(&self.known).get(&id).cloned();
         let at_rest = now.is_some_and(|now| now.since == then.since);
-        let right = match found {
-            Some(found) if at_rest => !then.deleted && found == then.version,
-            Some(found) => found >= then.version && !(then.deleted && found == then.version),
-            None => then.deleted || !at_rest,
-        };
-        if !right {
+        if !may_show(&then, at_rest, found) {
             let state = if then.deleted { "deleted after" } else { "acknowledged in" };
             self.note_wrong(format!(
                 "a strong read of {id} shows {found:?}, {state} version {}",
@@ -391,6 +386,15 @@ impl Traffic {
     }
 }
 
+/// Whether a strong read may show this of something that was so before it began, and still is or was written since.
+fn may_show(then: &Known, at_rest: bool, found: Option<u64>) -> bool {
+    match found {
+        Some(found) if at_rest => !then.deleted && found == then.version,
+        Some(found) => found > then.version || (found == then.version && !then.deleted),
+        None => then.deleted || !at_rest,
+    }
+}
+
 /// Waits for an app's next turn, which does not come earlier for one that was late.
 fn paced(next: &mut Instant, pace: Duration) {
     let now = Instant::now();
@@ -407,3 +411,7 @@ impl Drop for StopAtEnd<'_> {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+#[path = "traffic_tests.rs"]
+mod tests;

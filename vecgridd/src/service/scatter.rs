@@ -114,8 +114,9 @@ pub struct Router<'r> {
     pub table: watch::Receiver<Arc<ClusterView>>,
     /// What is here.
     pub hosts: &'r Hosts,
-    /// The grid has confirmed lately that this member is one of it.
-    pub acts: bool,
+    /// Whether the grid has confirmed lately that this member is one of it. Asked at each attempt: a question that came
+    /// while nobody led must not wait for its deadline when somebody does.
+    pub acts: &'r (dyn Fn() -> bool + Sync),
     /// What was planned before.
     pub plans: &'r Plans,
     /// Numbers for the operator.
@@ -160,7 +161,7 @@ impl<'r> Router<'r> {
                     // What a copy could not answer its primary can, if anybody.
                     let who =
                         if attempt % 2 == 1 && want.who == Who::InSync { Who::Primary } else { want.who };
-                    let here = self.hosts.read_by(who, self.acts);
+                    let here = self.hosts.read_by(who, (self.acts)());
                     let plan = self.plans.plan(&view, (self.me, &here), &set, who);
                     let legs = plan.others.iter().map(|(to, set)| (Holder::There(to.clone()), set.clone()));
                     let here = (!plan.here.is_empty()).then(|| (Holder::Here, plan.here.clone()));
@@ -275,8 +276,8 @@ impl Service {
         F: Future<Output = Result<Part<T>, Miss>> + Send,
     {
         let Parts { member: me, control, hosts, metrics, .. } = &*self.parts;
-        let (acts, plans) = (self.may_act(), &*self.plans);
-        Router { me, table: control.watch(), hosts, acts, plans, metrics }.gather(want, ask).await
+        let (acts, plans) = (|| self.may_act(), &*self.plans);
+        Router { me, table: control.watch(), hosts, acts: &acts, plans, metrics }.gather(want, ask).await
     }
 
     /// As [`Service::gather`], for a read: what is here is asked for when it shows what an app wrote through this
