@@ -47,14 +47,18 @@ pub struct ClusterOptions {
     pub finding: Finding,
     /// Partitions of the grid.
     pub partitions: u16,
+    /// Copies of each row besides the first.
+    pub backups: u8,
+    /// The data of each is on a disk of its own.
+    pub own_disks: bool,
     /// More arguments for every member.
     pub args: Vec<String>,
 }
 
 impl ClusterOptions {
-    /// With few partitions, so that starts are quick.
+    /// With few partitions, so that starts are quick, and one copy of everything.
     pub fn new(finding: Finding) -> Self {
-        Self { finding, partitions: 8, args: Vec::new() }
+        Self { finding, partitions: 8, backups: 0, own_disks: false, args: Vec::new() }
     }
 }
 
@@ -142,6 +146,7 @@ impl TestCluster {
         let expect = self.expect.to_string();
         let mut args: Vec<String> = ["--node-name", &name, "--peer-listen", &peer].map(str::to_owned).into();
         args.extend(["--bootstrap-expect".to_owned(), expect]);
+        args.extend(["--backups".to_owned(), self.options.backups.to_string()]);
         match self.options.finding {
             Finding::Seeds => args.extend(["--seeds".to_owned(), self.seeds.join(",")]),
             Finding::Multicast => args.extend(["--discovery".to_owned(), "mdns".to_owned()]),
@@ -151,7 +156,8 @@ impl TestCluster {
         }
         args.extend(self.options.args.clone());
         let place = self.network.as_ref().map(|network| network.place(number));
-        let options = Options { partitions: self.options.partitions, args, alone: false, place };
+        let (partitions, own_disk) = (self.options.partitions, self.options.own_disks);
+        let options = Options { partitions, args, alone: false, place, own_disk };
         let daemon = Daemon::launch_with(options);
         self.nodes.insert(number, Node { daemon, peer, running: true, paused: false });
     }

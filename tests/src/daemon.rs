@@ -26,7 +26,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use crate::{binaries, grpc, rest::Rest, wait};
+use crate::{binaries, disk::Disk, grpc, rest::Rest, wait};
 
 /// A start on this machine takes well under a second; a loaded one gets more.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -44,6 +44,8 @@ pub struct Options {
     pub alone: bool,
     /// In which network it runs; `None` = on this machine's loopback.
     pub place: Option<Place>,
+    /// Its data is on a disk of its own.
+    pub own_disk: bool,
 }
 
 /// A network namespace, and the address that it has there.
@@ -57,7 +59,7 @@ pub struct Place {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { partitions: 8, args: Vec::new(), alone: true, place: None }
+        Self { partitions: 8, args: Vec::new(), alone: true, place: None, own_disk: false }
     }
 }
 
@@ -77,6 +79,8 @@ pub struct Ports {
 /// A running (or killed) daemon and its folder.
 #[derive(Debug)]
 pub struct Daemon {
+    // Goes before the folder that it is mounted in.
+    disk: Option<Disk>,
     home: Arc<TempDir>,
     options: Options,
     child: Child,
@@ -102,9 +106,11 @@ impl Daemon {
     pub fn launch_with(options: Options) -> Self {
         let home = tempfile::Builder::new().prefix("vecgrid-test-").tempdir();
         let home = Arc::new(home.unwrap_or_else(|e| panic!("no temporary folder: {e}")));
+        let mount = || Disk::mount(&home.path().join("disk"), &data_dir(home.path()));
+        let disk = options.own_disk.then(|| mount().unwrap_or_else(|e| panic!("no disk of its own: {e}")));
         let launched = Instant::now();
         let child = spawn(home.path(), &options);
-        Self { home, options, child, ports: None, launched, start_time: Duration::ZERO }
+        Self { disk, home, options, child, ports: None, launched, start_time: Duration::ZERO }
     }
 
     /// Starts again on the same data. The old process must be gone.
@@ -158,6 +164,14 @@ impl Daemon {
     /// The data directory.
     pub fn data_dir(&self) -> PathBuf {
         data_dir(self.home.path())
+    }
+
+    /// The disk of its own.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().unwrap_or_else(|| panic!("this daemon has no disk of its own"))
     }
 
     /// A folder for the test's own files; it goes with the daemon's.

@@ -25,6 +25,7 @@ const ANSWER_LIMIT: u64 = 1 << 30;
 pub struct Rest {
     agent: Agent,
     address: String,
+    headers: Vec<(&'static str, String)>,
 }
 
 /// What came back.
@@ -93,12 +94,37 @@ impl Answer {
 impl Rest {
     /// A client of `host:port`.
     pub fn new(address: &str) -> Self {
+        Self::within(address, LIMIT)
+    }
+
+    /// A client that gives a request up after a while: for members that may be frozen.
+    pub fn within(address: &str, limit: Duration) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(LIMIT))
+            .timeout_global(Some(limit))
             .max_redirects(0)
             .max_idle_connections_per_host(32);
-        Self { agent: config.build().into(), address: address.to_owned() }
+        Self { agent: config.build().into(), address: address.to_owned(), headers: Vec::new() }
+    }
+
+    /// The same client, with one more header in every request.
+    #[must_use]
+    pub fn with_header(&self, name: &'static str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.push((name, value.to_owned()));
+        client
+    }
+
+    /// The same client, for reads that show every write that was acknowledged before, whoever wrote it.
+    #[must_use]
+    pub fn strong(&self) -> Self {
+        self.with_header("vecgrid-consistency", "strong")
+    }
+
+    fn request(&self, method: &str, path: &str) -> http::request::Builder {
+        let uri = format!("http://{}{path}", self.address);
+        let request = http::Request::builder().method(method).uri(uri);
+        self.headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
     }
 
     /// Sends bytes as they are.
@@ -106,9 +132,7 @@ impl Rest {
     /// # Errors
     /// When no whole answer came back.
     pub fn send(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<Answer, ureq::Error> {
-        let uri = format!("http://{}{path}", self.address);
-        let request = http::Request::builder().method(method).uri(uri).header("content-type", kind);
-        let request = request.body(body.to_vec())?;
+        let request = self.request(method, path).header("content-type", kind).body(body.to_vec())?;
         read(self.agent.run(request)?)
     }
 
@@ -117,8 +141,7 @@ impl Rest {
     /// # Errors
     /// When no whole answer came back.
     pub fn send_empty(&self, method: &str, path: &str) -> Result<Answer, ureq::Error> {
-        let uri = format!("http://{}{path}", self.address);
-        read(self.agent.run(http::Request::builder().method(method).uri(uri).body(())?)?)
+        read(self.agent.run(self.request(method, path).body(())?)?)
     }
 
     /// Sends JSON, or nothing, and expects an answer of any status.

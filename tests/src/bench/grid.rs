@@ -45,18 +45,18 @@ use crate::{
 };
 
 /// The collections: all rows, and the first few.
-const COLLECTION: &str = "vecgrid-bench";
+pub(super) const COLLECTION: &str = "vecgrid-bench";
 const FEW: (&str, usize) = ("vecgrid-bench-few", 300);
-const PARTITIONS: u16 = 271;
+pub(super) const PARTITIONS: u16 = 271;
 /// Until a grid is one and balanced.
-const GRID_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const GRID_LIMIT: Duration = Duration::from_secs(120);
 /// Until all rows are in graphs, and breadths are measured.
 const BUILD_LIMIT: Duration = Duration::from_secs(900);
 /// Searches of a round that are asked before the clock starts.
 const WARM_UP: usize = 30;
 /// What asking all members may cost, microseconds.
 const WANTED_US: f64 = 300.0;
-const CALLS: [Call; 2] = [Call::Unary, Call::Stream];
+pub(super) const CALLS: [Call; 2] = [Call::Unary, Call::Stream];
 
 /// Options of `bench grid`.
 #[derive(Debug, Clone, Args)]
@@ -149,26 +149,26 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// A member, as the app beside it asks it.
 #[derive(Clone)]
-struct Door {
-    client: Client,
-    rest: Rest,
+pub(super) struct Door {
+    pub(super) client: Client,
+    pub(super) rest: Rest,
 }
 
 impl Door {
-    async fn of(daemon: &Daemon) -> Self {
+    pub(super) async fn of(daemon: &Daemon) -> Self {
         Self { client: daemon.grpc_socket().await, rest: daemon.admin() }
     }
 }
 
 /// What is measured against the other: its members, and what was seen so far.
-struct Side {
-    name: String,
+pub(super) struct Side {
+    pub(super) name: String,
     collection: &'static str,
     rows: usize,
-    doors: Vec<Door>,
+    pub(super) doors: Vec<Door>,
     /// Times of all searches, and the median of each round; by call.
-    times: [Vec<Duration>; 2],
-    rounds: [Vec<f64>; 2],
+    pub(super) times: [Vec<Duration>; 2],
+    pub(super) rounds: [Vec<f64>; 2],
     judged: Judged,
 }
 
@@ -184,7 +184,7 @@ struct Judged {
 }
 
 impl Side {
-    fn new(name: String, (collection, rows): (&'static str, usize), doors: Vec<Door>) -> Self {
+    pub(super) fn new(name: String, (collection, rows): (&'static str, usize), doors: Vec<Door>) -> Self {
         let (times, rounds, judged) = (Default::default(), Default::default(), Judged::default());
         Self { name, collection, rows, doors, times, rounds, judged }
     }
@@ -195,19 +195,19 @@ fn at(call: Call) -> usize {
     CALLS.iter().position(|one| *one == call).unwrap_or_default()
 }
 
-fn us(time: Duration) -> f64 {
+pub(super) fn us(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-struct Bench<'a> {
-    options: &'a Options,
-    data: &'a DataSet,
-    progress: &'a Progress,
+pub(super) struct Bench<'a> {
+    pub(super) options: &'a Options,
+    pub(super) data: &'a DataSet,
+    pub(super) progress: &'a Progress,
 }
 
 impl Bench<'_> {
     /// Imports, and waits until nothing is left to be built or measured by the members.
-    async fn fill(&self, side: &Side) -> Result<()> {
+    pub(super) async fn fill(&self, side: &Side) -> Result<()> {
         self.progress.now(&format!("{}: import", side.name));
         let mut client = side.doors[0].client.clone();
         let columns = u32::try_from(self.data.base.columns)?;
@@ -284,7 +284,7 @@ impl Bench<'_> {
     }
 
     /// Both sides, with the same searches; the one that is first is second in the next round.
-    async fn round(&self, sides: &mut [Side; 2], number: usize) -> Result<()> {
+    pub(super) async fn round(&self, sides: &mut [Side; 2], number: usize) -> Result<()> {
         self.progress.now(&format!("round {} of {}", number + 1, self.options.rounds));
         let first = number * self.options.searches;
         let searches = (first..first + self.options.searches)

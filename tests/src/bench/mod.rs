@@ -11,15 +11,17 @@
 //! bench compare  what the project promises, beside peers, with a verdict on each
 //! bench shapes   other dimensions and metrics, beside peers
 //! bench grid     what asking three members costs over asking one, with a verdict
+//! bench copies   what backups cost writes; a search where each member has a copy of everything
 //! bench growth   what queries, builds and rows cost as rows become more
 //! bench kernels  what one full-precision distance costs, by instruction set and type
 //! ```
 //!
-//! But for the last five and `recall`, every result is one [`Row`](report::Row): the same fields whoever was measured. Recall is
+//! But for the last six and `recall`, every result is one [`Row`](report::Row): the same fields whoever was measured. Recall is
 //! distance-aware, against an exact answer that is given (`--truth`) or computed by the `flat`
 //! engine. Runs on one machine are comparable; absolute numbers belong to that machine.
 
 pub mod compare;
+pub mod copies;
 pub mod daemon;
 pub mod data;
 pub mod floor;

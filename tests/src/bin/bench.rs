@@ -10,7 +10,8 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use vecgridd::types::EngineKind;
 use vecgridd_tests::bench::{
-    compare, daemon, data::Data, floor, grid, growth, index, kernels, peers, recall, report::Report, shapes,
+    compare, copies, daemon, data::Data, floor, grid, growth, index, kernels, peers, recall, report::Report,
+    shapes,
 };
 
 /// Measure vector search: queries per second, latency, recall, build time, memory
@@ -41,6 +42,8 @@ enum What {
     Shapes(shapes::Options),
     /// What asking the members of a grid costs over asking one that holds everything
     Grid(grid::Options),
+    /// What backups cost writes, and what a search costs where every member has a copy of everything
+    Copies(copies::Options),
     /// What a query, a build and a row cost as rows become more, 10,000 to a million
     Growth(growth::Options),
     /// What one full-precision distance costs, by instruction set, type of components and dimension
@@ -76,6 +79,7 @@ fn main() -> Result<()> {
         What::Compare(options) => compare::run(options),
         What::Shapes(options) => shapes::run(&options),
         What::Grid(options) => grid::run(&options),
+        What::Copies(options) => copies::run(&options),
         What::Growth(options) => growth::run(&options),
         What::Kernels(options) => kernels::run(&options),
     }

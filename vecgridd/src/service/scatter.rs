@@ -127,8 +127,9 @@ pub struct Router<'r> {
     pub table: watch::Receiver<Arc<ClusterView>>,
     /// What is here.
     pub hosts: &'r Hosts,
-    /// The grid has confirmed lately that this member is one of it.
-    pub acts: bool,
+    /// Whether the grid has confirmed lately that this member is one of it. Asked at each attempt: a question that came
+    /// while nobody led must not wait for its deadline when somebody does.
+    pub acts: &'r (dyn Fn() -> bool + Sync),
     /// What was planned before.
     pub plans: &'r Plans,
     /// Numbers for the operator.
@@ -174,7 +175,7 @@ impl<'r> Router<'r> {
                 Some(Step::Plan { set, attempt }) => {
                     let view = self.view();
                     let behind = want.who == Who::InSync && avoid.contains(&Holder::Here);
-                    let here = self.hosts.read_by(want.who, self.acts && !behind);
+                    let here = self.hosts.read_by(want.who, !behind && (self.acts)());
                     let asks = Asks { me: self.me, who: want.who, avoid: &avoid };
                     let plan = self.plans.plan(&view, &here, &set, asks);
                     let legs = plan.others.iter().map(|(to, set)| (Holder::There(to.clone()), set.clone()));
@@ -351,8 +352,9 @@ impl Service {
         F: Future<Output = Result<Part<T>, Miss>> + Send,
     {
         let Parts { member: me, control, hosts, metrics, .. } = &*self.parts;
-        let (acts, plans) = (self.acts_for(want.who), &*self.plans);
-        Router { me, table: control.watch(), hosts, acts, plans, metrics }.gather(want, ask).await
+        let who = want.who;
+        let (acts, plans) = (|| self.acts_for(who), &*self.plans);
+        Router { me, table: control.watch(), hosts, acts: &acts, plans, metrics }.gather(want, ask).await
     }
 
     /// As [`Service::gather`], for a read: what is here is asked for when it shows what an app wrote through this

@@ -70,7 +70,7 @@ impl Grid {
             me: &self.me,
             table: self.table.subscribe(),
             hosts: &self.hosts,
-            acts: true,
+            acts: &|| true,
             plans: &self.plans,
             metrics: &self.metrics,
         }
@@ -104,6 +104,20 @@ fn answered(gathered: &Gathered<(Holder, Vec<u16>)>) -> BTreeMap<u16, Holder> {
         }
     }
     by
+}
+
+#[tokio::test]
+async fn a_strong_read_that_came_without_a_lease_is_answered_when_there_is_one() {
+    let grid = Grid::new(&["a", "b", "a"], "");
+    let looked = AtomicUsize::new(0);
+    // As while a new leader is elected.
+    let acts = || looked.fetch_add(1, Relaxed) > 2;
+    let router = Router { acts: &acts, ..grid.router() };
+    let strong = Want { who: Who::PrimaryUnderLease, ..want(3, LONG, true) };
+    let ask = |holder: Holder, set| async move { all_of(&holder, &set) };
+    let gathered = router.gather(strong, ask).await.unwrap();
+    let (here, b) = (Holder::Here, Holder::There(id("b")));
+    assert_eq!(answered(&gathered), [(0, here.clone()), (1, b), (2, here)].into());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Tests that run one at a time: `cargo test … --test system alone:: -- --test-threads 1`.
 
 mod builds;
+mod copies;
 mod crash;
 mod grid;
 mod grid_search;

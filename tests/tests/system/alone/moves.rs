@@ -111,8 +111,9 @@ impl Apps {
             "vector": vector(id, version), "k": 10, "exact": true, "include": ["metadata"], "allow_partial": true
         });
         let path = format!("{}/search", rest::collection_path(COLLECTION));
-        let Ok(answer) = self.any().send("POST", &path, "application/json", query.to_string().as_bytes())
-        else {
+        // Strong: a copy that was just taken in answers other reads, too, and may be a moment behind.
+        let strong = self.any().strong();
+        let Ok(answer) = strong.send("POST", &path, "application/json", query.to_string().as_bytes()) else {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return;
         };
@@ -156,7 +157,7 @@ fn primaries(cluster: &mut TestCluster, asked: usize) -> Vec<String> {
 
 /// What every member shows must be what was acknowledged.
 fn check(cluster: &mut TestCluster, apps: &Apps, asked: usize) {
-    let rest = cluster.daemon(asked).rest();
+    let rest = cluster.daemon(asked).rest().strong();
     let ledger = apps.ledger.lock().unwrap();
     let mut view = View::default();
     let seen = |body: &Value, vector_fits: bool| {

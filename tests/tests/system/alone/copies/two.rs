@@ -1,0 +1,128 @@
+//! Two members that each have a copy of everything: reads leave no machine, and of one that dies nothing is missed.
+
+use serde_json::{Value, json};
+use vecgridd_tests::{
+    cluster::TestCluster,
+    report,
+    rest::{Rest, collection_path, entry_path},
+    synthetic, wait,
+};
+
+use super::{COLLECTION, LIMIT, grid, open, with_backups};
+
+const PARTITIONS: u16 = 60;
+const WRITES: u64 = 150;
+const READS: [&str; 4] = ["search", "get", "scroll", "count"];
+
+fn path(verb: &str) -> String {
+    format!("{}/{verb}", collection_path(COLLECTION))
+}
+
+fn put(rest: &Rest, id: &str, version: u64) -> vecgridd_tests::rest::Answer {
+    let entry = json!({"vector": synthetic::vector(id, version), "metadata": {"version": version}});
+    rest.put(&entry_path(COLLECTION, id), &entry)
+}
+
+/// What a search for this very vector finds first.
+fn nearest(rest: &Rest, id: &str, version: u64) -> Value {
+    let query =
+        json!({"vector": synthetic::vector(id, version), "k": 1, "exact": true, "include": ["metadata"]});
+    let mut answer = rest.post(&path("search"), &query).ok();
+    assert_eq!(answer["coverage"], json!({"answered": PARTITIONS, "partitions": PARTITIONS}));
+    answer["hits"][0].take()
+}
+
+fn count(rest: &Rest) -> u64 {
+    rest.post(&path("count"), &json!({})).ok()["count"].as_u64().unwrap()
+}
+
+/// Questions about rows, but for writes, that a member sent to others.
+fn asked(rest: &Rest) -> f64 {
+    READS.iter().map(|verb| rest.metric("vecgrid_members_asked_total", &format!("verb=\"{verb}\""))).sum()
+}
+
+#[test]
+fn two_members_ask_nobody_for_reads_and_an_app_sees_its_own_writes_at_once() {
+    let (mut cluster, _) = grid(2, with_backups(PARTITIONS, 1));
+    let doors = [0, 1].map(|number| cluster.daemon(number).rest());
+    let before = doors.each_ref().map(asked);
+    for n in 0..WRITES {
+        let (rest, id) = (&doors[n as usize % 2], format!("e{}", n / 2));
+        put(rest, &id, n).ok();
+        let hit = nearest(rest, &id, n);
+        assert_eq!(
+            (&hit["id"], &hit["metadata"]["version"]),
+            (&json!(id), &json!(n)),
+            "searched after put {n}"
+        );
+        let got = rest.get(&entry_path(COLLECTION, &id)).ok();
+        assert_eq!(got["metadata"]["version"], n, "got after put {n}");
+        if n % 10 == 9 {
+            assert_eq!(rest.delete(&entry_path(COLLECTION, &id)).ok()["deleted"], true);
+            rest.get(&entry_path(COLLECTION, &id)).is_problem(404, "entry_not_found");
+            assert_ne!(nearest(rest, &id, n)["id"], json!(id), "found after its delete");
+        }
+    }
+    // And a moment later what others wrote.
+    let rows = count(&doors[0].strong());
+    for rest in &doors {
+        wait::until("each copy shows everything", LIMIT, || (count(rest) == rows).then_some(()));
+    }
+    let strong: Vec<u64> = doors.iter().map(|rest| count(&rest.strong())).collect();
+    assert_eq!(strong, [rows, rows]);
+    // Strong reads may: they are for primaries.
+    let counted = |rest: &Rest| rest.metric("vecgrid_members_asked_total", "verb=\"count\"");
+    assert!(doors.iter().all(|rest| counted(rest) > 0.0), "a strong read asks the primaries");
+    let after = doors.each_ref().map(|rest| asked(rest) - counted(rest));
+    assert_eq!(after, before, "a member with a copy of everything asked another one for a read");
+    cluster.assert_no_panic();
+}
+
+/// Kills one; what the other does then.
+fn lose(cluster: &mut TestCluster, victim: usize, rows: u64) {
+    let rest = cluster.daemon(1 - victim).rest();
+    wait::until("its copies show everything", LIMIT, || (count(&rest) == rows).then_some(()));
+    cluster.kill9(victim);
+    let begun = std::time::Instant::now();
+    let whole = wait::until("the other answers for everything", LIMIT, || {
+        let answer = rest.post(&path("count"), &json!({}));
+        (answer.status == 200 && answer.json()["count"] == rows).then(|| begun.elapsed())
+    });
+    for n in 0..rows {
+        let id = format!("e{n}");
+        assert_eq!(rest.get(&entry_path(COLLECTION, &id)).ok()["metadata"]["version"], 1);
+        assert_eq!(nearest(&rest, &id, 1)["id"], json!(id));
+    }
+    // One of two is no majority: it cannot be sure that the other is not there.
+    let brief = rest.with_header("x-request-timeout-ms", "3000");
+    for n in 0..4 {
+        let answer = put(&brief, &format!("x{n}"), 1);
+        report!("n{victim} of two is dead, a write: {} {}", answer.status, answer.text());
+        assert!(matches!(answer.status, 503 | 504), "{}", answer.text());
+        assert!(matches!(answer.json()["outcome"].as_str(), Some("failed" | "unknown")), "{}", answer.text());
+    }
+    report!("n{victim} of two killed: the other answered for everything after {whole:.2?}");
+    cluster.relaunch(victim);
+    cluster.wait_one_grid(LIMIT);
+    cluster.wait_copies(2, LIMIT);
+}
+
+#[test]
+fn when_one_of_two_dies_the_other_shows_everything_and_refuses_writes() {
+    let (mut cluster, traffic) = grid(2, with_backups(PARTITIONS, 1));
+    let rest = cluster.daemon(0).rest();
+    let rows = 100;
+    (0..rows).for_each(|n| _ = put(&rest, &format!("e{n}"), 1).ok());
+    let (leader, _) = cluster.wait_leader(0, LIMIT);
+    for victim in [1 - leader, leader] {
+        lose(&mut cluster, victim, rows);
+        open(&mut cluster, &traffic, victim);
+        // Those of unknown outcome may have taken effect: they are no part of what is counted.
+        for member in 0..2 {
+            let rest = cluster.daemon(member).rest();
+            (0..4).for_each(|n| _ = put(&rest, &format!("x{n}"), 2).ok());
+            (0..4).for_each(|n| _ = rest.delete(&entry_path(COLLECTION, &format!("x{n}"))).ok());
+        }
+    }
+    cluster.assert_no_panic();
+}
