@@ -132,7 +132,8 @@ impl Traffic {
     /// Runs the apps for as long as `test` does.
     pub fn run<T>(&self, load: Load, test: impl FnOnce() -> T) -> T {
         self.stop.store(false, Ordering::Relaxed);
-        (self.writes.take(), self.searches.take());
+        self.writes.take();
+        self.searches.take();
         thread::scope(|scope| {
             // Also when the test fails.
             let _stop = StopAtEnd(&self.stop);

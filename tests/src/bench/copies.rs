@@ -306,7 +306,7 @@ fn verdict_of(at: usize, number: u8, call: &str, asked: f64, sides: &mut [Side; 
     let [one, two] = sides;
     let by_round: Vec<f64> = two.rounds[at].iter().zip(&one.rounds[at]).map(|(two, one)| two / one).collect();
     let Some(middle) = median(by_round) else { bail!("nothing was measured") };
-    let mut figure = |side: &mut Side| {
+    let figure = |side: &mut Side| {
         Some(Figure::new(round(us(percentile(&mut side.times[at], 0.5)), 1), side.name.clone()))
     };
     let (ours, other) = (figure(two), figure(one));

@@ -30,7 +30,8 @@ fn after_one_of_five_dies_every_new_primary_was_in_sync() {
         let before = cluster.partitions(asked).unwrap();
         let orphans = before.iter().filter(|partition| partition.primary == dead).count();
         assert!(orphans > 40, "{orphans} of 271 partitions");
-        (traffic.writes.take(), traffic.searches.take());
+        traffic.writes.take();
+        traffic.searches.take();
         let killed = Instant::now();
         cluster.kill9(victim);
         let promoted = cluster.wait_table("a primary that is there", PROMOTED, |partition| partition.primary != dead);

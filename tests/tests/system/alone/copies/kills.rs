@@ -42,7 +42,8 @@ fn nothing_acknowledged_is_lost_when_a_random_member_is_killed_every_five_second
     traffic.run(LOAD, || {
         wait::until("apps are at work", LIMIT, || (traffic.writes.count() > LEAST).then_some(()));
         for _ in 0..kills {
-            (traffic.writes.take(), traffic.searches.take());
+            traffic.writes.take();
+            traffic.searches.take();
             let (leader, _) = cluster.wait_leader(0, LIMIT);
             let (victim, killed) = (rng.random_range(0..3), Instant::now());
             cluster.kill9(victim);

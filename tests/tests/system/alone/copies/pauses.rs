@@ -72,7 +72,8 @@ fn a_primary_that_was_frozen_shows_nothing_stale_and_acknowledges_nothing_by_its
             let rest = Rest::within(&cluster.daemon(victim).ports().api, PATIENCE);
             let frozen_for = SESSION * sessions as u32;
             traffic.close(victim);
-            (traffic.writes.take(), traffic.searches.take());
+            traffic.writes.take();
+            traffic.searches.take();
             let (waited, mut fenced) = (Waited::default(), None);
             thread::scope(|scope| {
                 let (waited, traffic, rest) = (&waited, &traffic, &rest);

@@ -74,7 +74,8 @@ fn five_restarted_one_after_the_other_under_load_move_nothing_and_send_little_ag
             let share = held as f64 / before.len() as f64;
             // What the member itself sent ends with it.
             let others: f64 = all_sent(&mut cluster) - sent(&mut cluster, number);
-            (traffic.writes.take(), traffic.searches.take());
+            traffic.writes.take();
+            traffic.searches.take();
             let begun = Instant::now();
             cluster.stop(number);
             let stopped = begun.elapsed();
