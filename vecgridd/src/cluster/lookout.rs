@@ -47,6 +47,12 @@ pub struct Lookout {
 
 /// Looks around for as long as the daemon runs. Runs on the runtime of the control plane.
 pub async fn lookout(mut at: Lookout, stop: CancellationToken) {
+    // Before that, the name of our grid is not known either.
+    let mut view = at.control.watch();
+    tokio::select! {
+        Ok(_) = view.wait_for(|view| view.version() > 0) => {}
+        () = stop.cancelled() => return,
+    }
     let mut others = at.others.subscribe();
     let mut birth = Birth::new(at.pool.me().member().clone(), at.control.view().grid(), Rules::default());
     let mut told = Told::default();

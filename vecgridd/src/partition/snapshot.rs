@@ -41,8 +41,10 @@ impl Piece {
 pub struct Snapshot {
     pieces: mpsc::Receiver<Result<Piece, StorageError>>,
     current: Option<(u64, Piece)>,
-    sent: u64,
-    expected: u64,
+    /// Bytes and pairs of the pieces that were taken.
+    sent: (u64, u64),
+    /// About how many pairs there are.
+    pairs: u64,
 }
 
 impl Snapshot {
@@ -57,22 +59,25 @@ impl Snapshot {
         let (begun, begins) = tokio::sync::oneshot::channel();
         let (out, pieces) = mpsc::channel(1);
         tokio::task::spawn_blocking(move || {
-            let expected = engine.bytes_of(partition);
-            let mut walk = Walk { begun: Some(begun), expected, out, piece: Piece::default(), bytes: 0 };
+            let pairs = engine.keys_of(partition);
+            let mut walk = Walk { begun: Some(begun), pairs, out, piece: Piece::default(), bytes: 0 };
             let walked = engine.scan(Family::Partition(partition), &[], &[u8::MAX], &mut |key, value| {
                 walk.visit(partition, key, value)
             });
             walk.end(walked);
         });
         let lost = || StorageError::Io("the reader of a snapshot has ended".into());
-        let (at, expected) = begins.await.map_err(|_| lost())??;
-        Ok((at, Self { pieces, current: None, sent: 0, expected }))
+        let (at, pairs) = begins.await.map_err(|_| lost())??;
+        Ok((at, Self { pieces, current: None, sent: (0, 0), pairs }))
     }
 
-    /// Bytes of the pieces that were taken, and about how many there are in all.
+    /// Bytes of the pieces that were taken, and about how many there are in all, as far as can be said: if the other
+    /// pairs are like those.
     pub fn progress(&self) -> (u64, u64) {
-        let over = self.current.as_ref().is_some_and(|(_, piece)| piece.last);
-        (self.sent, if over { self.sent } else { self.expected.max(self.sent) })
+        let ((bytes, pairs), over) = (self.sent, self.current.as_ref().is_some_and(|(_, piece)| piece.last));
+        let like_those = u128::from(bytes) * u128::from(self.pairs) / u128::from(pairs.max(1));
+        let total = if over { bytes } else { u64::try_from(like_those).unwrap_or(u64::MAX).max(bytes) };
+        (bytes, total)
     }
 
     /// A piece by number: the next one, or the last one again.
@@ -90,7 +95,7 @@ impl Snapshot {
             return Err(lost());
         }
         let piece = self.pieces.recv().await.ok_or_else(lost)??;
-        self.sent += piece.bytes();
+        self.sent = (self.sent.0 + piece.bytes(), self.sent.1 + piece.pairs.len() as u64);
         self.current = Some((number, piece.clone()));
         Ok(piece)
     }
@@ -98,7 +103,7 @@ impl Snapshot {
 
 struct Walk {
     begun: Option<tokio::sync::oneshot::Sender<Result<(Version, u64), StorageError>>>,
-    expected: u64,
+    pairs: u64,
     out: mpsc::Sender<Result<Piece, StorageError>>,
     piece: Piece,
     bytes: usize,
@@ -130,7 +135,7 @@ impl Walk {
 
     fn begin(&mut self, at: Version) {
         if let Some(begun) = self.begun.take() {
-            let _ = begun.send(Ok((at, self.expected)));
+            let _ = begun.send(Ok((at, self.pairs)));
         }
     }
 

@@ -149,8 +149,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Partitions that have a family, in order.
     fn partitions(&self) -> Vec<PartitionId>;
 
-    /// About how many bytes a partition's rows and bookkeeping are, as they are stored; 0 when nobody can say.
-    fn bytes_of(&self, _partition: PartitionId) -> u64 {
+    /// About how many keys a partition has; 0 when nobody can say.
+    fn keys_of(&self, _partition: PartitionId) -> u64 {
         0
     }
 

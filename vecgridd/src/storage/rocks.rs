@@ -213,10 +213,9 @@ impl Engine for RocksEngine {
         found
     }
 
-    fn bytes_of(&self, partition: PartitionId) -> u64 {
+    fn keys_of(&self, partition: PartitionId) -> u64 {
         let Ok(handle) = self.handle(Family::Partition(partition)) else { return 0 };
-        let value = |property| self.db.property_int_value_cf(&handle, property).ok().flatten().unwrap_or(0);
-        value(properties::ESTIMATE_LIVE_DATA_SIZE) + value(properties::CUR_SIZE_ACTIVE_MEM_TABLE)
+        self.db.property_int_value_cf(&handle, properties::ESTIMATE_NUM_KEYS).ok().flatten().unwrap_or(0)
     }
 
     fn unflushed(&self) -> u64 {

@@ -30,15 +30,16 @@ fn metric(member: &Rest, name: &str) -> f64 {
 fn a_move_says_how_far_it_is_through_every_member() {
     let mut options = ClusterOptions::new(Finding::Seeds);
     options.partitions = 2;
-    // Slow enough to be looked at: four megabytes move.
-    options.args = ["--copy-rate", "1048576", "--copies-at-once", "1"].map(str::to_owned).into();
+    // Slow enough to be looked at: four megabytes for each partition, and a log that does not reach back to the first.
+    options.args =
+        ["--copy-rate", "1048576", "--copies-at-once", "1", "--log-records", "16"].map(str::to_owned).into();
     let mut cluster = TestCluster::launch(1, options);
     cluster.wait_one_grid(LIMIT);
     let first = cluster.daemon(0).rest();
     let collection = rest::collection_path("c");
     let body = json!({"dimension": DIMENSION, "metric": "euclidean"});
     assert_eq!(first.put(&collection, &body).status / 100, 2);
-    for batch in (0..ENTRIES).collect::<Vec<_>>().chunks(500) {
+    for batch in (0..ENTRIES).collect::<Vec<_>>().chunks(100) {
         let entries: Vec<Value> = batch
             .iter()
             .map(|n| json!({"id": format!("e{n}"), "vector": (0..DIMENSION).map(|i| (i * n % 97) as f32).collect::<Vec<_>>()}))
@@ -52,10 +53,9 @@ fn a_move_says_how_far_it_is_through_every_member() {
     let second = cluster.daemon(second).rest();
     // The second sends nothing: it asks the first.
     let seen = wait::until("a move is half way", LIMIT, || {
-        let seen = moves(&second).pop()?;
+        let seen = moves(&second).into_iter().find(|seen| seen["stage"] == "rows")?;
         let bytes = |name: &str| seen[name].as_u64().unwrap();
-        (seen["stage"] == "rows" && bytes("sent_bytes") > 0 && bytes("sent_bytes") < bytes("total_bytes"))
-            .then_some(seen)
+        (bytes("sent_bytes") > 0 && bytes("sent_bytes") < bytes("total_bytes")).then_some(seen)
     });
     assert_ne!(seen["source"], seen["target"]);
     let rate = seen["bytes_per_second"].as_u64().unwrap();
