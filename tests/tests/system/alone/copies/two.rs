@@ -108,8 +108,30 @@ fn lose(cluster: &mut TestCluster, victim: usize, rows: u64) {
 }
 
 #[test]
-fn when_one_of_two_dies_the_other_shows_everything_and_refuses_writes() {
-    let (mut cluster, traffic) = grid(2, with_backups(PARTITIONS, 1));
+fn when_one_of_two_dies_the_other_shows_what_it_was_the_primary_of_and_says_so() {
+    let (mut cluster, _) = grid(2, with_backups(PARTITIONS, 1));
+    let rest = cluster.daemon(0).rest();
+    (0..100).for_each(|n| _ = put(&rest, &format!("e{n}"), 1).ok());
+    cluster.kill9(1);
+    let brief = rest.with_header("x-request-timeout-ms", "3000");
+    let query = |partial| json!({"vector": synthetic::vector("e1", 1), "k": 100, "exact": true, "allow_partial": partial});
+    let marked = wait::until("an answer that is marked", LIMIT, || {
+        let answer = brief.post(&path("search"), &query(true)).ok();
+        (answer["coverage"]["answered"] != PARTITIONS).then_some(answer)
+    });
+    let answered = marked["coverage"]["answered"].as_u64().unwrap();
+    assert!((1..u64::from(PARTITIONS)).contains(&answered), "{}", marked["coverage"]);
+    assert!(!marked["hits"].as_array().unwrap().is_empty());
+    let refused = brief.post(&path("search"), &query(false));
+    assert!(matches!(refused.status, 503 | 504), "{} {}", refused.status, refused.text());
+    cluster.assert_no_panic();
+}
+
+#[test]
+fn when_one_of_two_dies_the_other_shows_everything_if_it_was_told_to_and_refuses_writes() {
+    let mut options = with_backups(PARTITIONS, 1);
+    options.args.extend(["--on-minority", "read-only"].map(str::to_owned));
+    let (mut cluster, traffic) = grid(2, options);
     let rest = cluster.daemon(0).rest();
     let rows = 100;
     (0..rows).for_each(|n| _ = put(&rest, &format!("e{n}"), 1).ok());
