@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
 
-use super::metrics::{DURATIONS, clamp};
+use super::making::{DURATIONS, clamp};
 
 /// Something that happened to a copy here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 mod copies;
 pub mod logs;
+mod making;
 mod metrics;
 #[cfg(test)]
 mod metrics_tests;
