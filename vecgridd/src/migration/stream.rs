@@ -59,6 +59,14 @@ pub struct OwnLog<'a> {
     pub first: u64,
 }
 
+impl OwnLog<'_> {
+    /// Can a log that ends there be brought level with records alone? They must be kept, and how far it has come must
+    /// be seen from its answers: not when the ends of so many epochs are forgotten that they say nothing.
+    fn goes_on_from(&self, last: Version) -> bool {
+        last.sequence + 1 >= self.first && self.chain.compares_after(last)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Installing {
     attempt: Attempt,
@@ -69,8 +77,10 @@ struct Installing {
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Stream {
-    /// Of the next installation.
+    /// Of the last installation that was begun, or one before the first.
     attempt: Attempt,
+    /// There was one in this epoch.
+    begun: bool,
     installing: Option<Installing>,
     durable: Option<Version>,
     /// Whatever the other has is of no use: it gets a snapshot first.
@@ -81,13 +91,14 @@ impl Stream {
     /// Begins to bring a member level. `attempt` is greater than that of any earlier stream of this
     /// epoch to this member.
     pub fn new(attempt: Attempt) -> Self {
-        Self { attempt, installing: None, durable: None, anew: false }
+        Self { attempt, begun: false, installing: None, durable: None, anew: false }
     }
 
-    /// As [`Stream::new`], for a member whose copy is wrong: it is replaced as a whole. The member must not be in sync:
-    /// what it has is thrown away when the first piece comes.
-    pub fn anew(attempt: Attempt) -> Self {
-        Self { anew: true, ..Self::new(attempt) }
+    /// The same for a member whose copy is wrong: it is replaced as a whole. The member must not be in sync: what it has
+    /// is thrown away when the first piece comes.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Self { anew: true, ..self }
     }
 
     /// Is the other's copy still one that is to be replaced?
@@ -95,9 +106,13 @@ impl Stream {
         self.anew
     }
 
-    /// Where a stream that replaces this one must begin to count.
-    pub fn next_attempt(&self) -> Attempt {
-        self.attempt
+    /// The stream that a later one to the same member in the same epoch begins as. When this one has not finished an
+    /// installation, that one must replace the copy as a whole, too: pieces may still be under way, and only a later
+    /// installation makes sure that they are not taken for a beginning.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        let anew = self.anew || self.installing.is_some();
+        Self { anew, installing: None, durable: None, ..self.clone() }
     }
 
     /// The other has our log up to here on its disk; `None` before it said so in this epoch.
@@ -127,7 +142,8 @@ impl Stream {
                 None => vec![StreamEffect::CloseSnapshot],
             },
             StreamEvent::Opened(None) => {
-                self.installing = None;
+                // Pieces may be under way, see `left_over`.
+                self.anew |= self.installing.take().is_some();
                 Vec::new()
             }
             StreamEvent::Have(have) => self.heard(log, have),
@@ -140,7 +156,7 @@ impl Stream {
                 StreamEffect::SendRows { attempt, at, chunk: next }
             }
             (Some(_), _) => StreamEffect::OpenSnapshot,
-            (None, Some(after)) if after.sequence + 1 >= log.first => StreamEffect::SendRecords { after },
+            (None, Some(after)) if log.goes_on_from(after) => StreamEffect::SendRecords { after },
             // The log was cut meanwhile: the answer will lead to a snapshot.
             (None, _) => StreamEffect::Ask,
         }
@@ -155,6 +171,11 @@ impl Stream {
             return Vec::new();
         }
         let mut effects = Vec::new();
+        // From before what it had was thrown away; or it never heard of that installation, and needs another one.
+        let before = self.begun && have.attempt < self.attempt;
+        if before && (self.installing.is_some() || self.durable.is_some()) {
+            return effects;
+        }
         if let Some(installing) = &mut self.installing {
             if have.attempt != installing.attempt {
                 return effects;
@@ -172,19 +193,17 @@ impl Stream {
         }
         let common = have.chain.common(log.chain);
         let reaches = |common: &Version| {
-            !self.anew
-                && have.installing.is_none()
-                && common.sequence + 1 >= log.first
-                && log.chain.compares_after(*common)
+            !self.anew && !before && have.installing.is_none() && log.goes_on_from(*common)
         };
         let known = common.filter(reaches);
         let Some(common) = known else {
             // An answer to an earlier question may look like this, too; then what we know is better.
-            if self.durable.is_some_and(|durable| durable.sequence + 1 >= log.first) {
+            if self.durable.is_some_and(|durable| log.goes_on_from(durable)) {
                 return effects;
             }
             self.durable = None;
             self.attempt.number += 1;
+            self.begun = true;
             self.installing = Some(Installing { attempt: self.attempt, at: None, next: 0 });
             effects.push(StreamEffect::OpenSnapshot);
             return effects;

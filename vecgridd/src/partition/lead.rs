@@ -31,7 +31,7 @@ const LEASE_LOOK: Duration = Duration::from_millis(20);
 /// Bytes of records in one message, roughly.
 pub(super) const RECORDS: usize = 1 << 20;
 /// How long one that counts may be behind: then it is taken out of the in-sync set, so that writes go on.
-pub(super) const ACK_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const ACK_PATIENCE: Duration = Duration::from_secs(5);
 /// For how long it is then left alone.
 pub(super) const PARDON: Duration = Duration::from_secs(10);
 
@@ -42,7 +42,8 @@ pub(super) struct Lead {
     pub(super) number: u64,
     pub(super) handoff: Handoff,
     pub(super) lines: BTreeMap<MemberId, Line>,
-    pub(super) attempts: BTreeMap<MemberId, Attempt>,
+    /// Of lines that are gone, see [`Stream::successor`].
+    pub(super) left_over: BTreeMap<MemberId, Stream>,
     /// The state knows that it leads.
     pub(super) told: bool,
     /// The log ended here when it began: reads wait until all of that is applied.
@@ -78,9 +79,9 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(number: u64, attempt: Attempt, anew: bool, incarnation: u64) -> Self {
+    pub(super) fn new(number: u64, stream: Stream, incarnation: u64) -> Self {
         let (snapshot, permit) = (None, None);
-        let stream = if anew { Stream::anew(attempt) } else { Stream::new(attempt) };
+        let anew = stream.is_anew();
         let (started, busy, installs, watched) = (false, false, false, false);
         let (behind, rows) = (None, None);
         Self {

@@ -15,7 +15,7 @@ use super::{
 use tokio::time::Instant;
 
 use crate::{
-    migration::{Attempt, Handoff, HandoffEvent, OwnLog, StreamEffect, StreamEvent},
+    migration::{Attempt, Handoff, HandoffEvent, OwnLog, Stream, StreamEffect, StreamEvent},
     telemetry::CopyEvent,
     types::{ClusterView, CollectionId, Member, MemberId, Operation},
 };
@@ -65,7 +65,7 @@ impl Owner {
                 number: self.leads,
                 handoff: Handoff::new(self.me.clone(), placement.clone(), fresh),
                 lines: BTreeMap::new(),
-                attempts: BTreeMap::new(),
+                left_over: BTreeMap::new(),
                 told: false,
                 from: self.state.last(),
                 handover: None,
@@ -214,18 +214,19 @@ impl Owner {
             return Ok(false);
         }
         for (name, line) in lead.lines.extract_if(.., |name, _| !to.contains(name)) {
-            lead.attempts.insert(name, line.stream.next_attempt());
+            lead.left_over.insert(name, line.stream.successor());
         }
         let counted: BTreeSet<MemberId> = lead.handoff.counted().into_iter().cloned().collect();
         let new: Vec<MemberId> = to.into_iter().filter(|name| !lead.lines.contains_key(name)).collect();
         // Numbers of an earlier run of this daemon must not come again.
         let first = Attempt { epoch: lead.epoch, number: self.parts.incarnation << 32 };
         for name in &new {
-            let attempt = lead.attempts.get(name).copied().unwrap_or(first);
+            let stream = lead.left_over.get(name).cloned().unwrap_or_else(|| Stream::new(first));
             self.lines += 1;
-            let anew = self.retake.contains(name) && !counted.contains(name);
+            let anew = stream.is_anew() || self.retake.contains(name) && !counted.contains(name);
+            let stream = if anew { stream.anew() } else { stream };
             let incarnation = incarnation_of(&self.view.borrow(), name);
-            lead.lines.insert(name.clone(), Line::new(self.lines, attempt, anew, incarnation));
+            lead.lines.insert(name.clone(), Line::new(self.lines, stream, incarnation));
         }
         if !new.is_empty() && !self.copy.shared {
             self.copy.shared = true;

@@ -25,8 +25,11 @@ use crate::{
     types::{MemberId, PartitionId},
 };
 
-/// How long an answer may take: the other writes it to its disk.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer to a piece of a snapshot may take: the other writes it to its disk.
+const ROWS_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer to records may take. Less than a primary waits until it goes on without a backup: one lost message
+/// is no reason for that.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How copies are made.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +121,7 @@ impl Outside for Grid {
                 return have.await.ok();
             }
             // Large, and nobody else's answer is to wait for them.
-            let sent = this.post.pool.replicate(&to, request, PATIENCE).await;
+            let sent = this.post.pool.replicate(&to, request, ROWS_PATIENCE).await;
             this.post.metrics.copies().sent("rows", bytes, sent.is_ok());
             tokio::time::sleep(this.pause_after(bytes)).await;
             match sent {

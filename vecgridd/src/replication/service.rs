@@ -69,15 +69,18 @@ impl Copies for CopiesService {
         // One per partition: the last one, as if the others had been lost.
         let messages: HashMap<PartitionId, CopyMessage> =
             request.into_inner().requests.into_iter().filter_map(wire::message).collect();
-        let one = |(partition, message)| {
+        // Also of one that could not be taken: it is asked again when that is known, and not at the end of all.
+        let one = |(partition, message): (PartitionId, CopyMessage)| {
             let hosts = self.hosts.clone();
-            async move { take(&hosts, partition, message).await }
+            let nothing = proto::ReplicateResponse {
+                partition: partition.0.into(),
+                ..proto::ReplicateResponse::default()
+            };
+            async move { take(&hosts, partition, message).await.unwrap_or(nothing) }
         };
         let answers: FuturesUnordered<_> = messages.into_iter().map(one).collect();
-        let answers = answers.ready_chunks(ANSWERS).map(|ready| {
-            let responses = ready.into_iter().flatten().collect();
-            Ok(proto::ReplicateAllResponse { responses })
-        });
+        let answers =
+            answers.ready_chunks(ANSWERS).map(|responses| Ok(proto::ReplicateAllResponse { responses }));
         Ok(Response::new(answers.boxed()))
     }
 

@@ -103,7 +103,7 @@ struct Lead {
     epoch: u64,
     handoff: Handoff,
     lines: BTreeMap<MemberId, Line>,
-    attempts: BTreeMap<MemberId, Attempt>,
+    left_over: BTreeMap<MemberId, Stream>,
     waiting: BTreeMap<u64, u64>,
 }
 
@@ -268,9 +268,9 @@ impl Member {
             let fresh =
                 epoch > self.disk[partition].replica.promised() || self.bug == Bug::NoNewEpochAfterStart;
             let handoff = Handoff::new(self.id.clone(), placement.clone(), fresh);
-            let (lines, attempts) = (BTreeMap::new(), BTreeMap::new());
+            let (lines, left_over) = (BTreeMap::new(), BTreeMap::new());
             self.run[partition].lead =
-                Some(Lead { epoch, handoff, lines, attempts, waiting: BTreeMap::new() });
+                Some(Lead { epoch, handoff, lines, left_over, waiting: BTreeMap::new() });
             self.disk[partition].replica.promise(epoch);
             if self.append(partition, None) {
                 self.forget(partition);
@@ -314,15 +314,15 @@ impl Member {
             }
             let to: BTreeSet<MemberId> = lead.handoff.streams_to().into_iter().cloned().collect();
             for (name, line) in lead.lines.extract_if(.., |name, _| !to.contains(name)) {
-                lead.attempts.insert(name, line.stream.next_attempt());
+                lead.left_over.insert(name, line.stream.successor());
             }
             let first = Attempt { epoch: lead.epoch, number: 0 };
             let new: Vec<MemberId> = to.into_iter().filter(|name| !lead.lines.contains_key(name)).collect();
             let counted: BTreeSet<MemberId> = lead.handoff.counted().into_iter().cloned().collect();
             for name in &new {
-                let attempt = lead.attempts.get(name).copied().unwrap_or(first);
-                let anew = retake.contains(name) && !counted.contains(name);
-                let stream = if anew { Stream::anew(attempt) } else { Stream::new(attempt) };
+                let stream = lead.left_over.get(name).cloned().unwrap_or_else(|| Stream::new(first));
+                let anew = stream.is_anew() || retake.contains(name) && !counted.contains(name);
+                let stream = if anew { stream.anew() } else { stream };
                 lead.lines.insert(name.clone(), Line { stream, snapshot: None, anew });
             }
             let grown: Vec<MemberId> = if grew { lead.lines.keys().cloned().collect() } else { Vec::new() };

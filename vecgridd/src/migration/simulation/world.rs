@@ -54,7 +54,7 @@ impl Counts {
     pub(super) fn happens(&self, schedules: u64) -> bool {
         let often =
             [self.acked / 10, self.crashes, self.pauses, self.lost, self.repeated, self.decisions / 3];
-        let rarer = [self.snapshots, self.membership, self.promotions * 2, self.distrusted * 2];
+        let rarer = [self.snapshots, self.membership, self.promotions * 2, self.distrusted * 4];
         often.into_iter().all(|n| n >= schedules) && rarer.into_iter().all(|n| n >= schedules / 4)
     }
 }
