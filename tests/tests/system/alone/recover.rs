@@ -20,7 +20,8 @@ const ENTRIES: u32 = 80;
 
 fn two(args: &[&str]) -> TestCluster {
     let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-    let mut cluster = TestCluster::launch(2, ClusterOptions { args, ..ClusterOptions::new(Finding::Seeds) });
+    let mut cluster =
+        TestCluster::launch(2, ClusterOptions { args, backups: 1, ..ClusterOptions::new(Finding::Seeds) });
     cluster.wait_one_grid(LIMIT);
     cluster.wait_voters(2, LIMIT);
     cluster.wait_balanced(LIMIT);
@@ -71,7 +72,7 @@ fn refused(cluster: &mut TestCluster, args: &[&str], why: &str) {
 
 #[test]
 fn the_member_that_is_left_of_two_goes_on_with_all_rows() {
-    let mut cluster = two(&["--backups", "1"]);
+    let mut cluster = two(&[]);
     let old = cluster.view(0).unwrap().grid_id;
     refused(&mut cluster, &["--yes", "--begin-empty"], "another vecgridd is using");
     cluster.kill9(1);
@@ -116,7 +117,7 @@ fn the_member_that_is_left_of_two_goes_on_with_all_rows() {
 
 #[test]
 fn a_member_that_is_alone_reads_all_that_it_has_if_it_was_told_to() {
-    let mut cluster = two(&["--backups", "1", "--on-minority", "read-only"]);
+    let mut cluster = two(&["--on-minority", "read-only"]);
     let rest = cluster.daemon(0).rest();
     cluster.kill9(1);
     wait::until("writes are refused", LIMIT, || (write(&rest, ENTRIES).status >= 500).then_some(()));

@@ -61,8 +61,8 @@ fn table_of(cluster: &mut TestCluster, number: usize, partition: u64) -> PathBuf
 
 #[test]
 fn a_copy_that_the_disk_damaged_is_found_and_taken_anew() {
-    let args = ["--backups", "1"].map(str::to_owned).to_vec();
-    let mut cluster = TestCluster::launch(3, ClusterOptions { args, ..ClusterOptions::new(Finding::Seeds) });
+    let mut cluster =
+        TestCluster::launch(3, ClusterOptions { backups: 1, ..ClusterOptions::new(Finding::Seeds) });
     cluster.wait_one_grid(LIMIT);
     cluster.wait_balanced(LIMIT);
     wait_two_copies(&mut cluster);
@@ -120,8 +120,9 @@ fn a_copy_that_the_disk_damaged_is_found_and_taken_anew() {
 
 #[test]
 fn copies_are_compared_in_the_background() {
-    let args = ["--backups", "1", "--verify-seconds", "1"].map(str::to_owned).to_vec();
-    let mut cluster = TestCluster::launch(2, ClusterOptions { args, ..ClusterOptions::new(Finding::Seeds) });
+    let args = ["--verify-seconds", "1"].map(str::to_owned).to_vec();
+    let mut cluster =
+        TestCluster::launch(2, ClusterOptions { args, backups: 1, ..ClusterOptions::new(Finding::Seeds) });
     cluster.wait_one_grid(LIMIT);
     cluster.wait_balanced(LIMIT);
     wait_two_copies(&mut cluster);

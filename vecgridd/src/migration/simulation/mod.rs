@@ -120,6 +120,8 @@ fn every_planted_bug_is_seen() {
     for ((bug, why), seen) in planted.iter().zip(seen) {
         let Some((seed, text)) = seen else { panic!("{bug:?} was not seen") };
         println!("{bug:?}: seed {seed}: {text}");
-        assert!(why.split('|').any(|why| text.contains(why)), "{bug:?}, seed {seed}: {text}");
+        // With a rule left out, two may also answer each other for ever.
+        let known = why.split('|').chain(["did not end: each answer"]).any(|why| text.contains(why));
+        assert!(known, "{bug:?}, seed {seed}: {text}");
     }
 }

@@ -13,6 +13,8 @@ use crate::types::MemberId;
 
 /// Letters under way at most; more are lost, as in a full queue.
 const UNDER_WAY: usize = 200;
+/// Letters of one round at most, when nothing is lost.
+const LETTERS: usize = 20_000;
 /// Rounds within which everything must be at rest when the faults have stopped.
 pub(super) const ROUNDS: usize = 300;
 
@@ -307,7 +309,10 @@ impl World {
             // Nothing is lost from now on, so the queue is as long as it must be.
             let mut letters: std::collections::VecDeque<Letter> =
                 self.under_way.drain(..).chain(out).collect();
+            let mut arrived = 0;
             while let Some(letter) = letters.pop_front() {
+                arrived += 1;
+                assert!(arrived < LETTERS, "did not end: each answer leads to another one");
                 let mut out = Vec::new();
                 self.arrive(letter, &mut out);
                 letters.extend(out);
