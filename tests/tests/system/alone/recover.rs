@@ -97,7 +97,9 @@ fn the_member_that_is_left_of_two_goes_on_with_all_rows() {
         assert_eq!(rest.get(&path(n)).status, 200, "e{n}");
     }
     let count = rest.post(&format!("{}/count", rest::collection_path(COLLECTION)), &json!({})).ok();
-    assert_eq!(count["count"], ENTRIES);
+    // The write that was not confirmed may be there, too.
+    let found = count["count"].as_u64().unwrap();
+    assert!((u64::from(ENTRIES)..=u64::from(ENTRIES) + 1).contains(&found), "{found}");
     for n in 0..ENTRIES {
         write(&rest, n).ok();
     }
