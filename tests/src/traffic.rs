@@ -53,6 +53,8 @@ pub struct Load {
     pub searchers: u64,
     /// Ids of each writer.
     pub ids: u64,
+    /// Bytes of text in each row.
+    pub text: usize,
     /// Each app begins one operation per this, or later when the last one took longer.
     pub pace: Duration,
 }
@@ -212,24 +214,25 @@ impl Traffic {
 
     fn write(&self, writer: u64, load: Load) {
         let (mut stamps, mut next) = (BTreeMap::new(), Instant::now());
+        let text = "x".repeat(load.text);
         for version in 1.. {
             for n in 0..load.ids {
                 paced(&mut next, load.pace);
                 if self.stopped() {
                     return;
                 }
-                self.write_one(&format!("w{writer}-{n}"), version, &mut stamps);
+                self.write_one(&format!("w{writer}-{n}"), (version, &text), &mut stamps);
             }
         }
     }
 
-    fn write_one(&self, id: &str, version: u64, stamps: &mut BTreeMap<String, (u64, u64)>) {
+    fn write_one(&self, id: &str, (version, text): (u64, &str), stamps: &mut BTreeMap<String, (u64, u64)>) {
         let delete = version.is_multiple_of(DELETES);
         let effect = if delete { Effect::Delete } else { Effect::Put(version) };
         lock(&self.known).remove(id);
         let key = format!("{id}.{version}");
-        let body =
-            json!({"vector": synthetic::vector(id, version), "metadata": {"version": version}}).to_string();
+        let metadata = json!({"version": version, "text": text});
+        let body = json!({"vector": synthetic::vector(id, version), "metadata": metadata}).to_string();
         let path = rest::entry_path(&self.collection, id);
         let begun = Instant::now();
         let acked = self.persist(&format!("the write {key}"), |door| {

@@ -118,6 +118,8 @@ fn a_primary_that_was_frozen_shows_nothing_stale_and_acknowledges_nothing_by_its
                 waited.reads.load(Ordering::Relaxed),
                 waited.writes.load(Ordering::Relaxed)
             );
+            // The two others are a majority: they fence it, and choose another leader first if it led.
+            assert!(sessions < 3 || fenced.is_some(), "frozen for {frozen_for:?} and not missed");
             assert!(writes.count > 0 && searches.count > 0, "nothing was done elsewhere");
             traffic.assert_right();
         }
