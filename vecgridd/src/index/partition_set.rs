@@ -64,7 +64,37 @@ impl PartitionSet {
 
     /// The partitions, in order.
     pub fn iter(&self) -> impl Iterator<Item = PartitionId> {
-        (0..self.words.len() * 64).map(|id| PartitionId(id as u16)).filter(|id| self.contains(*id))
+        self.words.iter().enumerate().flat_map(|(word, bits)| {
+            let mut left = *bits;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(PartitionId((word * 64) as u16 + bit as u16))
+            })
+        })
+    }
+
+    /// The partitions of this set that are not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let theirs = other.words.iter().copied().chain(std::iter::repeat(0));
+        Self::trimmed(self.words.iter().zip(theirs).map(|(mine, theirs)| mine & !theirs).collect())
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let (longer, shorter) =
+            if self.words.len() >= other.words.len() { (self, other) } else { (other, self) };
+        let more = shorter.words.iter().copied().chain(std::iter::repeat(0));
+        Self { words: longer.words.iter().zip(more).map(|(one, other)| one | other).collect() }
+    }
+
+    fn trimmed(mut words: Vec<u64>) -> Self {
+        while words.last() == Some(&0) {
+            words.pop();
+        }
+        Self { words }
     }
 }
 
@@ -93,6 +123,18 @@ mod tests {
         assert!(!set.contains(PartitionId(0)));
         assert!(PartitionSet::all(271).covers(&set) && !set.covers(&PartitionSet::all(271)));
         assert_eq!(set.iter().next(), Some(PartitionId(1)));
+    }
+
+    #[test]
+    fn sets_are_cut_and_joined() {
+        let set = |numbers: &[u16]| numbers.iter().copied().map(PartitionId).collect::<PartitionSet>();
+        let (one, other) = (set(&[0, 63, 64, 200]), set(&[63, 65]));
+        assert_eq!(one.without(&other), set(&[0, 64, 200]));
+        assert_eq!(one.union(&other), set(&[0, 63, 64, 65, 200]));
+        assert_eq!(other.union(&one), one.union(&other));
+        assert_eq!(one.without(&set(&[200])), set(&[0, 63, 64]));
+        assert_eq!(one.without(&one), PartitionSet::new());
+        assert_eq!(one.iter().map(|partition| partition.0).collect::<Vec<_>>(), [0, 63, 64, 200]);
     }
 
     #[test]

@@ -24,7 +24,6 @@ use vecgrid_proto::peer::{self as wire, data_server::Data};
 
 use super::{
     RequestContext, Service, ServiceError,
-    cover::{union, without},
     remote::{self, Answer, Question},
     scatter::Part,
 };
@@ -87,14 +86,14 @@ impl Answers {
             Ok(_place) => {
                 service.catch_up(&ctx, asked.table_version).await;
                 let partitions = service.answerable(&ctx, &asked).await;
-                let elsewhere = without(&wanted, &partitions);
+                let elsewhere = wanted.without(&partitions);
                 let part = if partitions.is_empty() {
                     Ok(None)
                 } else {
                     verb(service.clone(), Scope { ctx, partitions }, message).await
                 };
                 part.map(|part| match part {
-                    Some(part) => (part.answer, union(&elsewhere, &part.elsewhere)),
+                    Some(part) => (part.answer, elsewhere.union(&part.elsewhere)),
                     None => (A::default(), wanted),
                 })
             }

@@ -177,16 +177,6 @@ pub fn describe(missing: &BTreeMap<PartitionId, Why>) -> String {
     text
 }
 
-/// The partitions of `one` that are not in `other`.
-pub fn without(one: &PartitionSet, other: &PartitionSet) -> PartitionSet {
-    one.iter().filter(|partition| !other.contains(*partition)).collect()
-}
-
-/// Both together.
-pub fn union(one: &PartitionSet, other: &PartitionSet) -> PartitionSet {
-    one.iter().chain(other.iter()).collect()
-}
-
 /// The `k` nearest of several lists, nearest first, ties by id; each id once.
 pub fn merge(mut lists: Vec<Vec<Hit>>, k: usize) -> Vec<Hit> {
     if lists.len() < 2 {
@@ -352,11 +342,5 @@ mod tests {
         let text = describe(&missing);
         assert!(text.starts_with("p000, p001,") && text.contains("p007 and 2 more (n2 is away)"), "{text}");
         assert!(text.ends_with("p020 (no answer in time)"), "{text}");
-    }
-
-    #[test]
-    fn sets_are_cut_and_joined() {
-        assert_eq!(without(&set(&[1, 2, 3]), &set(&[2])), set(&[1, 3]));
-        assert_eq!(union(&set(&[1, 2]), &set(&[2, 9])), set(&[1, 2, 9]));
     }
 }

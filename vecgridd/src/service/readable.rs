@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
-use super::{RequestContext, Service, cover::without};
+use super::{RequestContext, Service};
 use crate::{
     config::OnMinority,
     index::PartitionSet,
@@ -63,8 +63,8 @@ impl Service {
         if answers.covers(set) {
             return (set.clone(), PartitionSet::new());
         }
-        let elsewhere = without(set, &answers);
-        (without(set, &elsewhere), elsewhere)
+        let elsewhere = set.without(&answers);
+        (set.without(&elsewhere), elsewhere)
     }
 
     /// Whether rows and indexes here show everything of these partitions that was acknowledged through this member.
@@ -98,6 +98,6 @@ impl Service {
         };
         let behind: PartitionSet =
             join_all(below.into_iter().map(wait)).await.into_iter().flatten().collect();
-        (without(set, &behind), behind)
+        (set.without(&behind), behind)
     }
 }

@@ -29,12 +29,13 @@ use futures::{
 };
 use tokio::{
     sync::watch,
+    task::yield_now,
     time::{Instant, sleep_until, timeout},
 };
 
 use super::{
     Parts, RequestContext, Service, ServiceError,
-    cover::{Asks, Holder, Plans, Why, describe, plan, union, without},
+    cover::{Asks, Holder, Plans, Why, describe, plan},
 };
 use crate::{
     index::PartitionSet,
@@ -119,6 +120,25 @@ struct Leg<T> {
     told: Result<Part<T>, Miss>,
 }
 
+/// What has no answer yet, and the last reason where there is one.
+struct Open {
+    left: PartitionSet,
+    why: BTreeMap<PartitionId, Why>,
+}
+
+impl Open {
+    fn note(&mut self, set: &PartitionSet, why: &Why) {
+        self.why.extend(set.iter().map(|partition| (partition, why.clone())));
+    }
+
+    fn missing(mut self) -> BTreeMap<PartitionId, Why> {
+        self.left
+            .iter()
+            .map(|partition| (partition, self.why.remove(&partition).unwrap_or(Why::Late)))
+            .collect()
+    }
+}
+
 /// What is known about who answers for what.
 pub struct Router<'r> {
     /// This member.
@@ -153,8 +173,7 @@ impl<'r> Router<'r> {
         let ask = &ask;
         // Of a read, once they gave no answer.
         let mut avoid = BTreeSet::new();
-        let mut missing: BTreeMap<PartitionId, Why> =
-            want.partitions.iter().map(|partition| (partition, Why::Late)).collect();
+        let mut open = Open { left: want.partitions.clone(), why: BTreeMap::new() };
         let (mut answers, mut asked) = (Vec::new(), BTreeSet::new());
         let (mut unsure, mut sent) = (PartitionSet::new(), PartitionSet::new());
         let mut steps: FuturesUnordered<BoxFuture<'_, Step<T>>> = FuturesUnordered::new();
@@ -166,7 +185,7 @@ impl<'r> Router<'r> {
                 biased;
                 step = steps.next() => step,
                 () = &mut late => {
-                    unsure = union(&unsure, &sent);
+                    unsure = unsure.union(&sent);
                     break;
                 }
             };
@@ -180,15 +199,21 @@ impl<'r> Router<'r> {
                     let plan = self.plans.plan(&view, &here, &set, asks);
                     let legs = plan.others.iter().map(|(to, set)| (Holder::There(to.clone()), set.clone()));
                     let here = (!plan.here.is_empty()).then(|| (Holder::Here, plan.here.clone()));
-                    for (holder, set) in here.into_iter().chain(legs) {
+                    // Others work while this one does.
+                    let asks_others = !plan.others.is_empty();
+                    for (holder, set) in legs.chain(here) {
                         if let Holder::There(member) = &holder {
-                            sent = union(&sent, &set);
+                            sent = sent.union(&set);
                             asked.insert(member.clone());
                         }
                         let (view, by) = (Arc::clone(&view), want.by);
                         let hedged = want.who == Who::InSync && holder != Holder::Here;
                         let work = async move {
                             let seen = view.version();
+                            if asks_others && holder == Holder::Here {
+                                // What is done here may hold this thread, which has messages to send.
+                                yield_now().await;
+                            }
                             let legs = if hedged {
                                 self.hedged(ask, &view, holder, set, by).await
                             } else {
@@ -200,19 +225,20 @@ impl<'r> Router<'r> {
                     }
                     for (member, set) in &plan.away {
                         let why = format!("{} is away", view.name_of(member));
-                        note(&mut missing, set, &Why::Because(why));
+                        open.note(set, &Why::Because(why));
                         if want.all {
+                            let missing = open.missing();
                             return Ok(Gathered { answers, missing, unsure, members: asked.len() + 1 });
                         }
                     }
                     if !plan.nobody.is_empty() {
-                        note(&mut missing, &plan.nobody, &Why::Moving);
+                        open.note(&plan.nobody, &Why::Moving);
                         steps.push(self.again(plan.nobody.clone(), attempt, view.version()));
                     }
                 }
                 Some(Step::Told { legs, attempt, seen }) => {
                     for Leg { holder, set, told } in legs {
-                        sent = without(&sent, &set);
+                        sent = sent.without(&set);
                         if want.who == Who::InSync
                             && told.as_ref().is_ok_and(|part| !part.elsewhere.is_empty()) | told.is_err()
                         {
@@ -220,10 +246,10 @@ impl<'r> Router<'r> {
                         }
                         let (why, again) = match told {
                             Ok(part) => {
-                                unsure = union(&unsure, &part.overtaken);
-                                let again = union(&part.elsewhere, &part.overtaken);
-                                let done = without(&set, &again);
-                                done.iter().for_each(|partition| _ = missing.remove(&partition));
+                                unsure = unsure.union(&part.overtaken);
+                                let again = part.elsewhere.union(&part.overtaken);
+                                let done = set.without(&again);
+                                open.left = open.left.without(&done);
                                 if !done.is_empty() {
                                     answers.push(part.answer);
                                 }
@@ -231,14 +257,14 @@ impl<'r> Router<'r> {
                             }
                             Err(Miss::NotDone(why)) => (Why::Because(why), set),
                             Err(Miss::MaybeDone(why)) => {
-                                unsure = union(&unsure, &set);
+                                unsure = unsure.union(&set);
                                 (Why::Because(why), set)
                             }
                             Err(Miss::Failed(error)) if want.all || holder == Holder::Here => {
                                 return Err(error);
                             }
                             Err(Miss::Failed(error)) => {
-                                note(&mut missing, &set, &Why::Because(error.to_string()));
+                                open.note(&set, &Why::Because(error.to_string()));
                                 continue;
                             }
                         };
@@ -246,14 +272,14 @@ impl<'r> Router<'r> {
                             // At the end of the time every question ends without an answer: that is no reason.
                             let why = if Instant::now() >= want.by { Why::Late } else { why };
                             self.metrics.route_retried();
-                            note(&mut missing, &again, &why);
+                            open.note(&again, &why);
                             steps.push(self.again(again, attempt, seen));
                         }
                     }
                 }
             }
         }
-        Ok(Gathered { answers, missing, unsure, members: asked.len() + 1 })
+        Ok(Gathered { answers, missing: open.missing(), unsure, members: asked.len() + 1 })
     }
 
     /// Plans once more, by a newer table than the one that did not fit, or after a moment.
@@ -382,7 +408,7 @@ impl Service {
                 return Err(Miss::NotDone("the copy here is behind".to_owned()));
             }
             let mut part = ask(holder, kept).await?;
-            part.elsewhere = union(&part.elsewhere, &behind);
+            part.elsewhere = part.elsewhere.union(&behind);
             Ok(part)
         };
         self.gather(want, fresh).await
@@ -451,11 +477,5 @@ pub fn incomplete(wanted: usize, missing: &BTreeMap<PartitionId, Why>) -> Servic
         wanted,
         why: describe(missing),
         unsure: false,
-    }
-}
-
-fn note(missing: &mut BTreeMap<PartitionId, Why>, set: &PartitionSet, why: &Why) {
-    for partition in set.iter() {
-        missing.insert(partition, why.clone());
     }
 }

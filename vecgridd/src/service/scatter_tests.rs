@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     ServiceError,
-    cover::{Holder, Plans, Why, without},
+    cover::{Holder, Plans, Why},
     scatter::{Gathered, Miss, Part, Router, Want},
 };
 use crate::{
@@ -91,7 +91,7 @@ fn all_of(holder: &Holder, asked: &PartitionSet) -> Told {
 }
 
 fn some_of(holder: &Holder, asked: &PartitionSet, elsewhere: &[u16]) -> Told {
-    let done = without(asked, &set(elsewhere)).iter().map(|partition| partition.0).collect();
+    let done = asked.without(&set(elsewhere)).iter().map(|partition| partition.0).collect();
     Ok(Part::new((holder.clone(), done), set(elsewhere)))
 }
 

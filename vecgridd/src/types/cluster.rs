@@ -246,9 +246,11 @@ impl ClusterView {
         self.copies
     }
 
-    /// Whether fewer members than are meant to have every acknowledged write of a partition, and are there.
+    /// Whether fewer members than are meant to have every acknowledged write of a partition, and are there. A grid of
+    /// fewer members than copies is meant to have one on each.
     pub fn is_under_replicated(&self, partition: PartitionId) -> bool {
-        self.alive_in_sync(partition) < usize::from(self.copies.backups) + 1
+        let copies = usize::from(self.copies.backups) + 1;
+        self.alive_in_sync(partition) < copies.min(self.members.len())
     }
 
     /// How many members that are there have every acknowledged write of a partition.
@@ -332,5 +334,28 @@ impl ClusterView {
     /// Dropped collections whose rows this member still has to remove.
     pub fn purging_at<'a>(&'a self, member: &'a MemberId) -> impl Iterator<Item = CollectionId> + 'a {
         self.purging.iter().filter(|(_, left)| left.contains(member)).map(|(id, _)| *id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::MemberState;
+
+    #[test]
+    fn too_few_copies_are_fewer_than_there_are_members_for() {
+        let id = |name: &str| MemberId(name.to_owned());
+        let mut view = ClusterView::bootstrap("g", 1, &id("a"));
+        view.copies.backups = 1;
+        let partition = PartitionId(0);
+        assert!(!view.is_under_replicated(partition), "one member is all there is");
+        view.members.insert(id("b"), Member::new(id("b"), "", "b"));
+        assert!(view.is_under_replicated(partition), "the second one has no copy yet");
+        view.table[0].in_sync.push(id("b"));
+        assert!(!view.is_under_replicated(partition));
+        view.members.get_mut(&id("b")).unwrap().state = MemberState::Away;
+        assert!(view.is_under_replicated(partition), "a copy that is away is none");
+        view.copies.backups = 0;
+        assert!(!view.is_under_replicated(partition));
     }
 }
