@@ -114,7 +114,8 @@ pub async fn enter(
     let (tasks, me) = (Tasks::default(), Arc::new(Me::new(home.identity.clone())));
     let security = security(config)?;
     let apps = Handle::current();
-    let pool = Pool::new(Arc::clone(&me), security.clone(), runtime.handle()?).with_data_on(apps.clone());
+    let pool =
+        Pool::new(Arc::clone(&me), security.clone(), runtime.handle()?).with_data_on(apps.clone(), &tasks);
     let mut details = MemberDetails {
         name: config.node_name.clone(),
         zone: config.zone.clone(),
@@ -130,7 +131,8 @@ pub async fn enter(
             tracing::info!(listen = %listener.address(), advertised = details.address, "other members may connect");
             let door = Arc::new(Door::new(&config.grid, me.member(), &details.address));
             let guard = Guard::new(Arc::clone(&door), Arc::clone(&me), Arc::clone(metrics));
-            let data = DataServer::new(doors.answers).max_decoding_message_size(MAX_DATA_MESSAGE);
+            let answers = doors.answers.until(tasks.token());
+            let data = DataServer::new(answers).max_decoding_message_size(MAX_DATA_MESSAGE);
             let data =
                 InterceptedService::new(data.max_encoding_message_size(MAX_DATA_MESSAGE), guard.clone());
             let copies = CopiesServer::new(CopiesService::new(doors.hosts, doors.verifier));

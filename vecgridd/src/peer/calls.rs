@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use vecgrid_proto::peer as wire;
 
 use super::{
-    Envelope, PeerError, Pool,
+    Asks, Envelope, PeerError, Pool,
     pool::{Client, Rows},
 };
 use crate::types::MemberId;
@@ -185,6 +185,23 @@ impl Pool {
         let mut client: Client = self.client(to)?;
         let send = |request| async move { client.beat(request).await };
         ask(self, (Some(to), &to.0), patience, message, send).await
+    }
+
+    /// A short question about rows, over a stream.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn converse<Q: Asks>(
+        &self,
+        to: &MemberId,
+        question: Q,
+        patience: Duration,
+    ) -> Result<Q::Answer, PeerError> {
+        let stream = self.conversation(to)?;
+        let reply = timeout(patience, stream.ask(&to.0, question.question())).await;
+        let reply = reply.map_err(|_| PeerError::Late(to.0.clone()))??;
+        let other = || PeerError::Failed(to.0.clone(), "it answered another question".to_owned());
+        Q::answer(reply).ok_or_else(other)
     }
 
     /// A question about rows; `send` chooses which.

@@ -9,7 +9,7 @@
 //! ```text
 //! Pool ══ control ══►  listener ─► Guard (envelope) ─► Host          (cluster/door.rs answers)
 //!      ══ data    ══►           └► Guard (envelope) ─► DataServices  (service/answer.rs answers)
-//!  calls: hello join consensus propose beat; ask_for_rows
+//!  calls: hello join consensus propose beat; ask_for_rows; converse (conversation.rs)
 //! ```
 //!
 //! What is about control runs on the runtime it was started on, which is that of the control plane: a storm of
@@ -21,6 +21,7 @@
 
 mod calls;
 mod connect;
+mod conversation;
 mod envelope;
 mod error;
 mod listener;
@@ -28,6 +29,7 @@ mod pool;
 mod security;
 mod server;
 
+pub use conversation::Asks;
 pub use envelope::{Envelope, Me};
 pub use error::{PeerError, RefusedPeer};
 pub use listener::{DataServices, PeerLimits, PeerListener, Serving};

@@ -13,10 +13,11 @@ use tonic::transport::Channel;
 use vecgrid_proto::peer::{copies_client::CopiesClient, data_client::DataClient, peer_client::PeerClient};
 
 use super::{
-    Me, PeerError, Security,
+    Envelope, Me, PeerError, Security,
     connect::{self, Kind},
+    conversation::{Conversation, Conversations},
 };
-use crate::types::MemberId;
+use crate::{task::Tasks, types::MemberId};
 
 /// Largest message between members: a piece of a snapshot and some.
 pub(super) const MAX_MESSAGE: usize = 16 << 20;
@@ -37,6 +38,7 @@ struct Known {
     incarnation: u64,
     client: Client,
     rows: Rows,
+    conversations: Arc<Conversations>,
     copies: Copies,
 }
 
@@ -50,18 +52,21 @@ pub struct Pool {
     runtime: Handle,
     /// The same for data.
     data_runtime: Handle,
+    /// Streams end with them.
+    tasks: Tasks,
 }
 
 impl Pool {
     /// Knows nobody.
     pub fn new(me: Arc<Me>, security: Security, runtime: Handle) -> Self {
-        Self { me, known: Arc::default(), security, data_runtime: runtime.clone(), runtime }
+        let (known, tasks) = (Arc::default(), Tasks::default());
+        Self { me, known, security, data_runtime: runtime.clone(), runtime, tasks }
     }
 
-    /// Data goes over connections that this runtime serves.
+    /// Data goes over connections that this runtime serves, until these tasks are stopped.
     #[must_use]
-    pub fn with_data_on(self, data_runtime: Handle) -> Self {
-        Self { data_runtime, ..self }
+    pub fn with_data_on(self, data_runtime: Handle, tasks: &Tasks) -> Self {
+        Self { data_runtime, tasks: tasks.clone(), ..self }
     }
 
     /// Who we are.
@@ -127,6 +132,18 @@ impl Pool {
         known.ok_or_else(|| PeerError::NoAddress(member.0.clone()))
     }
 
+    /// A stream for short questions to a member.
+    pub(super) fn conversation(&self, member: &MemberId) -> Result<Conversation, PeerError> {
+        let known =
+            self.lock().get(member).map(|known| (known.rows.clone(), Arc::clone(&known.conversations)));
+        let (rows, conversations) = known.ok_or_else(|| PeerError::NoAddress(member.0.clone()))?;
+        let open = || {
+            let envelope = Envelope::from_me(&self.me, Some(member));
+            Conversation::open(rows, &member.0, &envelope, (&self.data_runtime, &self.tasks))
+        };
+        conversations.pick(open)
+    }
+
     /// A client of whoever is at an address.
     pub(super) fn client_at(&self, address: &str) -> Result<Client, PeerError> {
         let client = PeerClient::new(self.channel(address, &self.runtime, Kind::Control)?);
@@ -136,7 +153,8 @@ impl Pool {
     fn know(&self, address: &str, incarnation: u64) -> Result<Known, PeerError> {
         let (client, rows, copies) =
             (self.client_at(address)?, self.rows_at(address)?, self.copies_at(address)?);
-        Ok(Known { address: address.to_owned(), incarnation, client, rows, copies })
+        let conversations = Arc::new(Conversations::new());
+        Ok(Known { address: address.to_owned(), incarnation, client, rows, conversations, copies })
     }
 
     fn copies_at(&self, address: &str) -> Result<Copies, PeerError> {

@@ -15,11 +15,13 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt, stream::BoxStream};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
-use tonic::{Request, Response, Status};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
 use vecgrid_proto::peer::{self as wire, data_server::Data};
 
 use super::{
@@ -37,6 +39,8 @@ use crate::{
 const IN_PROGRESS: usize = 256;
 /// How long a member that is behind may take to learn of the table that the asker knows.
 const CATCH_UP: Duration = Duration::from_secs(1);
+/// Questions of one stream that are answered at once; more wait to be read.
+const AT_ONCE: usize = 64;
 
 /// Answers once the service is there, and for as long as it is. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +48,8 @@ pub struct Answers {
     service: Weak<OnceLock<Service>>,
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    /// Ends streams.
+    stop: CancellationToken,
 }
 
 /// What an asker may be told about: ready for a verb.
@@ -58,26 +64,29 @@ impl Answers {
     /// Of a service that may still have to start.
     pub fn new(service: &Arc<OnceLock<Service>>) -> Self {
         let places = || Arc::new(Semaphore::new(IN_PROGRESS));
-        Self { service: Arc::downgrade(service), reads: places(), writes: places() }
+        let (reads, writes, stop) = (places(), places(), CancellationToken::new());
+        Self { service: Arc::downgrade(service), reads, writes, stop }
+    }
+
+    /// Streams end then.
+    #[must_use]
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     /// Runs a verb for what this member answers for; `None` of a verb: it does not know the collection.
     async fn answer<Q, A, F>(
         &self,
         places: &Semaphore,
-        request: Request<Q>,
+        mut message: Q,
         verb: impl FnOnce(Service, Scope, Q) -> F,
-    ) -> Result<Response<A>, Status>
+    ) -> Result<A, Status>
     where
         Q: Question,
         A: Answer,
         F: Future<Output = Result<Option<Part<A>>, ServiceError>>,
     {
-        // ABORTED: nothing was done, ask again.
-        let cell = self.service.upgrade().ok_or_else(|| Status::aborted("this member is stopping"))?;
-        let service = cell.get().ok_or_else(|| Status::aborted("this member is starting"))?.clone();
-        drop(cell);
-        let mut message = request.into_inner();
+        let service = self.service()?;
         let asked = message.take_asked();
         let (deadline, strong) = (remote::deadline(asked.patience_us), asked.strong);
         let ctx = RequestContext { deadline, strong };
@@ -108,13 +117,39 @@ impl Answers {
             *answer.told() = told(&PartitionSet::new(), Some(remote::failure(error)));
             answer
         };
-        Ok(Response::new(match outcome {
+        Ok(match outcome {
             Ok((mut answer, elsewhere)) => {
                 *answer.told() = told(&elsewhere, None);
                 if answer.encoded_len() > MAX_DATA_MESSAGE { failed(&ServiceError::TooLarge) } else { answer }
             }
             Err(error) => failed(&error),
-        }))
+        })
+    }
+
+    /// The service. ABORTED: nothing was done, ask again.
+    fn service(&self) -> Result<Service, Status> {
+        let cell = self.service.upgrade().ok_or_else(|| Status::aborted("this member is stopping"))?;
+        cell.get().cloned().ok_or_else(|| Status::aborted("this member is starting"))
+    }
+
+    async fn reply(&self, question: wire::Question) -> Result<wire::Reply, Status> {
+        use wire::{question::Question, reply::Reply};
+        let reply = match question.question {
+            Some(Question::Search(message)) => {
+                let verb = |service: Service, scope, message| async move {
+                    service.answer_search(scope, message).await
+                };
+                Reply::Search(self.answer(&self.reads, message, verb).await?)
+            }
+            Some(Question::Get(message)) => {
+                let verb = |service: Service, scope, message| async move {
+                    service.answer_get(scope, message).await
+                };
+                Reply::Get(self.answer(&self.reads, message, verb).await?)
+            }
+            None => return Err(Status::unimplemented("a question that this version does not know")),
+        };
+        Ok(wire::Reply { number: question.number, reply: Some(reply) })
     }
 }
 
@@ -164,78 +199,82 @@ impl Data for Answers {
     ) -> Result<Response<wire::WriteResponse>, Status> {
         let wanted = request.get_ref().asked.as_ref().map(|asked| asked.partitions.clone());
         let wanted = wanted.unwrap_or_default();
-        self.answer(&self.writes, request, |service, scope, message| async move {
+        self.answer(&self.writes, request.into_inner(), |service, scope, message| async move {
             service.answer_write(&scope, &wanted, message).await
         })
         .await
+        .map(Response::new)
     }
 
-    async fn get(&self, request: Request<wire::GetRequest>) -> Result<Response<wire::GetResponse>, Status> {
-        self.answer(&self.reads, request, |service, scope, message| async move {
-            service.answer_get(scope, message).await
-        })
-        .await
-    }
+    type ConverseStream = BoxStream<'static, Result<wire::Reply, Status>>;
 
-    async fn search(
+    async fn converse(
         &self,
-        request: Request<wire::SearchRequest>,
-    ) -> Result<Response<wire::SearchResponse>, Status> {
-        self.answer(&self.reads, request, |service, scope, message| async move {
-            service.answer_search(scope, message).await
-        })
-        .await
+        request: Request<Streaming<wire::Question>>,
+    ) -> Result<Response<Self::ConverseStream>, Status> {
+        self.service()?;
+        let (answers, stop) = (self.clone(), self.stop.clone());
+        // Short ones are answered on this thread, one after the other: askers have a few streams.
+        let replies = request.into_inner().map(move |question| {
+            let answers = answers.clone();
+            async move { answers.reply(question?).await }
+        });
+        let replies = replies.buffer_unordered(AT_ONCE).take_until(stop.cancelled_owned());
+        Ok(Response::new(replies.boxed()))
     }
 
     async fn count(
         &self,
         request: Request<wire::CountRequest>,
     ) -> Result<Response<wire::CountResponse>, Status> {
-        self.answer(&self.reads, request, |service, scope, message| async move {
+        self.answer(&self.reads, request.into_inner(), |service, scope, message| async move {
             service.answer_count(scope, message).await
         })
         .await
+        .map(Response::new)
     }
 
     async fn delete_matching(
         &self,
         request: Request<wire::CountRequest>,
     ) -> Result<Response<wire::CountResponse>, Status> {
-        self.answer(&self.writes, request, |service, scope, message| async move {
+        self.answer(&self.writes, request.into_inner(), |service, scope, message| async move {
             service.answer_delete(scope, message).await
         })
         .await
+        .map(Response::new)
     }
 
     async fn scroll(
         &self,
         request: Request<wire::ScrollRequest>,
     ) -> Result<Response<wire::ScrollResponse>, Status> {
-        self.answer(&self.reads, request, |service, scope, message| async move {
+        self.answer(&self.reads, request.into_inner(), |service, scope, message| async move {
             service.answer_scroll(scope, message).await
         })
         .await
+        .map(Response::new)
     }
 
     async fn sizes(
         &self,
         request: Request<wire::SizesRequest>,
     ) -> Result<Response<wire::SizesResponse>, Status> {
-        self.answer(&self.reads, request, |service, scope, message| async move {
+        self.answer(&self.reads, request.into_inner(), |service, scope, message| async move {
             service.answer_sizes(scope, message).await
         })
         .await
+        .map(Response::new)
     }
 
     async fn moves(
         &self,
         request: Request<wire::MovesRequest>,
     ) -> Result<Response<wire::MovesResponse>, Status> {
-        self.answer(
-            &self.reads,
-            request,
-            |service, scope, _| async move { service.answer_moves(&scope).await },
-        )
+        self.answer(&self.reads, request.into_inner(), |service, scope, _| async move {
+            service.answer_moves(&scope).await
+        })
         .await
+        .map(Response::new)
     }
 }

@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     index::PartitionSet,
-    peer::Rows,
     placement::partition_of,
     storage::{Family, keys::row},
     types::{Collection, CollectionId, EntryId, MemberId, PartitionId, StoredEntry},
@@ -78,9 +77,7 @@ impl Service {
             collection: collection.id.0,
             id: id.as_str().to_owned(),
         };
-        let send = |mut rows: Rows, request| async move { rows.get(request).await };
-        let (answer, elsewhere) =
-            self.ask_member::<_, wire::GetResponse, _>(ctx, to, ("get", message), send).await?;
+        let (answer, elsewhere) = self.ask_shortly(ctx, to, ("get", message)).await?;
         Ok(Part::new(answer.row.map(Vec::from), elsewhere))
     }
 

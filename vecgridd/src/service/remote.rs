@@ -14,7 +14,7 @@ use vecgrid_proto::peer as wire;
 use super::{Outcome, RequestContext, Service, ServiceError, scatter::Miss};
 use crate::{
     index::PartitionSet,
-    peer::{MAX_DATA_MESSAGE, Rows},
+    peer::{Asks, MAX_DATA_MESSAGE, PeerError, Rows},
     types::{MemberId, PartitionId, Version},
 };
 
@@ -83,6 +83,34 @@ impl Service {
             return Err(ServiceError::TooLarge.into());
         }
         let asked = self.parts.pool.ask_for_rows(to, message, ctx.left(), send).await;
+        self.understood(to, verb, asked)
+    }
+
+    /// The same over a stream that is there already, for what is quickly answered.
+    pub(super) async fn ask_shortly<Q, A>(
+        &self,
+        ctx: &RequestContext,
+        to: &MemberId,
+        (verb, message): (&'static str, Q),
+    ) -> Result<(A, PartitionSet), Miss>
+    where
+        Q: Asks<Answer = A> + Message,
+        A: Answer,
+    {
+        if message.encoded_len() > MAX_DATA_MESSAGE {
+            return Err(ServiceError::TooLarge.into());
+        }
+        let asked = self.parts.pool.converse(to, message, ctx.left()).await;
+        self.understood(to, verb, asked)
+    }
+
+    /// What it means that a member was asked and gave this.
+    fn understood<A: Answer>(
+        &self,
+        to: &MemberId,
+        verb: &'static str,
+        asked: Result<A, PeerError>,
+    ) -> Result<(A, PartitionSet), Miss> {
         let outcome = match asked {
             Ok(mut answer) => {
                 let told = answer.told().take().unwrap_or_default();

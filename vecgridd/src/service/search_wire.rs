@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     index::PartitionSet,
-    peer::Rows,
     storage::keys::row::{from_bytes, to_bytes},
     types::{EntryId, Explain, Hit, MemberId, Metadata, Query, SearchPlan, TargetRecall, Times, Vector},
 };
@@ -31,9 +30,7 @@ impl Service {
         }
         let asked = Some(self.asked(ctx, set));
         let message = wire::SearchRequest { asked, queries: searches.iter().map(encode_query).collect() };
-        let send = |mut rows: Rows, request| async move { rows.search(request).await };
-        let (answer, elsewhere) =
-            self.ask_member::<_, wire::SearchResponse, _>(ctx, to, ("search", message), send).await?;
+        let (answer, elsewhere) = self.ask_shortly(ctx, to, ("search", message)).await?;
         let found = answer.found.into_iter().map(decode_found).collect();
         Ok(Part::new(found, elsewhere))
     }
