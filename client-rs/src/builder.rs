@@ -7,7 +7,7 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint as Transport};
 use vecgrid_proto::v1::vec_grid_client::VecGridClient;
 
-use crate::{Client, Endpoint, Error, Result, client::Options};
+use crate::{Client, Consistency, Endpoint, Error, Result, client::Options};
 
 /// Largest message in either direction unless told otherwise.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -140,7 +140,12 @@ impl ClientBuilder {
             .max_decoding_message_size(self.max_message_bytes)
             .max_encoding_message_size(self.max_message_bytes);
         let options = Options { endpoint, max_retries: self.max_retries };
-        Client { stub, options: Arc::new(options), timeout: self.timeout }
+        Client {
+            stub,
+            options: Arc::new(options),
+            timeout: self.timeout,
+            consistency: Consistency::default(),
+        }
     }
 }
 

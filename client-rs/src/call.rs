@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Channel};
 use vecgrid_proto::v1::vec_grid_client::VecGridClient;
 
-use crate::{Client, Error, Result};
+use crate::{Client, Consistency, Error, Result};
 
 /// The generated client of the contract.
 pub(crate) type Stub = VecGridClient<Channel>;
@@ -23,7 +23,26 @@ pub(crate) enum Effect {
     Write,
 }
 
+const CONSISTENCY: &str = "vecgrid-consistency";
+const AT_LEAST: &str = "vecgrid-at-least";
+
 impl Client {
+    /// A request that says which writes its answer must show.
+    pub(crate) fn request<T>(&self, message: T) -> Result<Request<T>> {
+        let mut request = Request::new(message);
+        match &self.consistency {
+            Consistency::Own => {}
+            Consistency::Strong => {
+                request.metadata_mut().insert(CONSISTENCY, MetadataValue::from_static("strong"));
+            }
+            Consistency::AtLeast(token) => {
+                let token = token.parse().map_err(|_| Error::invalid_token())?;
+                request.metadata_mut().insert(AT_LEAST, token);
+            }
+        }
+        Ok(request)
+    }
+
     pub(crate) async fn call<Q, A, F, Fut>(&self, effect: Effect, message: Q, send: F) -> Result<A>
     where
         Q: Clone,
@@ -35,7 +54,7 @@ impl Client {
         let mut pauses = Pauses::default();
         let mut unknown = false;
         loop {
-            let mut request = Request::new(message.clone());
+            let mut request = self.request(message.clone())?;
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             let error = match timeout_at(deadline, send(self.stub.clone(), request)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),

@@ -16,6 +16,21 @@ pub struct Client {
     pub(crate) stub: VecGridClient<Channel>,
     pub(crate) options: Arc<Options>,
     pub(crate) timeout: Duration,
+    pub(crate) consistency: Consistency,
+}
+
+/// Which writes a read must show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Consistency {
+    /// Those that were acknowledged through the daemon that is asked; others a moment later.
+    #[default]
+    Own,
+    /// Every write that was acknowledged, whoever wrote it. Asks primaries only: slower, and not answered while one is
+    /// missing.
+    Strong,
+    /// Besides one's own those of a token, which comes with the answer to a write ([`crate::UpsertSummary::token`]).
+    AtLeast(String),
 }
 
 /// What all clones share.
@@ -52,6 +67,21 @@ impl Client {
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { timeout, ..self.clone() }
+    }
+
+    /// The same connection for reads that show these writes.
+    ///
+    /// ```no_run
+    /// # async fn example(client: vecgrid_client::Client, told: String) -> vecgrid_client::Result<()> {
+    /// use vecgrid_client::Consistency;
+    /// // Another app wrote, beside another daemon of the grid, and handed the token of its write over.
+    /// let there = client.with_consistency(Consistency::AtLeast(told)).get("films", "alien").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_consistency(&self, consistency: Consistency) -> Self {
+        Self { consistency, ..self.clone() }
     }
 
     /// The daemon's address.

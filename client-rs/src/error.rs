@@ -144,6 +144,11 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, "invalid_endpoint", message, Outcome::Failed)
     }
 
+    pub(crate) fn invalid_token() -> Self {
+        let message = "a token is given as it came, with the answer to a write".to_owned();
+        Self::new(ErrorKind::InvalidInput, "invalid_token", message, Outcome::Failed)
+    }
+
     pub(crate) fn unreachable(endpoint: &Endpoint, cause: &str) -> Self {
         let message = format!("cannot reach vecgridd at {endpoint}: {cause}");
         Self::new(ErrorKind::Unreachable, "unreachable", message, Outcome::Failed)

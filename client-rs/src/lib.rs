@@ -50,11 +50,11 @@ mod wire;
 
 pub use builder::ClientBuilder;
 pub use bulk::{Bulk, BulkError, BulkProgress, BulkReport};
-pub use client::Client;
+pub use client::{Client, Consistency};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use types::{
-    CollectionConfig, CollectionInfo, Copies, CopyVerdict, Coverage, Created, Difference, Drain, Durability,
-    Entry, EntryError, Explain, GridStatus, Hit, IndexOptions, Member, Metric, Move, Moves, PartitionStatus,
-    Scroll, ScrollPage, Search, SearchAnswer, Step, UpsertSummary, Verified, Version,
+    CollectionConfig, CollectionInfo, Copies, CopyVerdict, Coverage, Created, DeleteSummary, Difference,
+    Drain, Durability, Entry, EntryError, Explain, GridStatus, Hit, IndexOptions, Member, Metric, Move,
+    Moves, PartitionStatus, Scroll, ScrollPage, Search, SearchAnswer, Step, UpsertSummary, Verified, Version,
 };

@@ -84,6 +84,7 @@ pub(crate) fn upsert_from_wire(response: pb::UpsertResponse) -> UpsertSummary {
         upserted: response.upserted,
         errors: response.errors.into_iter().map(entry_error_from_wire).collect(),
         versions: response.versions.into_iter().map(set_version).collect(),
+        token: response.token,
     }
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -20,6 +21,7 @@ from .messages import Entries
 from .model import (
     CollectionInfo,
     CreatedCollection,
+    Deleted,
     Durability,
     Entry,
     GridStatus,
@@ -55,6 +57,8 @@ class AsyncClient:
         # A channel belongs to a process and to an event loop.
         self._channels: dict[tuple[int, asyncio.AbstractEventLoop], tuple[grpc.aio.Channel, Any]] = {}
         self._closed = False
+        self._metadata: verbs.Metadata = ()
+        self._parent: AsyncClient | None = None
 
     @property
     def target(self) -> str:
@@ -73,10 +77,19 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connection; the client cannot be used again."""
+        if self._parent is not None:
+            return await self._parent.close()
         self._closed = True
         opened = self._channels.pop((os.getpid(), asyncio.get_running_loop()), None)
         if opened is not None:
             await opened[0].close()
+
+    def reading(self, *, strong: bool = False, at_least: str | None = None) -> AsyncClient:
+        """See :meth:`vecgrid.Client.reading`."""
+        reader = copy.copy(self)
+        reader._parent = self._parent or self
+        reader._metadata = verbs.reads_show(strong, at_least)
+        return reader
 
     # --- Collections ---
 
@@ -186,7 +199,7 @@ class AsyncClient:
         filter: Mapping[str, Any] | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
-    ) -> int:
+    ) -> Deleted:
         """See :meth:`vecgrid.Client.delete`."""
         return await self._call(verbs.delete(collection, ids, filter, request_id), timeout)
 
@@ -297,7 +310,7 @@ class AsyncClient:
         while True:
             send = getattr(self._stub(), call.method)
             try:
-                answer = await send(call.request, timeout=attempts.timeout())
+                answer = await send(call.request, timeout=attempts.timeout(), metadata=self._metadata)
             except grpc.RpcError as raised:
                 pause = attempts.pause_after(raised)
             else:
@@ -305,6 +318,8 @@ class AsyncClient:
             await asyncio.sleep(pause)
 
     def _stub(self) -> Any:
+        if self._parent is not None:
+            return self._parent._stub()
         if self._closed:
             raise RuntimeError("this client is closed")
         key = (os.getpid(), asyncio.get_running_loop())

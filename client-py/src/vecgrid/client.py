@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from .messages import Entries
 from .model import (
     CollectionInfo,
     CreatedCollection,
+    Deleted,
     Durability,
     Entry,
     GridStatus,
@@ -62,6 +64,8 @@ class Client:
         # there would disturb the parent's connection.
         self._channels: dict[int, tuple[grpc.Channel, Any]] = {}
         self._closed = False
+        self._metadata: verbs.Metadata = ()
+        self._parent: Client | None = None
 
     @property
     def target(self) -> str:
@@ -80,10 +84,21 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection; the client cannot be used again."""
+        if self._parent is not None:
+            return self._parent.close()
         self._closed = True
         opened = self._channels.pop(os.getpid(), None)
         if opened is not None:
             opened[0].close()
+
+    def reading(self, *, strong: bool = False, at_least: str | None = None) -> Client:
+        """The same connection for reads that show more than what was written through this daemon (other writes show
+        a moment later). ``strong``: every write that was acknowledged, whoever wrote it; slower, since primaries are
+        asked. ``at_least``: the write that has this ``token``, which another app handed over."""
+        reader = copy.copy(self)
+        reader._parent = self._parent or self
+        reader._metadata = verbs.reads_show(strong, at_least)
+        return reader
 
     # --- Collections ---
 
@@ -203,7 +218,7 @@ class Client:
         filter: Mapping[str, Any] | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
-    ) -> int:
+    ) -> Deleted:
         """Deletes entries by ids or by filter; answers how many existed and are gone."""
         return self._call(verbs.delete(collection, ids, filter, request_id), timeout)
 
@@ -323,7 +338,7 @@ class Client:
         while True:
             send = getattr(self._stub(), call.method)
             try:
-                answer = send(call.request, timeout=attempts.timeout())
+                answer = send(call.request, timeout=attempts.timeout(), metadata=self._metadata)
             except grpc.RpcError as raised:
                 pause = attempts.pause_after(raised)
             else:
@@ -331,6 +346,8 @@ class Client:
             time.sleep(pause)
 
     def _stub(self) -> Any:
+        if self._parent is not None:
+            return self._parent._stub()
         if self._closed:
             raise RuntimeError("this client is closed")
         pid = os.getpid()

@@ -201,6 +201,7 @@ def parse_upsert(message: pb.UpsertResponse) -> UpsertResult:
             EntryError(e.index, e.id, e.code, e.message, "unknown" if e.outcome == "unknown" else "failed")
             for e in message.errors
         ),
+        token=message.token,
     )
 
 

@@ -240,6 +240,21 @@ class UpsertResult:
     versions: tuple[Version | None, ...] = ()
     """Per entry of the request, in order; ``None`` where it failed."""
     errors: tuple[EntryError, ...] = ()
+    token: str = ""
+    """For another app, beside another daemon of the grid: a read with it (``at_least``) shows this write."""
+
+
+class Deleted(int):
+    """How many entries existed and are gone: a number, with the token of the delete."""
+
+    token: str
+    """As of :class:`UpsertResult`."""
+
+    def __new__(cls, deleted: int, token: str = "") -> Deleted:
+        """A number with a token."""
+        number = super().__new__(cls, deleted)
+        number.token = token
+        return number
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from .messages import Entries
 from .model import (
     CollectionInfo,
     CreatedCollection,
+    Deleted,
     Entry,
     GridStatus,
     IndexOptions,
@@ -42,6 +43,21 @@ class Call(Generic[T]):
     writes: bool = False
     repeatable: bool = True
     """Sending it twice does what sending it once does (a read, or a write with a request id)."""
+
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def reads_show(strong: bool, at_least: str | None) -> Metadata:
+    """What a request says about the writes that its answer must show."""
+    if strong and at_least:
+        raise InvalidInput("a strong read shows every write already: give one of the two", field="at_least")
+    if at_least is not None and not (at_least.isascii() and at_least.isprintable()):
+        raise InvalidInput(
+            "a token is given as it came, with a write", code="invalid_token", field="at_least"
+        )
+    strongly: Metadata = (("vecgrid-consistency", "strong"),) if strong else ()
+    return strongly + ((("vecgrid-at-least", at_least),) if at_least else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +153,7 @@ def is_missing_entry(error: NotFound) -> bool:
 
 def delete(
     collection: str, ids: str | Iterable[str] | None, filter: Mapping[str, Any] | None, request_id: str | None
-) -> Call[int]:
+) -> Call[Deleted]:
     """Deletes by ids or by filter."""
     if ids is not None and filter is not None:
         # With an empty list of ids the wire would take the filter alone: not what "these ids" says.
@@ -154,7 +170,7 @@ def delete(
     return Call(
         "Delete",
         request,
-        lambda answer: int(answer.deleted),
+        lambda answer: Deleted(answer.deleted, answer.token),
         writes=True,
         repeatable=request.request_id != "",
     )

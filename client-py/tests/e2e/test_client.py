@@ -56,7 +56,13 @@ def test_entries_from_write_to_delete(client: vecgrid.Client, empty: str) -> Non
     later = client.upsert(empty, vecgrid.Entry("a", [0, 0, 1], {"n": 2})).versions[0]
     assert later is not None and result.versions[0] is not None and later > result.versions[0]
     assert client.count(empty) == 3
-    assert client.delete(empty, ["a", "z"]) == 1
+    assert client.reading(strong=True).count(empty) == 3
+    gone = client.delete(empty, ["a", "z"])
+    assert gone == 1 and gone.token
+    assert client.reading(at_least=gone.token).get(empty, "a") is None
+    with pytest.raises(vecgrid.InvalidInput) as refused:
+        client.reading(at_least="yesterday").count(empty)
+    assert refused.value.code == "invalid_token"
     assert client.delete(empty, "b") == 1
     assert client.delete(empty, filter={"n": {"$exists": False}}) == 1
     assert client.count(empty) == 0

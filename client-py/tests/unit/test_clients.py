@@ -58,6 +58,30 @@ def test_one_async_client_lives_through_several_event_loops(daemon: FakeDaemon) 
     asyncio.run(client.close())
 
 
+def test_a_reader_says_which_writes_it_must_be_shown(daemon: FakeDaemon) -> None:
+    said: list[dict[str, str]] = []
+
+    def count(request: pb.CountRequest, context: grpc.ServicerContext) -> pb.CountResponse:
+        said.append({k: v for k, v in context.invocation_metadata() if k.startswith("vecgrid-")})
+        return pb.CountResponse(count=7)
+
+    daemon.on("Count", count)
+    daemon.on("Delete", lambda request, context: pb.DeleteResponse(deleted=2, token="3:1-2"))
+    with vecgrid.Client(daemon.endpoint) as client:
+        gone = client.delete("c", ["a", "b"])
+        assert (gone, gone.token) == (2, "3:1-2")
+        for reader in (client, client.reading(strong=True), client.reading(at_least=gone.token)):
+            reader.count("c")
+        assert said == [{}, {"vecgrid-consistency": "strong"}, {"vecgrid-at-least": "3:1-2"}]
+        with pytest.raises(vecgrid.InvalidInput):
+            client.reading(strong=True, at_least=gone.token)
+        with pytest.raises(vecgrid.InvalidInput):
+            client.reading(at_least="3:1-2\n")
+        reader = client.reading(strong=True)
+    with pytest.raises(RuntimeError, match="closed"):
+        reader.count("c")
+
+
 def scroll_of(total: int) -> Any:
     def scroll(request: pb.ScrollRequest, context: grpc.ServicerContext) -> pb.ScrollResponse:
         start = int(request.cursor or "0")

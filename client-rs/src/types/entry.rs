@@ -73,6 +73,19 @@ pub struct UpsertSummary {
     pub errors: Vec<EntryError>,
     /// Per entry of the batch, in order; `None` where it failed.
     pub versions: Vec<Option<Version>>,
+    /// For another app, beside another daemon of the grid: with [`crate::Consistency::AtLeast`] its reads show this
+    /// write.
+    pub token: String,
+}
+
+/// What a delete did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct DeleteSummary {
+    /// Entries that existed and are gone.
+    pub deleted: u64,
+    /// As of [`UpsertSummary`].
+    pub token: String,
 }
 
 /// Why one entry of a batch was not stored.

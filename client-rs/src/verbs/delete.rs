@@ -4,7 +4,7 @@ use serde_json::Value;
 use vecgrid_proto::v1 as pb;
 
 use crate::{
-    Client, Result,
+    Client, DeleteSummary, Result,
     call::{Effect, Stub, request_id},
     wire,
 };
@@ -14,14 +14,14 @@ impl Client {
     ///
     /// # Errors
     /// `collection_not_found`, and what any call may meet.
-    pub async fn delete<I>(&self, collection: impl Into<String>, ids: I) -> Result<u64>
+    pub async fn delete<I>(&self, collection: impl Into<String>, ids: I) -> Result<DeleteSummary>
     where
         I: IntoIterator,
         I::Item: Into<String>,
     {
         let ids: Vec<String> = ids.into_iter().map(Into::into).collect();
         if ids.is_empty() {
-            return Ok(0);
+            return Ok(DeleteSummary::default());
         }
         let collection = collection.into();
         self.delete_request(pb::DeleteRequest {
@@ -44,7 +44,11 @@ impl Client {
     ///
     /// # Errors
     /// `collection_not_found`, `invalid_filter`, and what any call may meet.
-    pub async fn delete_by_filter(&self, collection: impl Into<String>, filter: &Value) -> Result<u64> {
+    pub async fn delete_by_filter(
+        &self,
+        collection: impl Into<String>,
+        filter: &Value,
+    ) -> Result<DeleteSummary> {
         let (collection, filter_json) = (collection.into(), wire::json_to_wire(Some(filter)));
         self.delete_request(pb::DeleteRequest {
             collection,
@@ -55,8 +59,9 @@ impl Client {
         .await
     }
 
-    async fn delete_request(&self, request: pb::DeleteRequest) -> Result<u64> {
+    async fn delete_request(&self, request: pb::DeleteRequest) -> Result<DeleteSummary> {
         let send = |mut stub: Stub, request| async move { stub.delete(request).await };
-        Ok(self.call(Effect::Write, request, send).await?.deleted)
+        let pb::DeleteResponse { deleted, token } = self.call(Effect::Write, request, send).await?;
+        Ok(DeleteSummary { deleted, token })
     }
 }

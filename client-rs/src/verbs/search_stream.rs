@@ -7,7 +7,6 @@ use std::{
 
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::Semaphore;
-use tonic::Request;
 
 use crate::{
     Client, Error, Result, Search, SearchAnswer,
@@ -52,7 +51,7 @@ impl Client {
         let mut stub: Stub = self.stub.clone();
         let endpoint = self.options.endpoint.clone();
         let answers = stub
-            .search_stream(Request::new(requests))
+            .search_stream(self.request(requests)?)
             .await
             .map_err(|status| Error::from_status(&status, Effect::Read, &endpoint))?
             .into_inner();

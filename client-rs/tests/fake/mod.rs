@@ -271,7 +271,7 @@ impl VecGrid for Daemon {
         let ids = request.into_inner().ids;
         let deleted =
             self.state(|state| ids.iter().filter(|id| state.entries.remove(*id).is_some()).count() as u64);
-        Ok(Response::new(pb::DeleteResponse { deleted }))
+        Ok(Response::new(pb::DeleteResponse { deleted, token: String::new() }))
     }
 
     async fn search(

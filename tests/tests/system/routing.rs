@@ -71,6 +71,39 @@ fn holder_and_other(cluster: &mut TestCluster) -> (usize, usize) {
 
 type View = vecgridd_tests::cluster::GridView;
 
+/// Each app is beside another member; the second one hears of the write from the first one.
+#[test]
+fn a_token_shows_the_writes_of_another_app() {
+    let mut cluster = grid();
+    let (writer, reader) = (cluster.daemon(0).rest(), cluster.daemon(1).rest());
+    fill(&writer, "c");
+    let at_least = |token: &str| reader.with_header("vecgrid-at-least", token);
+    for number in 0..ROWS {
+        let id = name(number);
+        let put =
+            writer.put(&entry_path("c", &id), &json!({"vector": vector(number), "metadata": {"n": 1_000}}));
+        put.ok();
+        let read = at_least(&put.header("vecgrid-token"));
+        assert_eq!(read.get(&entry_path("c", &id)).ok()["metadata"]["n"], 1_000);
+        let found = read.post(&path("c", "search"), &search(number, 1)).ok();
+        assert_eq!(found["hits"][0]["metadata"]["n"], 1_000, "{found}");
+    }
+    // A delete by filter is many writes, on all members.
+    let gone = writer.post(&path("c", "delete"), &json!({"filter": {"n": 1_000}}));
+    assert_eq!(gone.ok()["deleted"], ROWS);
+    let token = gone.header("vecgrid-token");
+    assert_eq!(token.split(',').count() as u64, PARTITIONS, "{token}");
+    assert_eq!(at_least(&token).post(&path("c", "count"), &json!({})).ok()["count"], 0);
+    // Whoever made the delete sees it without.
+    assert_eq!(writer.post(&path("c", "count"), &json!({})).ok()["count"], 0);
+
+    at_least("yesterday").get(&entry_path("c", "x")).is_problem(400, "invalid_token");
+    // Nobody wrote that: nothing is taken for written because somebody says so, and others are not kept waiting.
+    let invented = at_least("0:99-1000000").with_header("x-request-timeout-ms", "300");
+    invented.post(&path("c", "count"), &json!({})).is_problem(504, "deadline_exceeded");
+    assert_eq!(reader.post(&path("c", "count"), &json!({})).ok()["count"], 0);
+}
+
 fn search(number: usize, k: usize) -> Value {
     json!({"vector": vector(number), "k": k, "include": ["metadata", "vector"], "explain": true})
 }

@@ -52,6 +52,9 @@ pub enum DoorError {
     /// Neither of the two.
     #[error("{0}")]
     InvalidConsistency(String),
+    /// No token of this grid's.
+    #[error("{0}")]
+    InvalidToken(String),
     /// `Idempotency-Key` that is no text.
     #[error("the Idempotency-Key header must be visible ASCII")]
     InvalidIdempotencyKey,
@@ -121,6 +124,7 @@ impl DoorError {
             Self::InvalidPath(_) => "invalid_id",
             Self::InvalidTimeout(_) => "invalid_timeout",
             Self::InvalidConsistency(_) => "invalid_consistency",
+            Self::InvalidToken(_) => "invalid_token",
             Self::InvalidIdempotencyKey => "invalid_request_id",
             Self::UnreadableBody(_) => "unreadable_body",
             Self::BodyTooLarge { .. } => "body_too_large",
@@ -147,6 +151,7 @@ impl DoorError {
             | Self::InvalidPath(_)
             | Self::InvalidTimeout(_)
             | Self::InvalidConsistency(_)
+            | Self::InvalidToken(_)
             | Self::InvalidIdempotencyKey
             | Self::UnreadableBody(_) => statuses(ErrorKind::Invalid),
             Self::BodyTooLarge { .. } | Self::AnswerTooLarge { .. } => statuses(ErrorKind::TooLarge),

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     index::PartitionSet,
     peer::MAX_DATA_MESSAGE,
-    types::{Collection, CollectionId, PartitionId, Version},
+    types::{Collection, CollectionId, PartitionId, Token, Version},
 };
 
 /// Requests of other members in progress, reads and writes each: as many as an app's door takes.
@@ -89,7 +89,9 @@ impl Answers {
         let service = self.service()?;
         let asked = message.take_asked();
         let (deadline, strong) = (remote::deadline(asked.patience_us), asked.strong);
-        let ctx = RequestContext { deadline, strong };
+        let token: Token = asked.token.parse().map_err(|_| Status::invalid_argument("no token"))?;
+        let at_least = (!asked.token.is_empty()).then(|| Arc::new(token));
+        let ctx = RequestContext { deadline, strong, at_least };
         let wanted = remote::partitions(&asked.partitions);
         let outcome = match places.try_acquire() {
             Ok(_place) => {

@@ -34,7 +34,9 @@ impl Service {
                 Holder::Here => Ok(self.count_here(ctx, collection, filter.clone(), &set).await?),
                 Holder::There(member) => {
                     let send = |mut rows: Rows, request| async move { rows.count(request).await };
-                    self.ask_about_matching(ctx, &member, (collection, json), &set, ("count", send)).await
+                    let asked =
+                        self.ask_about_matching(ctx, &member, (collection, json), &set, ("count", send));
+                    asked.await.map(|part| Part::new(part.answer.count, part.elsewhere))
                 }
             }
         };
@@ -63,7 +65,7 @@ impl Service {
         (collection, filter): (&Collection, &str),
         set: &PartitionSet,
         (verb, send): (&'static str, impl FnOnce(Rows, Request<wire::CountRequest>) -> F),
-    ) -> Result<Part<u64>, Miss>
+    ) -> Result<Part<wire::CountResponse>, Miss>
     where
         F: Future<Output = Result<Response<wire::CountResponse>, Status>>,
     {
@@ -72,7 +74,7 @@ impl Service {
         let message =
             wire::CountRequest { asked, collection: collection.id.0, filter_json: filter.to_owned() };
         let (answer, elsewhere) = self.ask_member(ctx, to, (verb, message), send).await?;
-        Ok(Part::new(answer.count, elsewhere))
+        Ok(Part::new(answer, elsewhere))
     }
 
     /// Counts for another member.
@@ -84,6 +86,6 @@ impl Service {
         let Some(collection) = self.collection_of(message.collection) else { return Ok(None) };
         let filter = FilterDraft::of_json(&message.filter_json)?;
         let part = self.count_here(&scope.ctx, &collection, filter, &scope.partitions).await?;
-        Ok(Some(Part::new(wire::CountResponse { told: None, count: part.answer }, part.elsewhere)))
+        Ok(Some(Part::new(wire::CountResponse { count: part.answer, ..Default::default() }, part.elsewhere)))
     }
 }

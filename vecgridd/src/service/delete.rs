@@ -16,8 +16,26 @@ use super::{
 use crate::{
     index::PartitionSet,
     peer::Rows,
-    types::{Collection, EntryId, Filter, Mutation, Operation, PartitionId, RequestId},
+    types::{
+        Collection, EntryId, Filter, Mutation, MutationOutcome, Operation, PartitionId, RequestId, Token,
+    },
 };
+
+/// What a delete did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeleteAnswer {
+    /// Entries that existed and are gone.
+    pub deleted: u64,
+    /// A read with it does not show them.
+    pub token: Token,
+}
+
+impl DeleteAnswer {
+    fn add(&mut self, partition: PartitionId, outcome: &MutationOutcome) {
+        self.deleted += outcome.existed.iter().filter(|&&existed| existed).count() as u64;
+        self.token.raise(partition, outcome.version);
+    }
+}
 
 impl Service {
     /// Deletes entries; answers how many existed and are gone, durably. Ids that do not exist are
@@ -31,7 +49,7 @@ impl Service {
         collection: &str,
         what: DeleteDraft,
         request_id: Option<String>,
-    ) -> Result<u64, ServiceError> {
+    ) -> Result<DeleteAnswer, ServiceError> {
         let collection = &self.collection(ctx, collection).await?;
         let request_id = check_request_id(request_id.as_deref())?;
         match what {
@@ -49,8 +67,12 @@ impl Service {
                         Holder::There(to) => {
                             let send =
                                 |mut rows: Rows, request| async move { rows.delete_matching(request).await };
-                            self.ask_about_matching(ctx, &to, (collection, json), &set, ("delete", send))
-                                .await
+                            let what = (collection, json.as_str());
+                            let part =
+                                self.ask_about_matching(ctx, &to, what, &set, ("delete", send)).await?;
+                            let wire::CountResponse { count: deleted, token, .. } = part.answer;
+                            let token = token.parse().map_err(ServiceError::from)?;
+                            Ok(Part::new(DeleteAnswer { deleted, token }, part.elsewhere))
                         }
                     }
                 };
@@ -62,8 +84,16 @@ impl Service {
                     ServiceError::DeadlineBefore => ServiceError::DeadlineDuring,
                     error => error,
                 })?;
+                let mut done = DeleteAnswer::default();
+                for part in &gathered.answers {
+                    done.deleted += part.deleted;
+                    for (partition, version) in part.token.floors() {
+                        self.floors.raise(partition, version);
+                        done.token.raise(partition, version);
+                    }
+                }
                 if gathered.missing.is_empty() {
-                    return Ok(gathered.answers.into_iter().sum());
+                    return Ok(done);
                 }
                 let unsure = !(gathered.answers.is_empty() && gathered.unsure.is_empty());
                 Err(match incomplete(wanted, &gathered.missing) {
@@ -82,15 +112,15 @@ impl Service {
         collection: &Collection,
         ids: Vec<EntryId>,
         request_id: Option<&RequestId>,
-    ) -> Result<u64, ServiceError> {
+    ) -> Result<DeleteAnswer, ServiceError> {
         let mut seen = HashSet::with_capacity(ids.len());
         let distinct = ids.into_iter().filter(|id| seen.insert(id.clone()));
         let mutations = distinct.map(Mutation::Delete).collect();
-        let mut deleted = 0;
+        let mut done = DeleteAnswer::default();
         for part in self.write(ctx, collection, mutations, request_id).await? {
-            deleted += part.outcome?.existed.iter().filter(|&&existed| existed).count() as u64;
+            done.add(part.partition, &part.outcome?);
         }
-        Ok(deleted)
+        Ok(done)
     }
 
     /// Deletes what matches in partitions that are here.
@@ -100,10 +130,10 @@ impl Service {
         collection: &Collection,
         filter: Filter,
         set: &PartitionSet,
-    ) -> Result<Part<u64>, ServiceError> {
+    ) -> Result<Part<DeleteAnswer>, ServiceError> {
         let view = self.index(collection).map(|index| index.view());
         let (kept, elsewhere) = self.still(ctx, set);
-        let mut part = Part::new(0, elsewhere);
+        let mut part = Part::new(DeleteAnswer::default(), elsewhere);
         let Some(view) = view else { return Ok(part) };
         let matching = move |_: &_| Ok(view.matching(Some(&filter), &kept));
         let found: Vec<(PartitionId, EntryId)> = self.compute(ctx, Effort::Long, matching).await?;
@@ -117,8 +147,8 @@ impl Service {
             let operation = |mutations| Operation { collection: collection.id, request_id: None, mutations };
             let operations = operations.into_iter().map(|(partition, ids)| (partition, operation(ids)));
             let written = self.write_here(ctx, collection, operations.collect()).await;
-            for (_, outcome) in written.answer {
-                part.answer += outcome?.existed.iter().filter(|&&existed| existed).count() as u64;
+            for (partition, outcome) in written.answer {
+                part.answer.add(partition, &outcome?);
             }
             // Its new member evaluates the filter again, and finds what is left.
             written.elsewhere.iter().for_each(|partition| part.elsewhere.insert(partition));
@@ -136,6 +166,10 @@ impl Service {
         // Without a filter everything would go: nobody asks for that.
         let filter = FilterDraft::Json(message.filter_json).check()?;
         let part = self.delete_here(&scope.ctx, &collection, filter, &scope.partitions).await?;
-        Ok(Some(Part::new(wire::CountResponse { told: None, count: part.answer }, part.elsewhere)))
+        let DeleteAnswer { deleted: count, token } = part.answer;
+        Ok(Some(Part::new(
+            wire::CountResponse { told: None, count, token: token.to_string() },
+            part.elsewhere,
+        )))
     }
 }

@@ -49,7 +49,7 @@ use crate::{
     storage::Engine,
     task::{CpuPool, CpuPoolError, Health, Tasks},
     telemetry::Metrics,
-    types::{ClusterView, Collection, CollectionId, MemberId},
+    types::{ClusterView, Collection, CollectionId, MemberId, Token},
 };
 
 use known::Questions;
@@ -57,6 +57,7 @@ use known::Questions;
 pub use answer::Answers;
 pub use collections::CollectionInfo;
 pub use copies::{CopiesDraft, CopiesStatus};
+pub use delete::DeleteAnswer;
 pub use draft::{
     CollectionDraft, DeleteDraft, EntryDraft, FilterDraft, MAX_BATCH, MAX_SEARCHES, MetadataDraft,
     QueryDraft, ScrollDraft,
@@ -70,13 +71,15 @@ pub use upsert::{EntryFailure, UpsertAnswer};
 pub use verify::{Verdict, VerifyAnswer};
 
 /// What every request carries.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RequestContext {
     /// The answer must be there by then.
     pub deadline: Instant,
     /// A read shows every write that was acknowledged to anybody; else those that were acknowledged through this
     /// member, and others with a delay of a moment.
     pub strong: bool,
+    /// A read shows these writes, too, whoever acknowledged them.
+    pub at_least: Option<Arc<Token>>,
 }
 
 impl RequestContext {

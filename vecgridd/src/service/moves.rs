@@ -88,12 +88,11 @@ impl Service {
     /// All copies that members are making, as far as they answer.
     pub async fn moves(&self, ctx: &RequestContext) -> Moves {
         let view = self.view();
-        let ctx = RequestContext { deadline: ctx.deadline.min(Instant::now() + PATIENCE), ..*ctx };
+        let ctx = &RequestContext { deadline: ctx.deadline.min(Instant::now() + PATIENCE), ..ctx.clone() };
         let asked = to_ask(&view, &self.parts.member).into_iter().map(|(member, set)| async move {
-            let message = wire::MovesRequest { asked: Some(self.asked(&ctx, &set)) };
+            let message = wire::MovesRequest { asked: Some(self.asked(ctx, &set)) };
             let send = |mut rows: Rows, request| async move { rows.moves(request).await };
-            let answer =
-                self.ask_member::<_, wire::MovesResponse, _>(&ctx, &member, ("moves", message), send);
+            let answer = self.ask_member::<_, wire::MovesResponse, _>(ctx, &member, ("moves", message), send);
             (member.clone(), answer.await)
         });
         let mut found = Moves { moves: self.moves_here(), unanswered: Vec::new() };

@@ -3,7 +3,9 @@
 //! Any copy in sync answers a read, this member's own first: so with copies of everything here no read leaves the
 //! machine. A backup may be a moment behind its primary, but an app reads its own writes whoever answers: the member
 //! that an app asked remembers the last version of each partition that was acknowledged through it (the *floor*), and
-//! a copy that does not show it yet takes it for committed, which it is, and answers when it shows it.
+//! a copy that does not show it yet takes it for committed, which it is, and answers when it shows it. An app that was
+//! told of a write by another one gives the token that came with its answer. That is a floor, too, but for this request
+//! alone, and nothing is taken for committed because an app says so: a copy that is behind it is not read.
 //! A backup answers only while the grid confirms that its member may act: one that is cut off could be far behind. With
 //! `--on-minority read-only` it goes on answering then, as primaries do in any case.
 //!
@@ -33,9 +35,14 @@ impl RequestContext {
         if self.strong { Who::PrimaryUnderLease } else { Who::InSync }
     }
 
+    /// What the request says that a read of this partition must show.
+    fn told(&self, partition: PartitionId) -> Version {
+        self.at_least.as_ref().map_or_else(Version::default, |token| token.floor(partition))
+    }
+
     /// The same request, for primaries only.
-    pub(super) fn of_primaries(self) -> Self {
-        Self { strong: true, ..self }
+    pub(super) fn of_primaries(&self) -> Self {
+        Self { strong: true, ..self.clone() }
     }
 }
 
@@ -67,17 +74,19 @@ impl Service {
         (set.without(&elsewhere), elsewhere)
     }
 
-    /// Whether rows and indexes here show everything of these partitions that was acknowledged through this member.
-    pub(super) fn shows_own_writes(&self, set: &PartitionSet) -> bool {
-        set.iter().all(|partition| self.shows_own_write(partition))
+    /// Whether rows and indexes here show everything of these partitions that was acknowledged through this member, and
+    /// what the request says.
+    pub(super) fn shows_enough(&self, ctx: &RequestContext, set: &PartitionSet) -> bool {
+        set.iter().all(|partition| self.shows_enough_of(ctx, partition))
     }
 
     /// The same for one.
-    pub(super) fn shows_own_write(&self, partition: PartitionId) -> bool {
-        self.parts.hosts.applied(partition) >= self.floors.get(partition)
+    pub(super) fn shows_enough_of(&self, ctx: &RequestContext, partition: PartitionId) -> bool {
+        self.parts.hosts.applied(partition) >= self.floors.get(partition).max(ctx.told(partition))
     }
 
-    /// Those partitions of a set that show at least these versions here, waiting a moment for them, and the others.
+    /// Those partitions of a set that show here what the request says, and at least these versions, waiting a moment for
+    /// them; and the others.
     pub(super) async fn reach(
         &self,
         ctx: &RequestContext,
@@ -85,10 +94,16 @@ impl Service {
         floor: impl Fn(PartitionId) -> Version,
     ) -> (PartitionSet, PartitionSet) {
         let hosts = &self.parts.hosts;
+        let untold: PartitionSet = match ctx.at_least {
+            Some(_) => {
+                set.iter().filter(|partition| hosts.applied(*partition) < ctx.told(*partition)).collect()
+            }
+            None => PartitionSet::new(),
+        };
         let below = |partition| Some((partition, floor(partition))).filter(|(p, f)| hosts.applied(*p) < *f);
-        let below: Vec<(PartitionId, Version)> = set.iter().filter_map(below).collect();
+        let below: Vec<(PartitionId, Version)> = set.without(&untold).iter().filter_map(below).collect();
         if below.is_empty() {
-            return (set.clone(), PartitionSet::new());
+            return (set.without(&untold), untold);
         }
         let by = ctx.deadline.min(Instant::now() + REACH);
         let wait = |(partition, version)| async move {
@@ -97,7 +112,7 @@ impl Service {
             (!shows).then_some(partition)
         };
         let behind: PartitionSet =
-            join_all(below.into_iter().map(wait)).await.into_iter().flatten().collect();
+            join_all(below.into_iter().map(wait)).await.into_iter().flatten().chain(untold.iter()).collect();
         (set.without(&behind), behind)
     }
 }

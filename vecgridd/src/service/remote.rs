@@ -63,6 +63,7 @@ impl Service {
             floor_epochs: floors.iter().map(|floor| floor.epoch).collect(),
             floor_sequences: floors.iter().map(|floor| floor.sequence).collect(),
             strong: ctx.strong,
+            token: ctx.at_least.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 

@@ -66,6 +66,7 @@ fn permits_of(operation: &Operation) -> usize {
 
 /// What became of the mutations of one partition; `positions` are theirs in the request.
 pub(super) struct Routed {
+    pub partition: PartitionId,
     pub positions: Vec<usize>,
     pub outcome: Result<MutationOutcome, ServiceError>,
 }
@@ -151,7 +152,7 @@ impl Service {
         let mut routed = Vec::with_capacity(groups.len());
         let mut route = |partition: PartitionId, outcome| {
             let positions = groups.get_mut(&partition).map(|(positions, _)| std::mem::take(positions));
-            routed.push(Routed { positions: positions.unwrap_or_default(), outcome });
+            routed.push(Routed { partition, positions: positions.unwrap_or_default(), outcome });
         };
         for (partition, outcome) in gathered.answers.into_iter().flatten() {
             if let Ok(outcome) = &outcome {

@@ -400,7 +400,7 @@ impl Service {
     {
         let ask = &ask;
         let fresh = |holder: Holder, set: PartitionSet| async move {
-            if holder != Holder::Here || self.shows_own_writes(&set) {
+            if holder != Holder::Here || self.shows_enough(ctx, &set) {
                 return ask(holder, set).await;
             }
             let (kept, behind) = self.reach(ctx, &set, |partition| self.floors.get(partition)).await;

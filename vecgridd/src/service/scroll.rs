@@ -139,7 +139,8 @@ impl Service {
         let (collection, filter) = (what.collection.id, what.filter.clone());
         let include_vector = what.include_vector;
         // What is read on into must be as fresh as what was asked for; a cursor goes on at another member instead.
-        let readable: PartitionSet = self.readable(ctx).iter().filter(|p| self.shows_own_write(*p)).collect();
+        let readable: PartitionSet =
+            self.readable(ctx).iter().filter(|p| self.shows_enough_of(ctx, *p)).collect();
         let who = ctx.who();
         let read = move |parts: &Parts| {
             let answers = readable;

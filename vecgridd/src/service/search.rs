@@ -108,7 +108,7 @@ impl Service {
         if before.len() != usize::from(self.view().partitions()) {
             return None;
         }
-        if !self.shows_own_writes(&before) {
+        if !self.shows_enough(ctx, &before) {
             return None;
         }
         let seen = look();

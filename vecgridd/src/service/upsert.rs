@@ -6,7 +6,7 @@ use super::{
     EntryDraft, Outcome, RequestContext, Service, ServiceError,
     draft::{check_entries, check_request_id},
 };
-use crate::types::{Entry, EntryId, Mutation, Version};
+use crate::types::{Entry, EntryId, Mutation, Token, Version};
 
 /// What became of a batch.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct UpsertAnswer {
     pub versions: Vec<Option<Version>>,
     /// Entries whose partition did not take them.
     pub errors: Vec<EntryFailure>,
+    /// A read with it shows what was stored.
+    pub token: Token,
 }
 
 /// An entry that was not stored, or of which that is not known.
@@ -54,8 +56,12 @@ impl Service {
 
         let routed = self.write(ctx, &collection, mutations, request_id.as_ref()).await?;
         let mut outcomes: Vec<Option<Result<Version, ServiceError>>> = vec![None; distinct];
+        let mut token = Token::default();
         for part in routed {
             let outcome = part.outcome.map(|outcome| outcome.version);
+            if let Ok(version) = &outcome {
+                token.raise(part.partition, *version);
+            }
             for position in part.positions {
                 if let Some(slot) = outcomes.get_mut(position) {
                     *slot = Some(outcome.clone());
@@ -63,7 +69,8 @@ impl Service {
             }
         }
         let stored = outcomes.iter().filter(|outcome| matches!(outcome, Some(Ok(_)))).count();
-        let mut answer = UpsertAnswer { upserted: stored as u64, versions: Vec::new(), errors: Vec::new() };
+        let (versions, errors) = (Vec::with_capacity(ids.len()), Vec::new());
+        let mut answer = UpsertAnswer { upserted: stored as u64, versions, errors, token };
         for (index, (id, place)) in ids.iter().zip(places).enumerate() {
             match outcomes.get(place).cloned().flatten() {
                 Some(Ok(version)) => answer.versions.push(Some(version)),

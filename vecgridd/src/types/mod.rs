@@ -16,6 +16,7 @@ mod metadata;
 mod mutation;
 mod query;
 mod recall;
+mod token;
 mod vector;
 mod version;
 
@@ -34,5 +35,6 @@ pub use metadata::Metadata;
 pub use mutation::{Mutation, MutationOutcome, Operation};
 pub use query::{Coverage, Hit, Query, SearchAnswer};
 pub use recall::{Breadth, TargetRecall};
+pub use token::Token;
 pub use vector::Vector;
 pub use version::Version;

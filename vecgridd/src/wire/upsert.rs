@@ -52,6 +52,7 @@ pub fn answer(answer: &UpsertAnswer) -> v1::UpsertResponse {
             .iter()
             .map(|version| version.map_or(unset, super::entry::version))
             .collect(),
+        token: answer.token.to_string(),
     }
 }
 

@@ -155,14 +155,16 @@ class UpsertRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class UpsertResponse(_message.Message):
-    __slots__ = ("upserted", "errors", "versions")
+    __slots__ = ("upserted", "errors", "versions", "token")
     UPSERTED_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     upserted: int
     errors: _containers.RepeatedCompositeFieldContainer[EntryError]
     versions: _containers.RepeatedCompositeFieldContainer[Version]
-    def __init__(self, upserted: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[EntryError, _Mapping]]] = ..., versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ...) -> None: ...
+    token: str
+    def __init__(self, upserted: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[EntryError, _Mapping]]] = ..., versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ..., token: _Optional[str] = ...) -> None: ...
 
 class EntryError(_message.Message):
     __slots__ = ("index", "id", "code", "message", "outcome")
@@ -223,10 +225,12 @@ class DeleteRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., filter_json: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class DeleteResponse(_message.Message):
-    __slots__ = ("deleted",)
+    __slots__ = ("deleted", "token")
     DELETED_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     deleted: int
-    def __init__(self, deleted: _Optional[int] = ...) -> None: ...
+    token: str
+    def __init__(self, deleted: _Optional[int] = ..., token: _Optional[str] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
     __slots__ = ("collection", "vector", "k", "ef", "filter_json", "exact", "max_distance", "include_metadata", "include_vector", "allow_partial", "explain", "target_recall")

@@ -38,8 +38,8 @@ impl Delete {
             Some(filter) if self.dry_run => {
                 ("would_delete", client.count(&self.collection, Some(filter)).await?)
             }
-            Some(filter) => ("deleted", client.delete_by_filter(&self.collection, filter).await?),
-            None => ("deleted", client.delete(&self.collection, self.ids).await?),
+            Some(filter) => ("deleted", client.delete_by_filter(&self.collection, filter).await?.deleted),
+            None => ("deleted", client.delete(&self.collection, self.ids).await?.deleted),
         };
         if context.json() {
             output::json(&json!({name: count}))?;

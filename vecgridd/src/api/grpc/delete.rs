@@ -5,6 +5,7 @@ use vecgrid_proto::v1;
 
 use crate::{
     api::{door::Door, error::ApiError},
+    service::DeleteAnswer,
     wire,
 };
 
@@ -14,6 +15,7 @@ pub(super) async fn delete(
 ) -> Result<Response<v1::DeleteResponse>, ApiError> {
     let ctx = super::context(door, &request);
     let draft = wire::delete::draft(request.into_inner())?;
-    let deleted = door.service()?.delete(&ctx, &draft.collection, draft.what, draft.request_id).await?;
-    Ok(Response::new(v1::DeleteResponse { deleted }))
+    let DeleteAnswer { deleted, token } =
+        door.service()?.delete(&ctx, &draft.collection, draft.what, draft.request_id).await?;
+    Ok(Response::new(v1::DeleteResponse { deleted, token: token.to_string() }))
 }

@@ -106,7 +106,7 @@ fn context<T>(door: &Door, request: &Request<T>) -> RequestContext {
 }
 
 fn deadline<T>(door: &Door, request: &Request<T>) -> CallDeadline {
-    request.extensions().get().copied().unwrap_or_else(|| CallDeadline::default_of(&door.limits))
+    request.extensions().get().cloned().unwrap_or_else(|| CallDeadline::default_of(&door.limits))
 }
 
 /// An answer within the message limit.

@@ -1,10 +1,11 @@
 //! By when a call must be answered, and how fresh the answer must be: `Vecgrid-Consistency: strong` demands that a
-//! read shows every write that was acknowledged, whoever wrote it.
+//! read shows every write that was acknowledged, whoever wrote it, and `Vecgrid-At-Least: TOKEN` that it shows those of
+//! a token, which came with the answer to a write.
 //!
 //! gRPC clients say `grpc-timeout`, REST clients `X-Request-Timeout-Ms`. Served by hyper, tonic does not look at
 //! `grpc-timeout` by itself. Whoever says nothing gets the default; nobody gets more than the cap.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
@@ -13,22 +14,25 @@ use super::Api;
 use crate::{
     api::{error::DoorError, limits::ApiLimits},
     service::RequestContext,
+    types::{Invalid, Token},
 };
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 const CONSISTENCY: HeaderName = HeaderName::from_static("vecgrid-consistency");
+const AT_LEAST: HeaderName = HeaderName::from_static("vecgrid-at-least");
 /// The gRPC specification allows 8 digits.
 const MAX_DIGITS: usize = 8;
 /// 99,999,999 hours would overflow clocks; nobody waits longer than a day.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Travels in the extensions of a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(in crate::api) struct CallDeadline {
     at: Instant,
     stream_end: Option<Instant>,
     strong: bool,
+    at_least: Option<Arc<Token>>,
 }
 
 impl CallDeadline {
@@ -42,12 +46,18 @@ impl CallDeadline {
         let now = Instant::now();
         let timeout = asked.unwrap_or(limits.default_deadline).min(limits.max_deadline);
         let strong = headers.get(CONSISTENCY).map(is_strong).transpose()?.unwrap_or(false);
-        Ok(Self { at: now + timeout, stream_end: asked.map(|timeout| now + timeout.min(DAY)), strong })
+        let at_least = headers.get(AT_LEAST).map(token).transpose()?.map(Arc::new);
+        Ok(Self {
+            at: now + timeout,
+            stream_end: asked.map(|timeout| now + timeout.min(DAY)),
+            strong,
+            at_least,
+        })
     }
 
     /// For a request without headers.
     pub(in crate::api) fn default_of(limits: &ApiLimits) -> Self {
-        Self { at: Instant::now() + limits.default_deadline, stream_end: None, strong: false }
+        Self { at: Instant::now() + limits.default_deadline, stream_end: None, strong: false, at_least: None }
     }
 
     /// When the call must be answered.
@@ -62,7 +72,7 @@ impl CallDeadline {
 
     /// For the service.
     pub(in crate::api) fn context(&self) -> RequestContext {
-        RequestContext { deadline: self.at, strong: self.strong }
+        RequestContext { deadline: self.at, strong: self.strong, at_least: self.at_least.clone() }
     }
 }
 
@@ -78,6 +88,13 @@ fn is_strong(value: &HeaderValue) -> Result<bool, DoorError> {
             )))
         }
     }
+}
+
+/// What a read must show.
+fn token(value: &HeaderValue) -> Result<Token, DoorError> {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    text.parse()
+        .map_err(|refused: Invalid| DoorError::InvalidToken(format!("Vecgrid-At-Least: {}", refused.message)))
 }
 
 fn grpc_timeout(value: &HeaderValue) -> Result<Duration, DoorError> {

@@ -91,6 +91,7 @@ async fn run(guard: &Guard, call: Call, mut request: Request, next: Next) -> Res
     }
     check_shape(call, &request)?;
     let deadline = CallDeadline::of(call.api, request.headers(), &door.limits)?;
+    let at = deadline.at();
     request.extensions_mut().insert(deadline);
     door.service()?;
     if call.class == Class::Stream {
@@ -106,7 +107,7 @@ async fn run(guard: &Guard, call: Call, mut request: Request, next: Next) -> Res
     let _place = door.admission.try_enter(call.class).map_err(shed)?;
     let bytes = Arc::new(door.admission.bytes());
     let request = body::account(request, &bytes, door).map_err(shed)?;
-    match timeout_at(deadline.at() + MARGIN, catch(door, next.run(request))).await {
+    match timeout_at(at + MARGIN, catch(door, next.run(request))).await {
         Ok(answer) => answer,
         // A write may be on its way to the disk; a read has no effect.
         Err(_) if call.class == Class::Write => Err(DoorError::Deadline(Outcome::Unknown).into()),

@@ -1,7 +1,7 @@
 //! Answers in JSON, within the message limit.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use crate::{
@@ -9,8 +9,10 @@ use crate::{
         door::Door,
         error::{ApiError, DoorError},
     },
-    types::Version,
+    types::{Token, Version},
 };
+
+const TOKEN: HeaderName = HeaderName::from_static("vecgrid-token");
 
 pub(super) fn json<T: Serialize>(door: &Door, status: StatusCode, value: &T) -> Result<Response, ApiError> {
     let limit = door.limits.max_message_bytes;
@@ -20,6 +22,14 @@ pub(super) fn json<T: Serialize>(door: &Door, status: StatusCode, value: &T) -> 
     }
     let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok((status, [content_type], body).into_response())
+}
+
+/// Adds `Vecgrid-Token: …`, of a write.
+pub(super) fn tokened(mut response: Response, token: &Token) -> Response {
+    if let Ok(text) = HeaderValue::from_str(&token.to_string()) {
+        response.headers_mut().insert(TOKEN, text);
+    }
+    response
 }
 
 /// Adds `ETag: "<epoch>-<sequence>"`.

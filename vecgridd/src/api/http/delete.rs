@@ -67,7 +67,7 @@ struct DeletedCountBody {
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry harmless; at most 64 characters"),
     ),
     responses(
-        (status = 200, description = "There is no such entry now", body = DeletedBody),
+        (status = 200, description = "There is no such entry now", body = DeletedBody, headers(("Vecgrid-Token" = String, description = "For another app: a read with it as `Vecgrid-At-Least` shows this write, whichever member it asks"))),
         (status = "default", description = "Failed", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -78,8 +78,9 @@ pub(super) async fn one(
     IdempotencyKey(key): IdempotencyKey,
 ) -> Result<Response, ApiError> {
     let deleted = door.service()?.delete(&ctx, &collection, DeleteDraft::Ids(vec![id]), key).await;
-    let deleted = deleted.map_err(|error| ApiError::from(error).unwrapped("ids/0"))?;
-    answer::json(&door, StatusCode::OK, &DeletedBody { deleted: deleted > 0 })
+    let done = deleted.map_err(|error| ApiError::from(error).unwrapped("ids/0"))?;
+    let body = answer::json(&door, StatusCode::OK, &DeletedBody { deleted: done.deleted > 0 })?;
+    Ok(answer::tokened(body, &done.token))
 }
 
 /// Deletes entries by ids, or by filter.
@@ -91,7 +92,7 @@ pub(super) async fn one(
     ),
     request_body = DeleteInput,
     responses(
-        (status = 200, description = "Deleted", body = DeletedCountBody),
+        (status = 200, description = "Deleted", body = DeletedCountBody, headers(("Vecgrid-Token" = String, description = "For another app: a read with it as `Vecgrid-At-Least` shows this write, whichever member it asks"))),
         (status = "default", description = "Failed", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -102,8 +103,9 @@ pub(super) async fn many(
     IdempotencyKey(key): IdempotencyKey,
     JsonBody(input): JsonBody<DeleteInput>,
 ) -> Result<Response, ApiError> {
-    let deleted = door.service()?.delete(&ctx, &collection, input.draft()?, key).await?;
-    answer::json(&door, StatusCode::OK, &DeletedCountBody { deleted })
+    let done = door.service()?.delete(&ctx, &collection, input.draft()?, key).await?;
+    let body = answer::json(&door, StatusCode::OK, &DeletedCountBody { deleted: done.deleted })?;
+    Ok(answer::tokened(body, &done.token))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ impl FromRequestParts<Arc<Door>> for Context {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, door: &Arc<Door>) -> Result<Self, ApiError> {
-        let deadline = parts.extensions.get::<CallDeadline>().copied();
+        let deadline = parts.extensions.get::<CallDeadline>().cloned();
         Ok(Self(deadline.unwrap_or_else(|| CallDeadline::default_of(&door.limits)).context()))
     }
 }

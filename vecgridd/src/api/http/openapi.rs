@@ -20,7 +20,8 @@ use crate::api::door::Door;
         title = "vecgridd",
         description = "Vector search as a sidecar. Failures are application/problem+json with a stable `code`. \
                        Every route takes `X-Request-Timeout-Ms` and `X-Request-Id`; reads take \
-                       `Vecgrid-Consistency: strong`.",
+                       `Vecgrid-Consistency: strong`, and `Vecgrid-At-Least` with a token from the answer to \
+                       a write.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(

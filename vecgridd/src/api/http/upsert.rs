@@ -83,7 +83,7 @@ impl From<&EntryFailure> for EntryFailureBody {
     ),
     request_body = EntryContent,
     responses(
-        (status = 200, description = "Stored", body = StoredBody, headers(("ETag" = String, description = "The version"))),
+        (status = 200, description = "Stored", body = StoredBody, headers(("ETag" = String, description = "The version"), ("Vecgrid-Token" = String, description = "For another app: a read with it as `Vecgrid-At-Least` shows this write, whichever member it asks"))),
         (status = "default", description = "Failed", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -105,7 +105,8 @@ pub(super) async fn put(
         return Err(DoorError::Internal("a stored entry has no version".to_owned()).into());
     };
     let body = StoredBody { id: &id, version: version.to_string() };
-    Ok(answer::tagged(answer::json(&door, StatusCode::OK, &body)?, version))
+    let answer = answer::tokened(answer::json(&door, StatusCode::OK, &body)?, &stored.token);
+    Ok(answer::tagged(answer, version))
 }
 
 /// Inserts or replaces a batch: all entries are checked before any is stored.
@@ -117,7 +118,7 @@ pub(super) async fn put(
     ),
     request_body(content((EntriesInput = "application/json"), (EntryInput = "application/x-ndjson"))),
     responses(
-        (status = 200, description = "Stored, but for `errors`", body = UpsertedBody),
+        (status = 200, description = "Stored, but for `errors`", body = UpsertedBody, headers(("Vecgrid-Token" = String, description = "For another app: a read with it as `Vecgrid-At-Least` shows this write, whichever member it asks"))),
         (status = "default", description = "Failed", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -135,7 +136,7 @@ pub(super) async fn post(
         upserted: stored.upserted,
         errors: stored.errors.iter().map(EntryFailureBody::from).collect(),
     };
-    answer::json(&door, StatusCode::OK, &body)
+    Ok(answer::tokened(answer::json(&door, StatusCode::OK, &body)?, &stored.token))
 }
 
 fn drafts(format: Format, bytes: &[u8]) -> Result<Vec<EntryDraft>, ApiError> {
