@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     task::clock,
-    types::{ClusterView, Member, MemberId, MemberState},
+    types::{Absence, ClusterView, Member, MemberId, MemberState},
 };
 
 const LOOK: Duration = Duration::from_millis(200);
@@ -108,7 +108,10 @@ fn next_change(control: &Control, role: &Role, view: &ClusterView, seen: &Seen) 
             ready: member.is_alive() && lasts >= timing.settle && (votes || level()),
             gone: member.state == MemberState::Away && lasts >= timing.grace,
             // Who is on its way out gets no vote, and gives its own away last.
-            left: member.has_left() || (member.leaving && !votes) || emptied.contains(&member.id),
+            left: member.has_left()
+                || (member.leaving && !votes)
+                || emptied.contains(&member.id)
+                || stops_as_one_of_two(member, voters),
         }
     };
     let candidates: Vec<Candidate> = view.members.values().map(candidate).collect();
@@ -119,6 +122,12 @@ fn next_change(control: &Control, role: &Role, view: &ClusterView, seen: &Seen) 
     let gone = |member: &Member| member.has_left() && seen.lasts(member) >= timing.settle;
     let left = |id: &&MemberId| view.member(id).is_none_or(gone) && !voters.contains(id);
     role.nodes.iter().find(left).map(|id| Change::Remove(id.clone()))
+}
+
+/// Whether a member said that it stops, and the other voter could decide nothing without it. Its vote goes with it, and
+/// comes back with it.
+fn stops_as_one_of_two(member: &Member, voters: &BTreeSet<MemberId>) -> bool {
+    !member.is_alive() && member.absence == Absence::Announced && voters.len() == 2
 }
 
 async fn apply(control: &Control, change: &Change) -> Result<(), CoreError> {

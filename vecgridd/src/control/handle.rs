@@ -358,11 +358,33 @@ impl Control {
         // First: a lease that lasts on would allow to answer for what is another's by then.
         shared.paused.store(true, Ordering::Release);
         let (member, incarnation) = (shared.me.clone(), shared.details.incarnation);
-        match timeout(patience, self.propose(Command::Pause { member, incarnation })).await {
-            Ok(Ok(_)) => tracing::info!("the others know that this member stops, and take its place"),
-            Ok(Err(error)) => tracing::debug!(%error, "the others could not be told that this member stops"),
-            Err(_) => tracing::debug!("the others could not be told in time that this member stops"),
+        let one_of_two =
+            shared.core.role().voters.iter().any(|voters| voters.len() == 2 && voters.contains(&shared.me));
+        let told = async {
+            if let Err(error) = self.propose(Command::Pause { member, incarnation }).await {
+                return tracing::debug!(%error, "the others could not be told that this member stops");
+            }
+            tracing::info!("the others know that this member stops, and take its place");
+            if one_of_two {
+                self.without_vote().await;
+            }
+        };
+        if timeout(patience, told).await.is_err() {
+            tracing::debug!("the others could not be told in time that this member stops");
         }
+    }
+
+    /// Returns when this member does not vote any more, and whoever does can do without it.
+    async fn without_vote(&self) {
+        let shared = &self.shared;
+        let mut role = shared.core.watch_role();
+        // A leader leads until the other one has that, too.
+        let needed = || {
+            let role = shared.core.role();
+            role.leads || role.voters.iter().any(|voters| voters.contains(&shared.me))
+        };
+        while needed() && role.changed().await.is_ok() {}
+        tracing::info!("the other member decides alone until this one is back");
     }
 
     /// Ends this member's part in the consensus, in order.

@@ -6,7 +6,9 @@
 //! the third came, the loss of one of the two would stop all decisions.
 //!
 //! Of two members both vote. One voter would do as well while the other one is away, but every decision would be on one
-//! disk only, and its loss the end of the grid. Two can lose either disk, and decide only while both are there.
+//! disk only, and its loss the end of the grid. Two can lose either disk, and decide only while both are there. Only
+//! one that says that it stops gives its vote away until it is back (`autopilot.rs`): else a restart of one would stop
+//! both, and what is decided meanwhile is on one disk as every row is.
 //!
 //! Apart from that, changes are small: one goes, or one takes the place of another. A member that is away keeps its
 //! vote for a grace time, and then only loses it to another one, or when fewer voters do as well.
@@ -36,7 +38,7 @@ pub struct Candidate {
     pub ready: bool,
     /// It is away for longer than the grace time.
     pub gone: bool,
-    /// It left the grid for good, or is about to and needs no vote any more.
+    /// It left the grid for good, or is about to and needs no vote any more, or stops as one of two.
     pub left: bool,
 }
 

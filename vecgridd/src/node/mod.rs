@@ -37,7 +37,7 @@ use crate::{
     partition::{self, Applier, Hosts, OwnerParts, Retention, Verifier, VerifierParts, VerifyOptions},
     replication::{self, CopyOptions, Inspect},
     service::{Answers, Parts, Service},
-    storage::{Engine, LogWriter, RocksEngine, RocksOptions, keys::member::Identity},
+    storage::{Engine, LogWriter, RocksEngine, RocksOptions, StorageError, keys::member::Identity},
     task::{CpuPool, Health, Tasks},
     telemetry::Metrics,
     types::{ClusterView, PartitionId},
@@ -382,7 +382,20 @@ fn bring_back(
     let mut states = Vec::with_capacity(hosted.len());
     let mut replayed = 0;
     for partition in hosted {
-        let recovered = partition::recover(engine, view, &identity.member, partition, retention)?;
+        let recover = || partition::recover(engine, view, &identity.member, partition, retention);
+        let recovered = match recover() {
+            Err(error @ StorageError::Corrupt { .. })
+                if view.placement_without(partition, &identity.member).is_some() =>
+            {
+                tracing::error!(
+                    %partition, %error,
+                    "this member's copy of a partition is damaged: it is not used, and taken anew from another member"
+                );
+                partition::quarantine(engine, partition)?;
+                recover()?
+            }
+            recovered => recovered?,
+        };
         replayed += recovered.replayed;
         states.push(recovered);
     }

@@ -107,8 +107,7 @@ impl Owner {
                         partition = %self.partition,
                         "another member's log contradicts what is committed here: this copy is not used any more"
                     );
-                    self.copy.quarantined = true;
-                    self.save().await?;
+                    self.quarantine().await?;
                     return Ok(None);
                 }
                 ReplicaEffect::Answer(answer) => have = Some(answer),
@@ -171,6 +170,15 @@ impl Owner {
         });
         self.show_applied();
         Ok(())
+    }
+
+    /// This copy is not used any more: it counts until the grid has decided that it does not, is not read, and leads
+    /// nothing.
+    pub(super) async fn quarantine(&mut self) -> Result<(), Ended> {
+        self.copy.quarantined = true;
+        self.save().await?;
+        self.parts.hosts.quarantine(self.partition, true);
+        self.look().await
     }
 
     /// For what a copy may be asked that does not lead (yet).

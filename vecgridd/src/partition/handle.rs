@@ -57,6 +57,8 @@ pub(super) enum Order {
     Leave(oneshot::Sender<bool>),
     /// Another member's copy is not what it should be; whether it is taken anew is told.
     Retake(MemberId, oneshot::Sender<bool>),
+    /// This copy is not what it should be; told when that is written down.
+    Quarantine(oneshot::Sender<()>),
 }
 
 /// Why a write has no result.
@@ -151,6 +153,15 @@ impl Handle {
         match self.orders.send(Order::Retake(member, answer)).await {
             Ok(()) => retaken.await.unwrap_or(false),
             Err(_) => false,
+        }
+    }
+
+    /// This copy is not what it should be, and others are in sync: it is not used from now on, and taken anew.
+    pub async fn quarantine(&self) {
+        let (answer, done) = oneshot::channel();
+        if self.orders.send(Order::Quarantine(answer)).await.is_ok() {
+            // Dropped when the owner ends: then it was not written down, and is found again.
+            let _ = done.await;
         }
     }
 

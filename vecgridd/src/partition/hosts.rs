@@ -56,6 +56,8 @@ struct Shared {
     leads: ArcSwap<PartitionSet>,
     answers: ArcSwap<PartitionSet>,
     applied: Versions,
+    /// Copies that must not be used.
+    quarantined: ArcSwap<PartitionSet>,
     changed: Notify,
 }
 
@@ -102,6 +104,16 @@ impl Hosts {
         self.shared.applied.set(partition, version);
     }
 
+    /// The copies here that must not be used: they are damaged, or contradict what is committed elsewhere.
+    pub fn quarantined(&self) -> Arc<PartitionSet> {
+        self.shared.quarantined.load_full()
+    }
+
+    /// Whether a copy must not be used.
+    pub(super) fn quarantine(&self, partition: PartitionId, holds: bool) {
+        put(&self.shared.quarantined, partition, holds);
+    }
+
     /// A copy is here from now on.
     pub fn add(&self, partition: PartitionId, owner: Handle) {
         self.shared.owners.write().unwrap_or_else(PoisonError::into_inner).insert(partition, owner);
@@ -110,27 +122,14 @@ impl Hosts {
     /// A copy is not here any more.
     pub fn remove(&self, partition: PartitionId) -> Option<Handle> {
         self.answer(partition, Role::None);
+        self.quarantine(partition, false);
         self.shared.owners.write().unwrap_or_else(PoisonError::into_inner).remove(&partition)
     }
 
     /// From now on this member answers so much for a partition.
     pub fn answer(&self, partition: PartitionId, role: Role) {
-        let put = |sets: &ArcSwap<PartitionSet>, holds: bool| {
-            sets.rcu(|set| {
-                if set.contains(partition) == holds {
-                    return Arc::clone(set);
-                }
-                let mut next = PartitionSet::clone(set);
-                if holds {
-                    next.insert(partition)
-                } else {
-                    next.remove(partition)
-                }
-                Arc::new(next)
-            });
-        };
-        put(&self.shared.leads, role == Role::Primary);
-        put(&self.shared.answers, role != Role::None);
+        put(&self.shared.leads, partition, role == Role::Primary);
+        put(&self.shared.answers, partition, role != Role::None);
         self.shared.changed.notify_waiters();
     }
 
@@ -144,4 +143,19 @@ impl Hosts {
             changed.await;
         }
     }
+}
+
+fn put(sets: &ArcSwap<PartitionSet>, partition: PartitionId, holds: bool) {
+    sets.rcu(|set| {
+        if set.contains(partition) == holds {
+            return Arc::clone(set);
+        }
+        let mut next = PartitionSet::clone(set);
+        if holds {
+            next.insert(partition)
+        } else {
+            next.remove(partition)
+        }
+        Arc::new(next)
+    });
 }

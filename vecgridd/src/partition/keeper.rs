@@ -1,11 +1,17 @@
 //! Which partitions have an owner here: those that this member holds or is to hold, by the table.
 //!
-//! A copy that is not wanted here any more goes when nothing can count it any more; until then it stays.
+//! A copy that is not wanted here any more goes when nothing can count it any more; until then it stays. So does one that
+//! is quarantined, which a copy of another member takes the place of: first it must not count, and this member says so
+//! to the grid, if another copy has everything, too.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use futures::future::join_all;
+
 use super::{OwnerParts, owner::spawn, recover, recover::has_copy};
 use crate::{
+    index::PartitionSet,
+    migration::Proposal,
     storage::{Engine, StorageError},
     task::Tasks,
     types::{ClusterView, MemberId, PartitionId},
@@ -36,7 +42,12 @@ pub async fn keep(tasks: Tasks, parts: OwnerParts, me: MemberId, mut here: BTree
                 }
             }
         }
-        let surplus: Vec<PartitionId> = here.iter().copied().filter(|p| !wanted(p)).collect();
+        let quarantined = parts.hosts.quarantined();
+        undone |= discharge(&parts, &now, &me, &quarantined).await;
+        let in_sync = |p: &PartitionId| now.partition(*p).in_sync.contains(&me);
+        let useless = |p: &PartitionId| quarantined.contains(*p) && !in_sync(p);
+        let surplus: Vec<PartitionId> = here.iter().copied().filter(|p| !wanted(p) || useless(p)).collect();
+        undone |= surplus.iter().any(wanted);
         for partition in surplus {
             let Some(owner) = parts.hosts.get(partition) else { continue };
             if owner.leave().await {
@@ -52,6 +63,22 @@ pub async fn keep(tasks: Tasks, parts: OwnerParts, me: MemberId, mut here: BTree
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// Asks the grid not to count these copies where others are in sync; whether there were any.
+async fn discharge(
+    parts: &OwnerParts,
+    view: &ClusterView,
+    me: &MemberId,
+    quarantined: &PartitionSet,
+) -> bool {
+    let proposals = quarantined.iter().filter_map(|partition| {
+        let expected = view.partition(partition).clone();
+        let next = view.placement_without(partition, me)?;
+        Some(parts.outside.propose(partition, Proposal { expected, next }))
+    });
+    // A table that has changed meanwhile is looked at again.
+    !join_all(proposals).await.is_empty()
 }
 
 /// Whether this member is to have a copy of a partition: it is in sync, or is to be.

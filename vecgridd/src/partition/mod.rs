@@ -54,7 +54,7 @@ pub use level::{LevelReport, level_indexes};
 pub use log_extent::Retention;
 pub use outside::{CopyMessage, Outside};
 pub use owner::{OwnerParts, spawn};
-pub use recover::{CopyOnDisk, Recovered, begin_empty, copy_on_disk, recover};
+pub use recover::{CopyOnDisk, Recovered, begin_empty, copy_on_disk, quarantine, recover};
 pub use verify::{
     Answer, CopyVerdict, Difference, Findings, Others, QUICKLY, Question, Verifier, VerifierParts,
     VerifyOptions, run as keep_verifying,

@@ -193,6 +193,7 @@ impl Owner {
         stop: CancellationToken,
     ) -> Result<(), Ended> {
         self.show_applied();
+        self.parts.hosts.quarantine(self.partition, self.copy.quarantined);
         self.look().await?;
         self.settle().await?;
         let mut open = true;
@@ -226,6 +227,10 @@ impl Owner {
                     Order::Reach(version, answer) => self.reach(version, answer).await,
                     Order::Retake(member, answer) => {
                         let _ = answer.send(self.retake(member));
+                    }
+                    Order::Quarantine(answer) => {
+                        self.quarantine().await?;
+                        let _ = answer.send(());
                     }
                     Order::Leave(answer) => {
                         // By the newest table.

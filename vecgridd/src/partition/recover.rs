@@ -55,7 +55,11 @@ pub fn recover(
     retention: Retention,
 ) -> Result<Recovered, StorageError> {
     let mut copy = read_copy(engine, partition)?;
-    if copy.installing {
+    let placement = view.partition(partition);
+    // By a newer epoch than it knows it does not count: what it had is of no use, and it may become a copy again.
+    let pardoned = copy.quarantined && placement.epoch > copy.promised && !placement.in_sync.contains(me);
+    if copy.installing || pardoned {
+        copy.quarantined &= !pardoned;
         throw_away(engine, partition, &mut copy)?;
     }
     forget_tombstones(engine, partition)?;
@@ -73,7 +77,6 @@ pub fn recover(
     let last = Version { epoch: applied.epoch, sequence: applied.sequence };
     let dedup = read_dedup(engine, partition)?;
     let mut state = State::new(Start { partition, me: me.clone(), last, dedup, log, retention });
-    let placement = view.partition(partition);
     let alone = placement.in_sync == [me.clone()] && placement.epoch >= copy.promised && !copy.shared;
     let mut end = last;
     for chunk in rest.chunks(REPLAY_BATCH) {
@@ -116,6 +119,16 @@ pub fn copy_on_disk(engine: &dyn Engine, partition: PartitionId) -> Result<CopyO
     })?;
     let usable = !copy.installing && !copy.quarantined;
     Ok(CopyOnDisk { usable, has_rows: applied.is_some() || logged, promised: copy.promised })
+}
+
+/// A damaged copy must not be used any more: nothing of it is kept but what it promised, and that it is to be taken
+/// anew (`keeper.rs`).
+///
+/// # Errors
+/// When the disk fails.
+pub fn quarantine(engine: &dyn Engine, partition: PartitionId) -> Result<(), StorageError> {
+    let mut copy = copy::CopyState { quarantined: true, ..read_copy(engine, partition)? };
+    throw_away(engine, partition, &mut copy)
 }
 
 /// Whatever is on the disk of these partitions goes; what was promised stays.

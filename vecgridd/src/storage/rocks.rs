@@ -105,6 +105,9 @@ impl RocksEngine {
 }
 
 fn io(error: rocksdb::Error) -> StorageError {
+    if error.kind() == rocksdb::ErrorKind::Corruption {
+        return StorageError::corrupt("a block of the store", error.into_string());
+    }
     StorageError::Io(error.to_string())
 }
 

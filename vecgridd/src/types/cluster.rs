@@ -259,6 +259,21 @@ impl ClusterView {
         self.partition(partition).in_sync.iter().filter(alive).count()
     }
 
+    /// How a partition is held when a member's copy of it does not count any more; `None` where it does not now, or no
+    /// other one does. Somebody who is there leads, if anybody is.
+    pub fn placement_without(&self, partition: PartitionId, member: &MemberId) -> Option<Placement> {
+        let Placement { epoch, primary, in_sync } = self.partition(partition);
+        let left: Vec<MemberId> = in_sync.iter().filter(|id| *id != member).cloned().collect();
+        let alive = |id: &&MemberId| self.member(id).is_some_and(Member::is_alive);
+        let first = left.iter().find(alive).or(left.first())?;
+        let next = if primary == member { first } else { primary }.clone();
+        (left.len() < in_sync.len()).then(|| Placement {
+            epoch: epoch + 1,
+            primary: next,
+            in_sync: left.clone(),
+        })
+    }
+
     /// Whether a member should hold a copy of a partition.
     pub fn is_wanted_at(&self, member: &MemberId, partition: PartitionId) -> bool {
         if self.stand_in(partition) == Some(member) {

@@ -27,7 +27,6 @@ fn metric(member: &Rest, name: &str) -> f64 {
 }
 
 #[test]
-#[ignore = "issue 4: never passed, not run since it was changed"]
 fn a_move_says_how_far_it_is_through_every_member() {
     let mut options = ClusterOptions::new(Finding::Seeds);
     options.partitions = 2;

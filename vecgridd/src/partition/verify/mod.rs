@@ -342,7 +342,8 @@ impl Verifier {
         if !self.leads(partition) {
             return None;
         }
-        self.act(&findings, ours.is_sound(&live)).await;
+        let others_are = theirs.values().any(|scan| scan.is_sound(&live));
+        self.act(&findings, (ours.is_sound(&live), others_are)).await;
         let mut verified = self.shared.verified.lock().unwrap_or_else(PoisonError::into_inner);
         verified.insert(partition, Instant::now());
         drop(verified);
@@ -403,7 +404,7 @@ impl Verifier {
     }
 
     /// Counts and tells what is different, and has copies of others taken anew.
-    async fn act(&self, findings: &Findings, sound: bool) {
+    async fn act(&self, findings: &Findings, (sound, others_are): (bool, bool)) {
         let (partition, view) = (findings.partition, self.view());
         for (place, copy) in findings.copies.iter().enumerate() {
             // Each counts and mends its own index.
@@ -426,12 +427,15 @@ impl Verifier {
                 continue;
             }
             if place == 0 || !sound {
+                let member = view.name_of(&copy.member);
                 tracing::error!(
-                    %partition,
-                    member = view.name_of(&copy.member),
-                    "the rows of the primary are not those that were written: nothing is mended from them. If another \
-                     copy is sound, drain this member"
+                    %partition, member, others_are,
+                    "the rows of the primary are not those that were written: nothing is mended from them, and where \
+                     another copy is sound that one leads from now on"
                 );
+                if let (0, true, Some(owner)) = (place, others_are, self.shared.parts.hosts.get(partition)) {
+                    owner.quarantine().await;
+                }
                 continue;
             }
             let owner = self.shared.parts.hosts.get(partition);
