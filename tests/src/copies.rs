@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    binaries,
     cluster::TestCluster,
     ledger::{Ledger, Seen, View},
     rest::{self, Rest},
@@ -103,6 +105,19 @@ impl TestCluster {
             // The next look, not a guess how long it takes.
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// What `vecgrid verify` says when it asks this member: all rows of all copies are read and compared.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    pub fn verify(&mut self, asked: usize) -> (Output, Value) {
+        let endpoint = format!("http://{}", self.daemon(asked).ports().api);
+        let mut command = Command::new(binaries::vecgrid());
+        command.args(["verify", "--json", "--timeout", "60s", "--endpoint", &endpoint]).stdin(Stdio::null());
+        let output = command.output().unwrap_or_else(|e| panic!("vecgrid does not start: {e}"));
+        let told = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+        (output, told)
     }
 
     /// The number of a member by its id.

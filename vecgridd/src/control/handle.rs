@@ -317,16 +317,22 @@ impl Control {
             return Lease::NONE;
         }
         let now = clock::now();
-        let led = match self.shared.core.quorum_age(now) {
-            Some(age) => Lease::granted(self.shared.timing.lease, now, age),
-            None => Lease::NONE,
-        };
-        led.or(*self.shared.lease.lock().unwrap_or_else(PoisonError::into_inner))
+        let known = *self.shared.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        // Every request asks, and what a leader would grant itself costs more to find out.
+        if known.left(now) > self.shared.timing.lease / 2 {
+            return known;
+        }
+        match self.shared.core.quorum_age(now) {
+            Some(age) => self.extend_lease(Lease::granted(self.shared.timing.lease, now, age)),
+            None => known,
+        }
     }
 
-    pub(super) fn extend_lease(&self, lease: Lease) {
+    /// The lease is at least this one; what it is.
+    pub(super) fn extend_lease(&self, lease: Lease) -> Lease {
         let mut current = self.shared.lease.lock().unwrap_or_else(PoisonError::into_inner);
         *current = current.or(lease);
+        *current
     }
 
     /// What this member says about itself.

@@ -9,7 +9,6 @@
 //! not named as `elsewhere`, and shows at least what its asker knows to be acknowledged.
 
 use std::{
-    collections::HashMap,
     future::Future,
     sync::{Arc, OnceLock, Weak},
     time::Duration,
@@ -167,7 +166,8 @@ impl Service {
     /// The partitions of a question for which this member answers, and shows what the asker knows of.
     async fn answerable(&self, ctx: &RequestContext, asked: &wire::Asked) -> PartitionSet {
         let answers = self.readable(ctx);
-        let mut floors: HashMap<PartitionId, Version> = HashMap::new();
+        // In the order of the question.
+        let mut floors: Vec<(PartitionId, Version)> = Vec::new();
         let mut set = PartitionSet::new();
         for (at, number) in asked.partitions.iter().enumerate() {
             let Ok(number) = u16::try_from(*number) else { continue };
@@ -180,10 +180,14 @@ impl Service {
                 (asked.floor_epochs.get(at), asked.floor_sequences.get(at))
                 && (epoch, sequence) != (0, 0)
             {
-                floors.insert(partition, Version { epoch, sequence });
+                floors.push((partition, Version { epoch, sequence }));
             }
         }
-        let floor = |partition| floors.get(&partition).copied().unwrap_or_default();
+        // Members ask in the order of numbers; whoever does not is answered by what is found.
+        let floor = |partition| match floors.binary_search_by_key(&partition, |(of, _)| *of) {
+            Ok(at) => floors[at].1,
+            Err(_) => Version::default(),
+        };
         self.reach(ctx, &set, floor).await.0
     }
 

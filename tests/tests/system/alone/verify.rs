@@ -1,15 +1,9 @@
 //! Copies of a real grid: compared and equal; one that the disk damaged is found, told, and taken anew.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Command, Output, Stdio},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use vecgridd_tests::{
-    binaries,
     cluster::{ClusterOptions, Finding, TestCluster},
     rest, wait,
 };
@@ -34,15 +28,6 @@ fn wait_two_copies(cluster: &mut TestCluster) {
     });
 }
 
-fn verify(cluster: &mut TestCluster) -> (Output, Value) {
-    let endpoint = format!("http://{}", cluster.daemon(1).ports().api);
-    let mut command = Command::new(binaries::vecgrid());
-    command.args(["verify", "--json", "--timeout", "60s", "--endpoint", &endpoint]).stdin(Stdio::null());
-    let output = command.output().unwrap();
-    let told = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
-    (output, told)
-}
-
 /// The file of a stopped member that has the rows of a partition.
 fn table_of(cluster: &mut TestCluster, number: usize, partition: u64) -> PathBuf {
     let name = format!("p{partition:03}").into_bytes();
@@ -60,7 +45,6 @@ fn table_of(cluster: &mut TestCluster, number: usize, partition: u64) -> PathBuf
 }
 
 #[test]
-#[ignore = "issue 5: a daemon whose rows have a damaged block refuses to start, so it cannot be taken anew"]
 fn a_copy_that_the_disk_damaged_is_found_and_taken_anew() {
     let mut cluster =
         TestCluster::launch(3, ClusterOptions { backups: 1, ..ClusterOptions::new(Finding::Seeds) });
@@ -74,7 +58,7 @@ fn a_copy_that_the_disk_damaged_is_found_and_taken_anew() {
         let path = rest::entry_path(COLLECTION, &format!("e{n}"));
         rest.put(&path, &json!({"vector": vector, "metadata": {"n": n}})).ok();
     }
-    let (output, told) = verify(&mut cluster);
+    let (output, told) = cluster.verify(1);
     assert!(output.status.success(), "{told}");
     assert_eq!((&told["verdict"], &told["rows_read"]), (&json!("equal"), &json!(2 * ENTRIES)));
 
@@ -94,28 +78,22 @@ fn a_copy_that_the_disk_damaged_is_found_and_taken_anew() {
     fs::write(&table, bytes).unwrap();
     cluster.relaunch(2);
     cluster.wait_one_grid(LIMIT);
+    // The start reads this block; the damaged copy is thrown away, and no other one.
     wait_two_copies(&mut cluster);
-
-    let (output, told) = verify(&mut cluster);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert_eq!((&told["verdict"], &told["differ"]), (&json!("differs"), &json!(1)), "{told}");
-    let copy = &told["copies"][0];
-    assert_eq!((&copy["partition"], &copy["member"]), (&json!(partition), &json!(member)), "{told}");
-    assert_eq!(copy["differences"][0]["what"], "rows", "{told}");
-
-    wait::until("the copy is taken anew", LIMIT, || {
-        let (_, told) = verify(&mut cluster);
-        (told["verdict"] == "equal").then_some(())
-    });
-    wait_two_copies(&mut cluster);
-    let (_, told) = verify(&mut cluster);
+    assert_eq!(cluster.view(2).unwrap().member, member);
+    let log = cluster.daemon(2).log();
+    assert!(
+        log.contains("copy of a partition is damaged") && log.contains(&format!("p{partition:03}")),
+        "{log}"
+    );
+    let (output, told) = cluster.verify(1);
+    assert!(output.status.success(), "{told}");
     assert_eq!((&told["verdict"], &told["rows_read"]), (&json!("equal"), &json!(2 * ENTRIES)), "{told}");
-    let metrics = |cluster: &mut TestCluster, name: &str, label: &str| -> f64 {
-        (0..3).map(|number| cluster.daemon(number).admin().metric(name, label)).sum()
-    };
-    assert!(metrics(&mut cluster, "vecgrid_digest_mismatches_total", "rows") >= 1.0);
-    assert_eq!(metrics(&mut cluster, "vecgrid_digest_mismatches_total", "copy"), 0.0);
-    assert_eq!(metrics(&mut cluster, "vecgrid_copies_retaken_total", ""), 1.0);
+    for n in 0..ENTRIES {
+        let path = rest::entry_path(COLLECTION, &format!("e{n}"));
+        let read = cluster.daemon(2).rest().get(&path).ok();
+        assert_eq!(read["metadata"]["n"], n);
+    }
     cluster.assert_no_panic();
 }
 

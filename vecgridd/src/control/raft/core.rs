@@ -256,6 +256,9 @@ impl Core {
 
     /// For the leader: how long ago, at most, a majority has followed it.
     pub fn quorum_age(&self, now: Duration) -> Option<Duration> {
+        if self.raft.server_metrics().borrow().state != ServerState::Leader {
+            return None;
+        }
         let role = self.role();
         let led = role.leads.then(|| self.quorum.led_at(role.term, &self.me, &role.voters, now));
         led.flatten().map(|at| now.saturating_sub(at))

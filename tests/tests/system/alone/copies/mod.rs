@@ -68,5 +68,9 @@ fn assert_kept(cluster: &mut TestCluster, traffic: &Traffic, copies: usize) {
         traffic.retries()
     );
     cluster.assert_shows(COLLECTION, &ledger);
+    let asked = cluster.running()[0];
+    let (output, told) = cluster.verify(asked);
+    assert!(output.status.success() && told["verdict"] == "equal", "{told}");
+    report!("verified: all copies are equal, {} rows read", told["rows_read"]);
     cluster.assert_no_panic();
 }
