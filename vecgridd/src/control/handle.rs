@@ -17,7 +17,7 @@ use tonic::Status;
 use vecgrid_proto::peer as wire;
 
 use super::{
-    Command, ControlStore, Decision, Lease, RaftTiming, Refused, StartError, autopilot, beat,
+    Command, ControlStore, Decision, Lease, Leases, RaftTiming, Refused, StartError, autopilot, beat,
     failure_detector::Event,
     planner,
     raft::{Core, CoreError, CoreParts, Role},
@@ -148,7 +148,7 @@ pub(super) struct Shared {
     pub(super) timing: ControlTiming,
     pub(super) tasks: Tasks,
     /// As granted by the leader; never held across an await.
-    lease: Mutex<Lease>,
+    leases: Mutex<Leases>,
     /// This member stops: it says no more that it is there, and acts no more on what it knows.
     pub(super) paused: AtomicBool,
 }
@@ -321,12 +321,14 @@ impl Control {
             Some(age) => Lease::granted(self.shared.timing.lease, now, age),
             None => Lease::NONE,
         };
-        led.or(*self.shared.lease.lock().unwrap_or_else(PoisonError::into_inner))
+        let table = self.shared.view.borrow().version();
+        led.or(self.shared.leases.lock().unwrap_or_else(PoisonError::into_inner).by(table))
     }
 
-    pub(super) fn extend_lease(&self, lease: Lease) {
-        let mut current = self.shared.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = current.or(lease);
+    /// The leader granted one, by the table of this version.
+    pub(super) fn extend_lease(&self, table: u64, lease: Lease) {
+        let mut leases = self.shared.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.grant(table, lease, clock::now());
     }
 
     /// What this member says about itself.
@@ -449,11 +451,11 @@ async fn start(parts: ControlParts) -> Result<Control, StartError> {
     let (events, inbox) = mpsc::channel(EVENTS);
     let (suspect, suspects) = watch::channel(BTreeSet::new());
     let me = pool.me().member().clone();
-    let lease = Mutex::new(Lease::NONE);
+    let leases = Mutex::default();
     let removed = watch::Sender::default();
     let paused = AtomicBool::new(false);
     let shared =
-        Shared { core, pool, me, details, view, events, suspects, removed, timing, tasks, lease, paused };
+        Shared { core, pool, me, details, view, events, suspects, removed, timing, tasks, leases, paused };
     let control = Control { shared: Arc::new(shared) };
     let tasks = &control.shared.tasks;
     tasks.spawn("addresses", addresses(control.clone()));
