@@ -97,7 +97,8 @@ async fn beat(control: &Control, to: &MemberId) -> Option<MemberId> {
     if answer.leads {
         if answer.lease {
             let age = Duration::from_micros(answer.quorum_age_us);
-            control.extend_lease(Lease::granted(shared.timing.lease, sent, age));
+            let lease = Lease::granted(shared.timing.lease, sent, age);
+            control.extend_lease(answer.table_version, lease);
         }
         return Some(to.clone());
     }
@@ -147,11 +148,14 @@ impl Control {
         let heard =
             shared.events.try_send(Event::Beat { member: caller.member.clone(), incarnation }).is_ok();
         let age = shared.core.quorum_age(clock::now());
+        // Who was fenced is alive again by now, and may not know yet what was given to others meanwhile.
+        let view = self.view();
         Ok(wire::BeatResponse {
             leads: true,
             leader: shared.me.0.clone(),
             quorum_age_us: age.map_or(u64::MAX, |age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX)),
-            lease: heard && age.is_some() && is_current(&self.view(), &caller.member, &details),
+            lease: heard && age.is_some() && is_current(&view, &caller.member, &details),
+            table_version: view.version(),
             ..Default::default()
         })
     }

@@ -17,7 +17,7 @@ use tonic::Status;
 use vecgrid_proto::peer as wire;
 
 use super::{
-    Command, ControlStore, Decision, Lease, RaftTiming, Refused, StartError, autopilot, beat,
+    Command, ControlStore, Decision, Lease, Leases, RaftTiming, Refused, StartError, autopilot, beat,
     failure_detector::Event,
     planner,
     raft::{Core, CoreError, CoreParts, Role},
@@ -148,7 +148,7 @@ pub(super) struct Shared {
     pub(super) timing: ControlTiming,
     pub(super) tasks: Tasks,
     /// As granted by the leader; never held across an await.
-    lease: Mutex<Lease>,
+    leases: Mutex<Leases>,
     /// This member stops: it says no more that it is there, and acts no more on what it knows.
     pub(super) paused: AtomicBool,
 }
@@ -317,22 +317,26 @@ impl Control {
             return Lease::NONE;
         }
         let now = clock::now();
-        let known = *self.shared.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.shared.view.borrow().version();
+        let known = self.shared.leases.lock().unwrap_or_else(PoisonError::into_inner).by(table);
         // Every request asks, and what a leader would grant itself costs more to find out.
         if known.left(now) > self.shared.timing.lease / 2 {
             return known;
         }
         match self.shared.core.quorum_age(now) {
-            Some(age) => self.extend_lease(Lease::granted(self.shared.timing.lease, now, age)),
+            Some(age) => {
+                let led = Lease::granted(self.shared.timing.lease, now, age);
+                self.extend_lease(table, led);
+                known.or(led)
+            }
             None => known,
         }
     }
 
-    /// The lease is at least this one; what it is.
-    pub(super) fn extend_lease(&self, lease: Lease) -> Lease {
-        let mut current = self.shared.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = current.or(lease);
-        *current
+    /// One was granted, by the table of this version.
+    pub(super) fn extend_lease(&self, table: u64, lease: Lease) {
+        let mut leases = self.shared.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.grant(table, lease, clock::now());
     }
 
     /// What this member says about itself.
@@ -477,11 +481,11 @@ async fn start(parts: ControlParts) -> Result<Control, StartError> {
     let (events, inbox) = mpsc::channel(EVENTS);
     let (suspect, suspects) = watch::channel(BTreeSet::new());
     let me = pool.me().member().clone();
-    let lease = Mutex::new(Lease::NONE);
+    let leases = Mutex::default();
     let removed = watch::Sender::default();
     let paused = AtomicBool::new(false);
     let shared =
-        Shared { core, pool, me, details, view, events, suspects, removed, timing, tasks, lease, paused };
+        Shared { core, pool, me, details, view, events, suspects, removed, timing, tasks, leases, paused };
     let control = Control { shared: Arc::new(shared) };
     let tasks = &control.shared.tasks;
     tasks.spawn("addresses", addresses(control.clone()));

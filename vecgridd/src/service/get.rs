@@ -55,7 +55,7 @@ impl Service {
         let read = move |parts: &Parts| {
             // Rows of a partition that moves away go after this member has stopped to answer for it.
             let found = parts.engine.get(Family::Partition(partition), &key);
-            if parts.hosts.read_by(who, true).contains(partition) {
+            if parts.still_read_by(who).contains(partition) {
                 return Ok(Part::new(found?, PartitionSet::new()));
             }
             Ok(Part::new(None, [partition].into_iter().collect()))

@@ -17,13 +17,13 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
-use super::{RequestContext, Service};
+use super::{Parts, RequestContext, Service};
 use crate::{
     config::OnMinority,
     index::PartitionSet,
     partition::Who,
     task::clock,
-    types::{PartitionId, Version},
+    types::{ClusterView, MemberId, PartitionId, Version},
 };
 
 /// How long a backup may take to show what it has: then its primary is asked.
@@ -46,6 +46,28 @@ impl RequestContext {
     }
 }
 
+/// Those of the partitions that are read here, under a lease, of which the table knows nothing else: an owner hears a
+/// moment later than the table that another member is the primary now, and that one may have acknowledged a write.
+pub(super) fn confirmed(
+    view: &ClusterView,
+    me: &MemberId,
+    who: Who,
+    here: Arc<PartitionSet>,
+) -> Arc<PartitionSet> {
+    let other = |partition: &PartitionId| view.partition(*partition).primary != *me;
+    if who != Who::PrimaryUnderLease || !here.iter().any(|partition| other(&partition)) {
+        return here;
+    }
+    Arc::new(here.iter().filter(|partition| !other(partition)).collect())
+}
+
+impl Parts {
+    /// What is answered here still, after something was read: the lease was looked at before.
+    pub(super) fn still_read_by(&self, who: Who) -> Arc<PartitionSet> {
+        confirmed(&self.control.view(), &self.member, who, self.hosts.read_by(who, true))
+    }
+}
+
 impl Service {
     /// May this member act on what it knows?
     pub(super) fn may_act(&self) -> bool {
@@ -60,7 +82,8 @@ impl Service {
 
     /// The partitions for which this member answers a read.
     pub(super) fn readable(&self, ctx: &RequestContext) -> Arc<PartitionSet> {
-        self.parts.hosts.read_by(ctx.who(), self.acts_for(ctx.who()))
+        let who = ctx.who();
+        confirmed(&self.view(), &self.parts.member, who, self.parts.hosts.read_by(who, self.acts_for(who)))
     }
 
     /// Those partitions of a set for which this member answers still, and the others. Asked after the view of an index

@@ -36,6 +36,7 @@ use tokio::{
 use super::{
     Parts, RequestContext, Service, ServiceError,
     cover::{Asks, Holder, Plans, Why, describe, plan},
+    readable::confirmed,
 };
 use crate::{
     index::PartitionSet,
@@ -195,6 +196,7 @@ impl<'r> Router<'r> {
                     let view = self.view();
                     let behind = want.who == Who::InSync && avoid.contains(&Holder::Here);
                     let here = self.hosts.read_by(want.who, !behind && (self.acts)());
+                    let here = confirmed(&view, self.me, want.who, here);
                     let asks = Asks { me: self.me, who: want.who, avoid: &avoid };
                     let plan = self.plans.plan(&view, &here, &set, asks);
                     let legs = plan.others.iter().map(|(to, set)| (Holder::There(to.clone()), set.clone()));

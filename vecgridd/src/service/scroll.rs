@@ -186,7 +186,7 @@ impl Service {
             }
             // Rows of a partition that moves away go after this member has stopped to answer for it: what was read of
             // such a one may be less than all.
-            if read.is_empty() || !parts.hosts.read_by(who, true).covers(&read) {
+            if read.is_empty() || !parts.still_read_by(who).covers(&read) {
                 let next = Cursor { partition: begun, after: None };
                 let nothing = Page { entries: Vec::new(), rows: 0, bytes: 0, next };
                 return Ok(Part::new(nothing, [begun].into_iter().collect()));

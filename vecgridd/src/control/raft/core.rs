@@ -260,6 +260,11 @@ impl Core {
             return None;
         }
         let role = self.role();
+        // What was decided before its term is decided here only when something of its own is: until then it may not know.
+        let applied = self.raft.data_metrics().borrow().last_applied.map(|last| last.leader_id.term);
+        if applied != Some(role.term) {
+            return None;
+        }
         let led = role.leads.then(|| self.quorum.led_at(role.term, &self.me, &role.voters, now));
         led.flatten().map(|at| now.saturating_sub(at))
     }

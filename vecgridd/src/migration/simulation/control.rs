@@ -1,13 +1,21 @@
-//! What the control plane promises, as a model: one table, compared and set, seen late.
+//! What the control plane promises, as a model: one table, compared and set, seen late. Who is fenced says the real
+//! failure detector, of members whose beats it hears or does not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::Bug;
+use super::{Bug, member::LEASE};
 use crate::{
+    control::failure_detector::{Effect, Event, FailureDetector},
     migration::Proposal,
     placement::{Candidate, Holders, place},
-    types::{MemberId, Placement},
+    types::{ClusterView, Member, MemberId, MemberState, Placement},
 };
+
+/// Without a beat for so long a member is fenced, in steps.
+const SESSION: Duration = Duration::from_millis(160);
 
 #[derive(Debug)]
 pub(super) struct Control {
@@ -20,17 +28,46 @@ pub(super) struct Control {
     pub(super) backups: u8,
     /// Primary of every epoch that ever was.
     pub(super) terms: BTreeMap<(usize, u64), MemberId>,
+    /// Partitions that were given to another member, or taken from one, because it was fenced.
+    pub(super) promotions: u64,
+    detector: FailureDetector,
+    /// Who is alive, for the detector: everybody who is not away.
+    view: ClusterView,
     bug: Bug,
 }
 
 impl Control {
-    pub(super) fn new(members: BTreeSet<MemberId>, partitions: usize, backups: u8, bug: Bug) -> Self {
+    pub(super) fn new(
+        all: &[MemberId],
+        members: BTreeSet<MemberId>,
+        partitions: usize,
+        backups: u8,
+        bug: Bug,
+    ) -> Self {
+        // It is none of them, and beats to nobody.
+        let me = MemberId("control".to_owned());
+        let mut view = ClusterView::bootstrap("g", 1, &me);
+        view.members.extend(all.iter().map(|id| (id.clone(), Member::new(id.clone(), "", ""))));
+        let session = if bug == Bug::SessionBelowLease { LEASE / 3 } else { SESSION };
+        let detector = FailureDetector::new(me, session);
         let founder = members.first().cloned().unwrap();
         let placement = Placement { epoch: 1, primary: founder.clone(), in_sync: vec![founder.clone()] };
         let terms = (0..partitions).map(|partition| ((partition, 1), founder.clone())).collect();
         let (table, wanted) = (vec![placement; partitions], Vec::new());
-        let mut control =
-            Self { version: 1, table, wanted, members, away: BTreeSet::new(), backups, terms, bug };
+        let (away, promotions) = (BTreeSet::new(), 0);
+        let mut control = Self {
+            version: 1,
+            table,
+            wanted,
+            members,
+            away,
+            backups,
+            terms,
+            promotions,
+            detector,
+            view,
+            bug,
+        };
         control.plan();
         control
     }
@@ -56,8 +93,48 @@ impl Control {
         self.set(partition, next.clone());
     }
 
+    /// A beat comes; whether it is taken, and so answered with a lease. Who was fenced is a member again, at once.
+    pub(super) fn hear(&mut self, member: &MemberId, incarnation: u64, now: Duration) -> bool {
+        let known = self.view.members.get_mut(member).unwrap();
+        if incarnation < known.details.incarnation {
+            return false;
+        }
+        known.details.incarnation = incarnation;
+        known.state = MemberState::Alive;
+        if self.away.remove(member) {
+            self.plan();
+        }
+        self.watch(now, &Event::Beat { member: member.clone(), incarnation });
+        true
+    }
+
+    /// Another one leads the control plane, which has heard nobody.
+    pub(super) fn change_leader(&mut self, now: Duration) {
+        let effects = self.detector.step(now, false, &self.view, &Event::Tick);
+        assert_eq!(effects, []);
+    }
+
+    /// Lets the detector look, and fences whom it says.
+    pub(super) fn watch(&mut self, now: Duration, event: &Event) {
+        for effect in self.detector.step(now, true, &self.view, event) {
+            let Effect::Fence { member, incarnation } = effect else { continue };
+            let known = self.view.members.get_mut(&member).unwrap();
+            if known.details.incarnation != incarnation || !known.is_alive() {
+                continue;
+            }
+            known.state = MemberState::Away;
+            self.away.insert(member);
+            self.plan();
+            for partition in 0..self.table.len() {
+                let before = self.version;
+                self.promote(partition);
+                self.promotions += u64::from(self.version > before);
+            }
+        }
+    }
+
     /// Takes those that are away out of a partition's in-sync set, and gives it to one that is there.
-    pub(super) fn promote(&mut self, partition: usize) {
+    fn promote(&mut self, partition: usize) {
         let Placement { epoch, primary, in_sync } = &self.table[partition];
         let mut present: Vec<MemberId> =
             in_sync.iter().filter(|member| !self.away.contains(*member)).cloned().collect();

@@ -2,13 +2,20 @@
 //!
 //! `disk` survives a crash, `run` does not. What a step sends is put into the `out` that it is given.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::Bug;
+use super::{
+    Bug,
+    copy::{Copy, Record, Writes},
+};
 use crate::{
+    control::{Lease, Leases},
     migration::{
-        Attempt, Chain, Handoff, HandoffEvent, Have, OwnLog, Proposal, Replica, ReplicaEffect, ReplicaEvent,
-        Stream, StreamEffect, StreamEvent,
+        Attempt, Chain, Handoff, HandoffEvent, Have, OwnLog, Proposal, ReplicaEvent, Stream, StreamEffect,
+        StreamEvent,
     },
     placement::Holders,
     types::{MemberId, Placement, Version},
@@ -18,18 +25,35 @@ use crate::{
 const CHUNKS: u64 = 3;
 /// Records of one message.
 const BATCH: usize = 4;
-
-pub(super) type Writes = BTreeSet<u64>;
-
-/// A record: its version, and the write, if it is one.
-pub(super) type Record = (Version, Option<u64>);
+/// How long a lease is, in steps. Members beat every forty steps or so.
+pub(super) const LEASE: Duration = Duration::from_millis(150);
 
 #[derive(Debug, Clone)]
 pub(super) enum Message {
-    ToReplica { event: ReplicaEvent, rows: Writes, records: Vec<Record> },
+    ToReplica {
+        event: ReplicaEvent,
+        rows: Writes,
+        records: Vec<Record>,
+    },
     Answer(Have),
     Propose(Proposal),
-    Table { version: u64, placement: Placement, wanted: Holders, away: BTreeSet<MemberId> },
+    /// A sign of life of this run of a member, sent at this time.
+    Beat {
+        incarnation: u64,
+        sent: Duration,
+    },
+    /// It was taken, by this version of the table.
+    Granted {
+        incarnation: u64,
+        sent: Duration,
+        version: u64,
+    },
+    Table {
+        version: u64,
+        placement: Placement,
+        wanted: Holders,
+        away: BTreeSet<MemberId>,
+    },
 }
 
 /// A message between two members, or a member and the control plane (`None`).
@@ -39,55 +63,6 @@ pub(super) struct Letter {
     pub(super) from: Option<MemberId>,
     pub(super) to: Option<MemberId>,
     pub(super) message: Message,
-}
-
-/// One copy on disk: rows up to `base`, then the log.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Copy {
-    pub(super) replica: Replica,
-    pub(super) rows: Writes,
-    pub(super) base: u64,
-    pub(super) log: BTreeMap<u64, Record>,
-    /// Up to here the log is on the disk. A primary sends what is not, but counts itself only for what is.
-    synced: u64,
-    incoming: Writes,
-}
-
-impl Copy {
-    /// What it has on its disk.
-    pub(super) fn writes(&self) -> Writes {
-        self.rows_at(self.synced)
-    }
-
-    /// Everything that was appended gets to the disk.
-    fn sync(&mut self) {
-        self.synced = self.replica.chain().last().sequence;
-    }
-
-    /// What was not there is lost.
-    fn lose(&mut self) {
-        let Have { promised, chain, attempt, installing } = self.replica.have();
-        if installing.is_none() && chain.last().sequence > self.synced {
-            self.log.retain(|at, _| *at <= self.synced);
-            let committed = self.replica.committed();
-            // What is committed is synced, so the end of what is synced is known.
-            let epoch = chain.epoch_at(self.synced).unwrap();
-            let end = Version { epoch, sequence: self.synced };
-            self.replica = Replica::found(promised, chain.up_to(end), attempt, committed);
-        }
-    }
-
-    fn rows_at(&self, sequence: u64) -> Writes {
-        let folded = self.log.range(..=sequence).filter_map(|(_, (_, write))| *write);
-        self.rows.iter().copied().chain(folded).collect()
-    }
-
-    /// Cuts the log below a committed sequence: its writes are rows by then.
-    fn trim(&mut self, sequence: u64) {
-        self.rows = self.rows_at(sequence);
-        self.log.retain(|at, _| *at > sequence);
-        self.base = self.base.max(sequence);
-    }
 }
 
 #[derive(Debug)]
@@ -124,7 +99,9 @@ pub(super) struct Member {
     pub(super) paused: bool,
     /// Writes acknowledged and not yet told to the judge: partition, epoch, write.
     pub(super) acked: Vec<(usize, u64, u64)>,
-    pub(super) installed: u64,
+    leases: Leases,
+    /// Counts its starts.
+    incarnation: u64,
     /// How many ends of epochs a copy remembers.
     ends: usize,
     /// With a bug planted: what a crash brings back.
@@ -137,8 +114,8 @@ impl Member {
         let disk = vec![Copy::default(); partitions];
         let run = (0..partitions).map(|_| Run::default()).collect();
         let (up, paused, acked) = (true, false, Vec::new());
-        let (installed, not_on_disk) = (0, BTreeMap::new());
-        Self { id, disk, run, up, paused, acked, installed, ends, not_on_disk, bug }
+        let (leases, incarnation, not_on_disk) = (Leases::default(), 0, BTreeMap::new());
+        Self { id, disk, run, up, paused, acked, leases, incarnation, ends, not_on_disk, bug }
     }
 
     pub(super) fn acts(&self) -> bool {
@@ -164,7 +141,44 @@ impl Member {
 
     pub(super) fn start(&mut self) {
         self.up = true;
+        self.incarnation += 1;
+        self.leases = Leases::default();
         self.run = self.disk.iter().map(|_| Run::default()).collect();
+    }
+
+    pub(super) fn leads(&self, partition: usize) -> bool {
+        self.run[partition].lead.is_some()
+    }
+
+    /// A sign of life.
+    pub(super) fn beat(&self, sent: Duration) -> Letter {
+        let message = Message::Beat { incarnation: self.incarnation, sent };
+        Letter { partition: 0, from: Some(self.id.clone()), to: None, message }
+    }
+
+    /// A sign of life was taken.
+    pub(super) fn granted(&mut self, incarnation: u64, sent: Duration, version: u64, now: Duration) {
+        let sent = if self.bug == Bug::LeaseFromAnswer { now } else { sent };
+        if incarnation == self.incarnation {
+            self.leases.grant(version, Lease::granted(LEASE, sent, Duration::ZERO), now);
+        }
+    }
+
+    /// Everything that was acknowledged, says a primary under its lease; nothing, if it may not say that.
+    pub(super) fn strong_read(&self, partition: usize, now: Duration) -> Option<Writes> {
+        let Run { seen, lead, .. } = &self.run[partition];
+        let handoff = &lead.as_ref()?.handoff;
+        let copy = &self.disk[partition];
+        let committed = copy.replica.committed();
+        let begun = copy.replica.chain().epoch_at(committed) == lead.as_ref().map(|lead| lead.epoch);
+        let lease = match self.bug {
+            Bug::LeaseBeforeTable => self.leases.by(u64::MAX),
+            _ => self.leases.by(*seen),
+        };
+        let may = (lease.holds(now) || self.bug == Bug::StaleLease)
+            && (begun || self.bug == Bug::ReadBeforeEpochStart)
+            && !handoff.hands_over();
+        (may && handoff.serves()).then(|| copy.rows_at(committed))
     }
 
     /// Remembers few ends of epochs.
@@ -346,6 +360,7 @@ impl Member {
         }
         let copy = &mut self.disk[partition];
         let counted: Vec<MemberId> = match self.bug {
+            Bug::BackupsNotCounted => vec![self.id.clone()],
             Bug::NewcomerNotCounted => lead.handoff.in_sync().to_vec(),
             Bug::ShrinksAlone => lead.handoff.counted_if_shrunk().into_iter().cloned().collect(),
             _ => lead.handoff.counted().into_iter().cloned().collect(),
@@ -450,34 +465,15 @@ impl Member {
             *epoch = copy.replica.promised().max(*epoch);
         }
         let before = copy.clone();
-        for effect in copy.replica.step(&event) {
-            match effect {
-                ReplicaEffect::Clear => {
-                    let replica = std::mem::take(&mut copy.replica);
-                    *copy = Copy { replica, ..Copy::default() };
-                }
-                ReplicaEffect::StoreRows => {
-                    copy.incoming.extend(rows);
-                    if copy.replica.have().installing.is_none() {
-                        self.installed += 1;
-                        copy.rows = std::mem::take(&mut copy.incoming);
-                        copy.base = copy.replica.chain().last().sequence;
-                    }
-                }
-                ReplicaEffect::CutAfter(sequence) => copy.log.retain(|at, _| *at <= sequence),
-                ReplicaEffect::Append(place) => {
-                    let record = records[place];
-                    copy.log.insert(record.0.sequence, record);
-                }
-                ReplicaEffect::Commit(_) => {}
-                ReplicaEffect::Quarantine => panic!("{} is quarantined: partition {partition}", self.id),
-                ReplicaEffect::Answer(have) => {
-                    let (own, to) = (Some(self.id.clone()), Some(from.clone()));
-                    out.push(Letter { partition, from: own, to, message: Message::Answer(have) });
-                }
-            }
+        if let (Bug::CutAtCommitPoint, ReplicaEvent::Ask { epoch }) = (self.bug, &event)
+            && *epoch > copy.replica.promised()
+        {
+            copy.cut_at_commit_point();
         }
-        copy.sync();
+        if let Some(have) = copy.receive(&event, rows, records, self.bug) {
+            let (own, to) = (Some(self.id.clone()), Some(from.clone()));
+            out.push(Letter { partition, from: own, to, message: Message::Answer(have) });
+        }
         if self.bug == Bug::AnswerBeforeDisk {
             self.not_on_disk.insert(partition, before.clone());
         }

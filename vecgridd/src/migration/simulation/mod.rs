@@ -3,13 +3,15 @@
 //!
 //! A schedule is a seed. After every step [`judge`] looks at the whole world as nobody in it can. Then
 //! the faults stop, and every move must end, with all copies equal. `control` is a model of what the
-//! control plane promises, `member` the driver that the daemon will have, with sets of numbers for rows.
+//! control plane promises, `member` the driver that the daemon will have, with sets of numbers for rows. Leases and
+//! the failure detector are those of `control/`; a step is a millisecond.
 //!
 //! That it can fail is shown: each [`Bug`] is a rule left out, and some schedule finds it.
 //!
 //! `VECGRID_SCHEDULES` raises the number of schedules, `VECGRID_SEED` says the first: alone, it repeats one.
 
 mod control;
+mod copy;
 mod judge;
 mod member;
 mod world;
@@ -47,6 +49,22 @@ enum Bug {
     WantedOnOne,
     /// A member that is away is not waited for, before that is decided.
     ShrinksAlone,
+    /// A primary acknowledges what its own disk has, whatever its backups answer.
+    BackupsNotCounted,
+    /// Who hears of a newer epoch cuts its log at its own commit point.
+    CutAtCommitPoint,
+    /// A full copy is put over what was there.
+    FullCopyKeepsRows,
+    /// A primary does not look at its lease before it answers a strong read.
+    StaleLease,
+    /// A lease counts from when the answer came, not from when the beat was sent.
+    LeaseFromAnswer,
+    /// A lease counts before its holder knows what was decided before it was granted.
+    LeaseBeforeTable,
+    /// A session is shorter than a lease.
+    SessionBelowLease,
+    /// A new primary answers strong reads before it has committed a record of its epoch.
+    ReadBeforeEpochStart,
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -111,6 +129,14 @@ fn every_planted_bug_is_seen() {
         (Bug::NobodyAsksAgain, "did not end"),
         (Bug::WantedOnOne, "out of balance"),
         (Bug::ShrinksAlone, "does not have the acknowledged write"),
+        (Bug::BackupsNotCounted, "does not have the acknowledged write"),
+        (Bug::CutAtCommitPoint, "does not have the acknowledged write"),
+        (Bug::FullCopyKeepsRows, "was deleted, and is back on"),
+        (Bug::StaleLease, "a strong read of"),
+        (Bug::LeaseFromAnswer, "a strong read of"),
+        (Bug::LeaseBeforeTable, "a strong read of"),
+        (Bug::SessionBelowLease, "a strong read of"),
+        (Bug::ReadBeforeEpochStart, "a strong read of"),
     ];
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
