@@ -160,7 +160,7 @@ pub fn describe(missing: &BTreeMap<PartitionId, Why>) -> String {
     for (partition, why) in missing {
         let why = match why {
             Why::Late => "no answer in time",
-            Why::Moving => "on its way to another member",
+            Why::Moving => "on its way to another member, or behind what the request is to be shown",
             Why::Because(why) => why,
         };
         reasons.entry(why).or_default().push(*partition);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::{StreamExt, stream::FuturesUnordered};
 use openraft::{
     ChangeMembers, EmptyNode, Raft, ServerState, SnapshotPolicy,
     error::{ClientWriteError, InitializeError, RaftError},
@@ -326,9 +327,19 @@ impl Core {
                 decode::<bool>(&answer.message).ok()?.then_some(member)
             }
         };
-        let answers = futures::future::join_all(others.into_iter().cloned().map(ask)).await;
-        let granted: BTreeSet<MemberId> = answers.into_iter().flatten().chain([self.me.clone()]).collect();
-        role.voters.iter().all(|set| 2 * set.intersection(&granted).count() > set.len())
+        let mut answers: FuturesUnordered<_> = others.into_iter().cloned().map(ask).collect();
+        let mut granted = BTreeSet::from([self.me.clone()]);
+        let enough = |granted: &BTreeSet<MemberId>| {
+            role.voters.iter().all(|set| 2 * set.intersection(granted).count() > set.len())
+        };
+        // Not longer than it takes: one that is frozen answers nobody, and the voter of the next rank stands in a moment.
+        while !enough(&granted) {
+            match answers.next().await {
+                Some(answer) => granted.extend(answer),
+                None => return false,
+            }
+        }
+        true
     }
 }
 
