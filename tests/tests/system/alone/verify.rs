@@ -1,6 +1,10 @@
 //! Copies of a real grid: compared and equal; one that the disk damaged is found, told, and taken anew.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use vecgridd_tests::{
