@@ -380,19 +380,18 @@ fn bring_back(
     let hosted = partition::copies_here(engine, view, &identity.member)?;
     engine.create_partitions(&hosted)?;
     let mut states = Vec::with_capacity(hosted.len());
-    let mut replayed = 0;
+    let (mut replayed, mut damaged) = (0, PartitionSet::new());
     for partition in hosted {
-        let recover = || partition::recover(engine, view, &identity.member, partition, retention);
-        let recovered = match recover() {
+        let recovered = match partition::recover(engine, view, &identity.member, partition, retention) {
             Err(error @ StorageError::Corrupt { .. })
-                if view.placement_without(partition, &identity.member).is_some() =>
+                if view.partition(partition).in_sync.iter().any(|id| *id != identity.member) =>
             {
                 tracing::error!(
                     %partition, %error,
                     "this member's copy of a partition is damaged: it is not used, and taken anew from another member"
                 );
-                partition::quarantine(engine, partition)?;
-                recover()?
+                damaged.insert(partition);
+                partition::quarantine(engine, &identity.member, partition, retention)?
             }
             recovered => recovered?,
         };
@@ -406,7 +405,7 @@ fn bring_back(
         took_ms,
         "recovered: the rows are level with the log"
     );
-    let report = partition::level_indexes(engine, view, indexes)?;
+    let report = partition::level_indexes(engine, view, indexes, &damaged)?;
     tracing::info!(
         rows = report.rows,
         loaded = report.loaded,

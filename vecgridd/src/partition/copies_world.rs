@@ -246,7 +246,7 @@ impl Member {
         engine.create_partitions(&here).unwrap();
         let recovered: Vec<_> =
             here.iter().map(|p| recover(&*engine, &view, &self.me, *p, retention).unwrap()).collect();
-        level_indexes(&*engine, &view, &indexes).unwrap();
+        level_indexes(&*engine, &view, &indexes, &PartitionSet::new()).unwrap();
         let (log, log_thread) = LogWriter::start(Arc::clone(&engine), 64, Quiet).unwrap();
         let watched = between.watch(&self.me);
         let (applier, applier_thread) =

@@ -112,6 +112,18 @@ impl Hosts {
     /// Whether a copy must not be used.
     pub(super) fn quarantine(&self, partition: PartitionId, holds: bool) {
         put(&self.shared.quarantined, partition, holds);
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Returns when others than these must not be used.
+    pub(super) async fn until_quarantined_but(&self, known: &PartitionSet) {
+        loop {
+            let changed = self.shared.changed.notified();
+            if *self.quarantined() != *known {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// A copy is here from now on.

@@ -60,6 +60,7 @@ pub async fn keep(tasks: Tasks, parts: OwnerParts, me: MemberId, mut here: BTree
         tokio::select! {
             () = tokio::time::sleep(AGAIN), if undone => {}
             changed = view.changed() => if changed.is_err() { return },
+            () = parts.hosts.until_quarantined_but(&quarantined) => {}
             () = stop.cancelled() => return,
         }
     }

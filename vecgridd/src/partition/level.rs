@@ -44,7 +44,7 @@ pub struct LevelReport {
     pub took: Duration,
 }
 
-/// Loads indexes that were saved, and makes each index equal to its rows.
+/// Loads indexes that were saved, and makes each index equal to its rows; of `unread` partitions it shows none.
 ///
 /// # Errors
 /// When a row is damaged, or the store fails.
@@ -52,9 +52,11 @@ pub fn level_indexes(
     engine: &dyn Engine,
     view: &ClusterView,
     indexes: &Registry,
+    unread: &PartitionSet,
 ) -> Result<LevelReport, StorageError> {
     let started = Instant::now();
-    let rows = StoredRows::read(engine)?;
+    let read = engine.partitions().into_iter().filter(|partition| !unread.contains(*partition));
+    let rows = StoredRows::of(engine, read)?;
     indexes.sweep(|id| view.collection_by_id(id).is_some());
     let mut report = LevelReport::default();
     for collection in view.collections() {
@@ -68,6 +70,7 @@ pub fn level_indexes(
         let differs: Vec<PartitionId> = differs.collect();
         if restored.is_some() || !differs.is_empty() {
             let index = indexes.get_or_create(collection.id, &collection.config).map_err(io)?;
+            unread.iter().for_each(|partition| index.drop_partition(partition));
             let level = Level { engine, rows: &rows, collection, index: &index };
             report.changes += level.level(differs)?;
             report.rows += index.view().count(None, &PartitionSet::all(view.partitions()));
@@ -116,10 +119,6 @@ struct StoredRows {
 }
 
 impl StoredRows {
-    fn read(engine: &dyn Engine) -> Result<Self, StorageError> {
-        Self::of(engine, engine.partitions())
-    }
-
     fn of(
         engine: &dyn Engine,
         partitions: impl IntoIterator<Item = PartitionId>,

@@ -148,7 +148,7 @@ impl Member {
             self.indexes.close();
         }
         self.indexes = registry(&self.folder);
-        let report = level_indexes(&self.store, &self.view, &self.indexes).unwrap();
+        let report = level_indexes(&self.store, &self.view, &self.indexes, &PartitionSet::new()).unwrap();
         (report.loaded, report.changes)
     }
 
@@ -267,7 +267,7 @@ fn what_is_left_of_dropped_collections_is_removed() {
     std::fs::create_dir(folder(7)).unwrap();
     std::fs::write(folder(7).join("checkpoint"), b"old").unwrap();
     let registry = registry(&member.folder);
-    level_indexes(&member.store, &member.view, &registry).unwrap();
+    level_indexes(&member.store, &member.view, &registry, &PartitionSet::new()).unwrap();
     assert!(folder(1).exists() && !folder(7).exists());
     registry.remove(CollectionId(1));
     assert!(!folder(1).exists());

@@ -89,7 +89,12 @@ pub fn recover(
 
 /// Whether there is anything of a partition on the disk.
 pub(super) fn has_copy(engine: &dyn Engine, partition: PartitionId) -> Result<bool, StorageError> {
-    Ok(read_applied(engine, partition)?.is_some() || read_copy(engine, partition)?.installing)
+    let applied = match read_applied(engine, partition) {
+        // There is one, and it cannot be used: `recover` says so.
+        Err(StorageError::Corrupt { .. }) => return Ok(true),
+        applied => applied?,
+    };
+    Ok(applied.is_some() || read_copy(engine, partition)?.installing)
 }
 
 /// A copy as it lies on the disk of a daemon that does not run.
@@ -121,14 +126,27 @@ pub fn copy_on_disk(engine: &dyn Engine, partition: PartitionId) -> Result<CopyO
     Ok(CopyOnDisk { usable, has_rows: applied.is_some() || logged, promised: copy.promised })
 }
 
-/// A damaged copy must not be used any more: nothing of it is kept but what it promised, and that it is to be taken
-/// anew (`keeper.rs`).
+/// Takes a copy that cannot be read for one that must not be used, and has nothing. What is on the disk stays until the
+/// grid has decided that this copy does not count (`keeper.rs`): the others might turn out to be damaged, too.
 ///
 /// # Errors
 /// When the disk fails.
-pub fn quarantine(engine: &dyn Engine, partition: PartitionId) -> Result<(), StorageError> {
-    let mut copy = copy::CopyState { quarantined: true, ..read_copy(engine, partition)? };
-    throw_away(engine, partition, &mut copy)
+pub fn quarantine(
+    engine: &dyn Engine,
+    me: &MemberId,
+    partition: PartitionId,
+    retention: Retention,
+) -> Result<Recovered, StorageError> {
+    let stored = copy::CopyState { quarantined: true, ..read_copy(engine, partition)? };
+    let mut batch = Batch::default();
+    batch.put(Family::Member, copy::key(partition), copy::encode(&stored));
+    engine.commit(&batch, true)?;
+    let copy = copy::CopyState { floor: (0, 0), epochs: Vec::new(), ..stored };
+    let (dedup, log) = (DedupWindow::default(), LogExtent::empty(1));
+    let last = Version::default();
+    let state = State::new(Start { partition, me: me.clone(), last, dedup, log, retention });
+    let replica = found(&copy, last, 0)?;
+    Ok(Recovered { state, replica, copy, replayed: 0 })
 }
 
 /// Whatever is on the disk of these partitions goes; what was promised stays.

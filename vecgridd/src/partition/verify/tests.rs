@@ -247,15 +247,23 @@ async fn an_index_that_does_not_show_its_rows_is_made_equal_to_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_mended_from_a_primary_whose_rows_are_not_sound() {
+async fn a_primary_whose_rows_are_not_sound_steps_down_and_is_taken_anew_from_the_good_copy() {
     let two = Two::new().await;
     let (lost, _) = two.some_row("a");
     let epoch = two.epoch();
     two.change("a", |batch| batch.delete(Family::Partition(FIRST), row::key(COLLECTION, &lost)));
     let findings = two.verify(FIRST).await;
     assert!(whats(&findings.copies[0]).contains(&What::Rows), "{findings:?}");
-    assert_eq!(two.epoch(), epoch);
+    // The other one leads, until it has brought this one level; then it is as it should be.
+    let mut view = two.world.between.view.subscribe();
+    let leads = view.wait_for(|view| view.partition(FIRST).epoch >= epoch + 2);
+    tokio::time::timeout(PATIENCE, leads).await.unwrap().unwrap();
+    two.world.held(FIRST.0, "a", &["a", "b"]).await;
+    assert!(two.world.members[&id("a")].rows(FIRST).contains_key(lost.as_str()));
     assert!(two.world.members[&id("b")].rows(FIRST).contains_key(lost.as_str()), "the good copy is kept");
+    assert_equal(&two.verify(FIRST).await);
+    two.world.quiet().await;
+    two.world.check().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
