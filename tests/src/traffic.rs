@@ -55,6 +55,8 @@ pub struct Load {
     pub ids: u64,
     /// Bytes of text in each row.
     pub text: usize,
+    /// Whether ids are deleted, too: all of them, each few rounds.
+    pub deletes: bool,
     /// Each app begins one operation per this, or later when the last one took longer.
     pub pace: Duration,
 }
@@ -100,6 +102,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A try that has to be made again, and why.
 struct Again(String);
+
+/// An id of the load: writers go through theirs again and again.
+pub fn id(writer: u64, n: u64) -> String {
+    format!("w{writer}-{n}")
+}
 
 impl Traffic {
     /// Nothing yet, and no member to ask. The collection has [`synthetic::DIMENSION`] components.
@@ -215,19 +222,25 @@ impl Traffic {
     fn write(&self, writer: u64, load: Load) {
         let (mut stamps, mut next) = (BTreeMap::new(), Instant::now());
         let text = "x".repeat(load.text);
-        for version in 1.. {
+        for version in 1_u64.. {
             for n in 0..load.ids {
                 paced(&mut next, load.pace);
                 if self.stopped() {
                     return;
                 }
-                self.write_one(&format!("w{writer}-{n}"), (version, &text), &mut stamps);
+                let put = (!load.deletes || !version.is_multiple_of(DELETES)).then_some(text.as_str());
+                self.write_one(&id(writer, n), (version, put), &mut stamps);
             }
         }
     }
 
-    fn write_one(&self, id: &str, (version, text): (u64, &str), stamps: &mut BTreeMap<String, (u64, u64)>) {
-        let delete = version.is_multiple_of(DELETES);
+    fn write_one(
+        &self,
+        id: &str,
+        (version, text): (u64, Option<&str>),
+        stamps: &mut BTreeMap<String, (u64, u64)>,
+    ) {
+        let delete = text.is_none();
         let effect = if delete { Effect::Delete } else { Effect::Put(version) };
         lock(&self.known).remove(id);
         let key = format!("{id}.{version}");

@@ -22,7 +22,8 @@ const COLLECTION: &str = "c";
 /// For what has no promise of its own.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Three hundred operations a second and more, where the machine can.
-const LOAD: Load = Load { writers: 4, searchers: 2, ids: 150, text: 0, pace: Duration::from_millis(12) };
+const LOAD: Load =
+    Load { writers: 4, searchers: 2, ids: 150, text: 0, deletes: true, pace: Duration::from_millis(12) };
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
