@@ -22,6 +22,7 @@ struct Inner {
     waiting: usize,
     /// Nothing more becomes durable.
     powerless: bool,
+    commits: u64,
 }
 
 /// See the module.
@@ -59,6 +60,11 @@ impl MemoryEngine {
     pub fn hold_syncs(&self, hold: bool) {
         self.lock().slow = hold;
         self.fast.notify_all();
+    }
+
+    /// How many batches were written, empty ones included.
+    pub fn commits(&self) -> u64 {
+        self.lock().commits
     }
 
     /// How many syncs wait.
@@ -106,6 +112,7 @@ impl Engine for MemoryEngine {
             }
         }
         inner.visible = next;
+        inner.commits += 1;
         if sync && !inner.powerless {
             inner.durable = inner.visible.clone();
         }

@@ -267,6 +267,17 @@ async fn a_primary_whose_rows_are_not_sound_steps_down_and_is_taken_anew_from_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_writes_nothing() {
+    let two = Two::new().await;
+    let engine = &two.world.members[&id("a")].engine;
+    let before = engine.commits();
+    for _ in 0..3 {
+        assert!(two.verifier("a").glance(FIRST).await.is_some());
+    }
+    assert_eq!(engine.commits(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_that_are_written_all_the_time_are_compared_and_equal() {
     let two = Two::new().await;
     let stop = AtomicBool::new(false);
