@@ -155,6 +155,10 @@ fn when_one_of_two_dies_the_other_shows_everything_if_it_was_told_to_and_refuses
         // Those of unknown outcome may have taken effect: they are no part of what is counted.
         for member in 0..2 {
             let rest = cluster.daemon(member).rest();
+            // Both are there, and have to elect one of them first.
+            wait::until("writes are taken again", LIMIT, || {
+                (put(&rest, "x0", 2).status == 200).then_some(())
+            });
             (0..4).for_each(|n| _ = put(&rest, &format!("x{n}"), 2).ok());
             (0..4).for_each(|n| _ = rest.delete(&entry_path(COLLECTION, &format!("x{n}"))).ok());
         }
