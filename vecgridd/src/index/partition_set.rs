@@ -35,9 +35,7 @@ impl PartitionSet {
         if let Some(word) = self.words.get_mut(word) {
             *word &= !bit;
         }
-        while self.words.last() == Some(&0) {
-            self.words.pop();
-        }
+        self.trim();
     }
 
     /// Whether a partition is in the set.
@@ -78,7 +76,10 @@ impl PartitionSet {
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         let theirs = other.words.iter().copied().chain(std::iter::repeat(0));
-        Self::trimmed(self.words.iter().zip(theirs).map(|(mine, theirs)| mine & !theirs).collect())
+        let words = self.words.iter().zip(theirs).map(|(mine, theirs)| mine & !theirs).collect();
+        let mut set = Self { words };
+        set.trim();
+        set
     }
 
     /// Those of both.
@@ -90,11 +91,10 @@ impl PartitionSet {
         Self { words: longer.words.iter().zip(more).map(|(one, other)| one | other).collect() }
     }
 
-    fn trimmed(mut words: Vec<u64>) -> Self {
-        while words.last() == Some(&0) {
-            words.pop();
+    fn trim(&mut self) {
+        while self.words.last() == Some(&0) {
+            self.words.pop();
         }
-        Self { words }
     }
 }
 
