@@ -72,6 +72,10 @@ pub struct Options {
     /// machines where there are several [default: the host's name]
     #[arg(long, env = "VECGRID_HOST", value_name = "HOST")]
     pub host: Option<String>,
+    /// How many partitions this member holds, and leads, beside members of weight 1: twice as many with 2, as far as the
+    /// number of members and zones lets it. 1 to 100 [default: 1]
+    #[arg(long, env = "VECGRID_WEIGHT", value_name = "N")]
+    pub weight: Option<u32>,
     /// Of a new grid: copies of each row besides the first, on other members, 0 to 4. An acknowledged write is on the
     /// disks of all of them. `vecgrid copies` changes it later [default: 1]
     #[arg(long, env = "VECGRID_BACKUPS", value_name = "N")]
@@ -223,6 +227,8 @@ pub struct Config {
     pub zone: String,
     /// The machine it runs on.
     pub host: String,
+    /// Its share beside members of weight 1.
+    pub weight: u32,
     /// How many copies there are, and how they are made.
     pub copies: CopyConfig,
     /// Partitions of a new grid.
@@ -345,6 +351,7 @@ impl Options {
             advertise: self.advertise.or(file.advertise),
             zone: self.zone.or(file.zone),
             host: self.host.or(file.host),
+            weight: self.weight.or(file.weight),
             backups: self.backups.or(file.backups),
             min_in_sync: self.min_in_sync.or(file.min_in_sync),
             return_lease: self.return_lease.or(file.return_lease),
@@ -418,6 +425,10 @@ impl Options {
         if zone.len() > 128 || host.len() > 128 {
             return wrong("--zone and --host are names of at most 128 bytes");
         }
+        let weight = self.weight.unwrap_or(1);
+        if !(1..=100).contains(&weight) {
+            return wrong("--weight is 1 to 100: this member's share beside members of weight 1");
+        }
         let dev = self.dev.unwrap_or(false);
         let (data_dir, temporary) = match (self.data_dir, dev) {
             (Some(dir), _) => (dir, None),
@@ -486,6 +497,7 @@ impl Options {
             peers,
             zone,
             host,
+            weight,
             copies,
             partitions,
             grid,

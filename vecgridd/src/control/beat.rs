@@ -22,6 +22,7 @@ pub(super) fn details_of(details: wire::Details) -> MemberDetails {
         incarnation: details.incarnation,
         version: details.version,
         host: details.host,
+        weight: details.weight,
     }
 }
 
@@ -34,6 +35,7 @@ pub(crate) fn details_for(details: &MemberDetails) -> wire::Details {
         incarnation: details.incarnation,
         version: details.version.clone(),
         host: details.host.clone(),
+        weight: details.weight,
     }
 }
 

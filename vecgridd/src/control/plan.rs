@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A plan is made when those that may hold partitions have changed: one came, goes, stays after all, is in another
-//! zone, has been away for long; or another number of copies is wanted. The state counts that (its *roster*) and takes
+//! zone or of another weight, has been away for long; or another number of copies is wanted. The state counts that (its *roster*) and takes
 //! one plan per roster, so it shows itself whether a plan is due, and any leader goes on where another one stopped.
 //!
 //! A restart is not a departure: a member that is merely away is no reason for a plan. If a plan is made for another
@@ -16,8 +16,6 @@
 //! But one copy is no copy: where a crash has left a single one, another member *stands in* with one more until the
 //! one that crashed is back, or is given up. A member that said that it stops is waited for. Who stands in is
 //! chosen one by one, spread over zones and machines; it is for minutes, so shares need not be even.
-//!
-//! Left out: weights.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -131,7 +129,7 @@ pub(super) fn stand_ins(view: &ClusterView) -> BTreeMap<PartitionId, MemberId> {
 fn candidate(member: &Member) -> Candidate {
     let known = |place: &String| Some(place.clone()).filter(|place| !place.is_empty());
     let (zone, host) = (known(&member.details.zone), known(&member.details.host));
-    Candidate { member: member.id.clone(), zone, host, weight: 1 }
+    Candidate { member: member.id.clone(), zone, host, weight: member.details.share() }
 }
 
 /// Those that wanted to leave and hold nothing any more, once there is a plan that knows that.
@@ -230,6 +228,19 @@ mod tests {
         assert!(!is_due(&view), "one member holds everything as it is");
         (1..5).for_each(|number| join(&mut view, number));
         assert_eq!(planned(&mut view), 271 - 55);
+    }
+
+    #[test]
+    fn a_member_of_more_weight_gets_more() {
+        let mut view = grid(3);
+        let heavier = MemberDetails { weight: 2, ..details(2, 2) };
+        decide(&mut view, Command::Update { member: id(2), details: heavier }).unwrap();
+        assert_eq!(planned(&mut view), 135 - 90, "its share is a half, and nothing moves between the others");
+        moved(&mut view);
+        assert_eq!(shares(&view), [68, 68, 135]);
+        back(&mut view, 2, 3);
+        planned(&mut view);
+        assert_eq!(shares(&view).into_iter().max(), Some(91), "started again without it");
     }
 
     #[test]

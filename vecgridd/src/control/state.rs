@@ -110,7 +110,8 @@ fn update(view: &mut ClusterView, id: &MemberId, details: MemberDetails) -> Chan
         return Err(Refused::OldIncarnation(id.clone()));
     }
     let changed = member.details != details || !member.is_alive() || was_missed;
-    let elsewhere = (&member.details.zone, &member.details.host) != (&details.zone, &details.host);
+    let place = |details: &MemberDetails| (details.zone.clone(), details.host.clone(), details.share());
+    let elsewhere = place(&member.details) != place(&details);
     let again = details.incarnation > member.details.incarnation;
     // What was its is others' by now.
     let given_up = member.absence == Absence::Long;

@@ -120,6 +120,7 @@ pub async fn enter(
         name: config.node_name.clone(),
         zone: config.zone.clone(),
         host: config.host.clone(),
+        weight: config.weight,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..MemberDetails::default()
     };

@@ -42,10 +42,20 @@ pub struct MemberDetails {
     pub address: String,
     /// Members of one zone may fail together; empty = unknown.
     pub zone: String,
+    /// Its share of partitions beside members of weight 1; 0 = it did not say, which counts as 1.
+    #[serde(default)]
+    pub weight: u32,
     /// Grows with each start: what an earlier run of the daemon had promised does not bind this one.
     pub incarnation: u64,
     /// Of its daemon.
     pub version: String,
+}
+
+impl MemberDetails {
+    /// Its share of partitions beside members of share 1.
+    pub fn share(&self) -> u32 {
+        self.weight.max(1)
+    }
 }
 
 /// A daemon of the grid.
