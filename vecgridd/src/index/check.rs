@@ -102,7 +102,7 @@ impl View {
         let ids: HashSet<&str> = question.hits.iter().map(|hit| hit.id.as_str()).collect();
         let eligible = self.wanted(true, question.filter, partitions).select();
         let mut found = Vec::new();
-        eligible.each(self.shape.measure, self.shape.dimension, question.vector, 0, |distance, slot| {
+        eligible.each(self.shape.measure, question.vector, 0, |distance, slot| {
             let near = if question.full { distance < question.bound } else { distance <= question.bound };
             if near && !ids.contains(self.rows.id(slot)) {
                 found.push(distance);

@@ -161,6 +161,48 @@ impl Vectors {
     }
 }
 
+/// Vectors of several full chunks, one after the other, each row with one.
+pub(super) enum Side {
+    /// From the start of a region.
+    Region(Arc<Region>),
+    Mapped(Span),
+}
+
+impl Side {
+    /// `None` when a row has none, or they do not lie side by side.
+    pub fn of(chunks: &[Arc<Chunk>]) -> Option<Self> {
+        if chunks.iter().any(|chunk| chunk.with_vector != u64::MAX) {
+            return None;
+        }
+        match &chunks.first()?.vectors {
+            Vectors::Region(region, 0) => {
+                let follows = |(at, chunk): (usize, &Arc<Chunk>)| match &chunk.vectors {
+                    Vectors::Region(other, first) => Arc::ptr_eq(region, other) && *first == at * CHUNK,
+                    Vectors::Own(_) | Vectors::Mapped(_) => false,
+                };
+                chunks.iter().enumerate().all(follows).then(|| Self::Region(Arc::clone(region)))
+            }
+            Vectors::Mapped(first) => {
+                let follows = |whole: Span, chunk: &Arc<Chunk>| match &chunk.vectors {
+                    Vectors::Mapped(span) => whole.with(span),
+                    Vectors::Region(..) | Vectors::Own(_) => None,
+                };
+                chunks[1..].iter().try_fold(first.clone(), follows).map(Self::Mapped)
+            }
+            Vectors::Region(..) | Vectors::Own(_) => None,
+        }
+    }
+
+    /// The vector with this number.
+    #[inline]
+    pub fn vector(&self, number: usize, dimension: usize) -> &[f32] {
+        match self {
+            Self::Region(region) => region.get(number, 1),
+            Self::Mapped(span) => &span.floats()[number * dimension..(number + 1) * dimension],
+        }
+    }
+}
+
 /// Up to 64 rows.
 pub(super) struct Chunk {
     heads: Vec<Head>,
@@ -342,6 +384,11 @@ impl Chunk {
     pub fn alive(&self, now: u64) -> u64 {
         let all = u64::MAX.checked_shr((CHUNK - self.len()) as u32).unwrap_or(0);
         self.deaths.alive(now) & all
+    }
+
+    /// Operation of the first death of any.
+    pub fn first_death(&self) -> u64 {
+        self.deaths.first()
     }
 
     pub fn is_alive(&self, at: usize, now: u64) -> bool {

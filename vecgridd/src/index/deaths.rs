@@ -37,6 +37,11 @@ impl Deaths {
         self.each.iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit)
     }
 
+    /// Operation of the first death; no operation has this number when there was none.
+    pub fn first(&self) -> u64 {
+        self.first.load(Relaxed)
+    }
+
     pub fn is_alive(&self, at: usize, now: u64) -> bool {
         self.first.load(Relaxed) > now || self.each[at].load(Relaxed) > now
     }

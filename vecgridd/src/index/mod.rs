@@ -57,6 +57,7 @@ mod effort;
 mod engine;
 mod error;
 mod fields;
+mod full_block;
 mod hnsw_rs;
 mod native;
 mod owner;
@@ -68,6 +69,7 @@ mod region;
 mod registry;
 mod rows;
 mod scan;
+mod selections;
 mod slots;
 mod stats;
 #[cfg(test)]

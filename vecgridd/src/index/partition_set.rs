@@ -3,7 +3,7 @@
 use crate::types::PartitionId;
 
 /// A bitmap over partitions; cheap to ask and to compare.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PartitionSet {
     /// Without zeros at the end, so that equal sets are equal values.
     words: Vec<u64>,

@@ -32,7 +32,7 @@ const WAYS: f64 = 1.0;
 const AGAIN: f64 = 1.0;
 /// A sift keeps so many per hit: ranks of compressed vectors are off by a few places. As wide as was asked for would
 /// be too much where a walk needs to be wide to find its way, and too little at `ef = k`.
-const KEPT: usize = 8;
+const KEPT: usize = 4;
 
 /// How to search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Rows in memory: dense slots in chunks that never move.
 //!
 //! ```text
-//! Rows ── full blocks ── block ── chunk (64 slots)     shared by every view
+//! Rows ── full blocks ── block ── chunk (64 slots)     shared by every view; see `full_block`
 //!      ├─ block being filled ──── chunk …              its list is copied when a chunk is full
 //!      └─ open chunk                                   copied by every batch that appends
 //! ```
@@ -12,7 +12,8 @@
 //! it, shared by all copies of its chunk, so a view made at operation `n` still sees a row that
 //! died at `n + 1`, and never sees both a row and the one that replaced it.
 //!
-//! Beside the rows are the indexes of their metadata, a segment per block; see `fields`.
+//! Beside the rows are the indexes of their metadata, a segment per block; see `fields`, and `selections` for what
+//! they answered.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -23,8 +24,10 @@ use super::{
     checkpoint::Block,
     chunk::{CHUNK, Chunk, Row, RowBytes, Vectors},
     fields::{Fields, Found, PLACES, SealedFields, Texts},
+    full_block::FullBlock,
     packed::Parsed,
     region::Region,
+    selections::Selections,
 };
 use crate::types::Filter;
 
@@ -37,7 +40,7 @@ pub(super) struct Rows {
     dimension: usize,
     /// These slots, and no others, got their numbers together.
     lineage: u64,
-    full: Arc<Vec<Arc<Vec<Arc<Chunk>>>>>,
+    full: Arc<Vec<Arc<FullBlock>>>,
     /// So many full blocks are in mapped files.
     mapped: usize,
     filling: Arc<Vec<Arc<Chunk>>>,
@@ -48,6 +51,7 @@ pub(super) struct Rows {
     /// Of all chunks but the open one.
     bytes: RowBytes,
     fields: Fields,
+    selections: Arc<Selections>,
 }
 
 impl Rows {
@@ -64,6 +68,7 @@ impl Rows {
             len: 0,
             bytes: RowBytes::default(),
             fields: Fields::new(field_bytes),
+            selections: Arc::default(),
         }
     }
 
@@ -81,9 +86,19 @@ impl Rows {
         self.bytes.plus(self.open.as_ref().map(|chunk| chunk.bytes()).unwrap_or_default())
     }
 
-    /// Memory of the indexes of metadata.
+    /// Memory of the indexes of metadata, and of what they answered.
     pub fn field_bytes(&self) -> u64 {
-        self.fields.bytes()
+        self.fields.bytes() + self.selections.bytes()
+    }
+
+    /// What filters chose of full blocks.
+    pub fn selections(&self) -> &Selections {
+        &self.selections
+    }
+
+    /// Blocks that are full.
+    pub fn full_blocks(&self) -> usize {
+        self.full.len()
     }
 
     /// Chunks, the open one included.
@@ -94,7 +109,7 @@ impl Rows {
     pub fn chunk(&self, index: usize) -> &Chunk {
         let (block, at) = (index / BLOCK, index % BLOCK);
         if let Some(block) = self.full.get(block) {
-            return &block[at];
+            return &block.chunks()[at];
         }
         match (self.filling.get(at), &self.open) {
             (Some(chunk), _) => chunk,
@@ -141,7 +156,7 @@ impl Rows {
         let less = self.block(block).map(Chunk::bytes).fold(RowBytes::default(), RowBytes::plus);
         self.bytes = more.minus(less);
         if let Some(full) = Arc::make_mut(&mut self.full).get_mut(block) {
-            *full = Arc::new(chunks.into_iter().map(Arc::new).collect());
+            *full = Arc::new(full.moved(chunks.into_iter().map(Arc::new).collect()));
             self.mapped += 1;
         }
     }
@@ -157,7 +172,7 @@ impl Rows {
                     let bytes = block.chunks.iter().map(Chunk::bytes);
                     this.bytes = bytes.fold(this.bytes, RowBytes::plus);
                     this.mapped += usize::from(block.chunks.iter().all(Chunk::is_mapped));
-                    full.push(Arc::new(block.chunks.into_iter().map(Arc::new).collect()));
+                    full.push(Arc::new(FullBlock::new(block.chunks.into_iter().map(Arc::new).collect())));
                     fields.push(sealed);
                 }
                 None => rest.extend(block.chunks),
@@ -193,14 +208,39 @@ impl Rows {
     }
 
     pub fn vector(&self, slot: u32) -> Option<&[f32]> {
+        let block = self.full.get(slot as usize / PLACES);
+        if let Some(vector) = block.and_then(|block| block.vector(slot as usize % PLACES, self.dimension)) {
+            return Some(vector);
+        }
         let (chunk, at) = self.place(slot);
         (chunk.with_vector() >> at & 1 == 1).then(|| chunk.vector(at, self.dimension))
     }
 
+    /// Bits of the rows of a chunk that live in a view of operation `now`.
+    #[inline]
+    pub fn alive(&self, chunk: usize, now: u64) -> u64 {
+        match self.full.get(chunk / BLOCK) {
+            Some(block) => block.alive(chunk % BLOCK, now),
+            None => self.chunk(chunk).alive(now),
+        }
+    }
+
+    /// Bits of the rows of a chunk that have a vector.
+    #[inline]
+    pub fn with_vector(&self, chunk: usize) -> u64 {
+        match self.full.get(chunk / BLOCK) {
+            Some(block) => block.with_vector(chunk % BLOCK),
+            None => self.chunk(chunk).with_vector(),
+        }
+    }
+
     /// Whether a slot lives in a view of operation `now`.
     pub fn is_alive(&self, slot: u32, now: u64) -> bool {
-        let (chunk, at) = self.place(slot);
-        chunk.is_alive(at, now)
+        let (chunk, at) = (slot as usize / CHUNK, slot as usize % CHUNK);
+        match self.full.get(chunk / BLOCK) {
+            Some(block) => block.is_alive(chunk % BLOCK, at, now),
+            None => self.chunk(chunk).is_alive(at, now),
+        }
     }
 
     /// Whether nothing killed the slot yet, as of this very moment.
@@ -211,8 +251,11 @@ impl Rows {
 
     /// A slot dies for every view from operation `now` on.
     pub fn kill(&self, slot: u32, now: u64) {
-        let (chunk, at) = self.place(slot);
-        chunk.kill(at, now);
+        let (chunk, at) = (slot as usize / CHUNK, slot as usize % CHUNK);
+        match self.full.get(chunk / BLOCK) {
+            Some(block) => block.kill(chunk % BLOCK, at, now),
+            None => self.chunk(chunk).kill(at, now),
+        }
     }
 
     /// Which rows of a block match; what is behind the last row says nothing.
@@ -272,7 +315,9 @@ impl Rows {
         let filling = Arc::make_mut(&mut self.filling);
         filling.push(Arc::new(chunk));
         if filling.len() == BLOCK {
-            Arc::make_mut(&mut self.full).push(std::mem::take(&mut self.filling));
+            let chunks = std::mem::take(&mut self.filling);
+            let chunks = Arc::try_unwrap(chunks).unwrap_or_else(|shared| shared.to_vec());
+            Arc::make_mut(&mut self.full).push(Arc::new(FullBlock::new(chunks)));
             self.fields.seal();
         }
     }
@@ -346,7 +391,7 @@ mod tests {
                 assert_eq!(rows.id(slot), slot.to_string());
                 assert_eq!(rows.vector(slot), vector(slot).as_ref().map(|v| &v[..]));
             }
-            let counted: u32 = (0..rows.chunks()).map(|c| rows.chunk(c).alive(0).count_ones()).sum();
+            let counted: u32 = (0..rows.chunks()).map(|c| rows.alive(c, 0).count_ones()).sum();
             assert_eq!(counted, rows.len());
         }
     }

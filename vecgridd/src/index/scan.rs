@@ -2,17 +2,24 @@
 //!
 //! Eligible = alive in the view ∧ has a vector (for searches) ∧ partition in the answer set ∧ filter.
 //! This is found out once per search, into one word of bits per chunk: the filter by the indexes of
-//! metadata (`fields`), and by the row itself where those are not sure. When neither answer set nor
-//! filter restricts anything, no bits are kept and chunks are asked directly.
+//! metadata (`fields`), and by the row itself where those are not sure. What was asked for before is known of full
+//! blocks (`selections`). When neither answer set nor filter restricts anything, no bits are kept and chunks are asked
+//! directly.
+
+use std::{array, collections::BTreeSet, sync::Arc};
 
 use super::{
     chunk::{CHUNK, Chunk},
-    distance::Measure,
+    distance::{Measure, prefetch},
     partition_set::PartitionSet,
     rows::{BLOCK, Rows},
+    selections::{Asked, Known, Selection},
     top_k::TopK,
 };
 use crate::types::Filter;
+
+/// Rows that one call of a kernel takes.
+const FOUR: usize = 4;
 
 /// What a row must have to be eligible.
 #[derive(Clone, Copy)]
@@ -34,57 +41,91 @@ impl<'a> Wanted<'a> {
         self.partitions.is_none() && self.filter.is_none()
     }
 
-    fn base(&self, chunk: &Chunk) -> u64 {
-        let vectors = if self.vectors { chunk.with_vector() } else { u64::MAX };
-        chunk.alive(self.now) & vectors
-    }
-
-    /// Alive, with a vector if need be, and in the answer set.
-    fn here(&self, chunk: &Chunk) -> u64 {
-        let bits = self.base(chunk);
-        match self.partitions {
-            Some(partitions) => keep(bits, |at| partitions.contains(chunk.partition(at))),
-            None => bits,
-        }
+    /// Alive, and with a vector if need be.
+    #[inline]
+    fn base(&self, chunk: usize) -> u64 {
+        let vectors = if self.vectors { self.rows.with_vector(chunk) } else { u64::MAX };
+        self.rows.alive(chunk, self.now) & vectors
     }
 
     /// Finds the eligible rows.
     pub fn select(self) -> Eligible<'a> {
-        let (bits, held) = match self.filter {
-            None if self.is_plain() => (None, 0),
-            None => {
-                (Some((0..self.rows.chunks()).map(|index| self.here(self.rows.chunk(index))).collect()), 0)
-            }
-            Some(filter) => {
-                let (bits, held) = self.hold(filter);
-                (Some(bits), held)
-            }
+        if self.is_plain() {
+            return Eligible { wanted: self, bits: None, count: 0, held: 0 };
+        }
+        let asked = Asked::new(self.filter, self.partitions);
+        let known = asked.as_ref().map_or(Known::Nothing, |asked| self.rows.selections().ask(asked));
+        let (known, keep) = match known {
+            Known::Nothing => (Arc::default(), false),
+            Known::Kept(known) => (known, true),
         };
-        Eligible { wanted: self, bits, held }
-    }
-
-    /// The rows that match, and how many had to be looked at for it. The filter comes first: most chunks have no row
-    /// that matches a narrow one, and are not touched.
-    fn hold(&self, filter: &Filter) -> (Vec<u64>, usize) {
-        let (keys, chunks) = (filter.keys(), self.rows.chunks());
-        let (mut bits, mut held) = (Vec::with_capacity(chunks), 0);
+        let (chunks, full) = (self.rows.chunks(), self.rows.full_blocks());
+        let mut fresh: Vec<Arc<[u64; BLOCK]>> = Vec::new();
+        let mut bits = Vec::with_capacity(chunks);
+        let (mut count, mut held) = (0, 0);
+        let keys = self.filter.map(Filter::keys).unwrap_or_default();
         for block in 0..chunks.div_ceil(BLOCK) {
-            let found = self.rows.select(block, filter);
-            let words = found.yes.words().iter().zip(found.maybe.words());
-            for ((yes, maybe), index) in words.zip(block * BLOCK..chunks) {
-                if yes | maybe == 0 {
-                    bits.push(0);
-                    continue;
+            let found;
+            let words = match known.blocks.get(block) {
+                Some(words) => words,
+                None => {
+                    let (words, looked) = self.choose(block, &keys);
+                    held += looked;
+                    found = Arc::new(words);
+                    if keep && block < full {
+                        fresh.push(Arc::clone(&found));
+                    }
+                    &found
                 }
-                let chunk = self.rows.chunk(index);
-                let here = self.here(chunk);
-                let unsure = here & maybe & !yes;
-                held += unsure.count_ones() as usize;
-                let fields = |at| chunk.row(at).metadata.fields(keys.iter().copied());
-                bits.push(here & yes | keep(unsure, |at| filter.matches(&fields(at))));
+            };
+            for (word, index) in words.iter().zip(block * BLOCK..chunks) {
+                let word = if *word == 0 { 0 } else { word & self.base(index) };
+                count += word.count_ones() as usize;
+                bits.push(word);
             }
         }
-        (bits, held)
+        if let Some(asked) = asked
+            && !fresh.is_empty()
+        {
+            let blocks = known.blocks.iter().cloned().chain(fresh).collect();
+            self.rows.selections().keep(asked, Selection { blocks });
+        }
+        Eligible { wanted: self, bits: Some(bits), count, held }
+    }
+
+    /// The rows of a block that answer set and filter choose, dead or alive, and how many had to be looked at for it.
+    fn choose(&self, block: usize, keys: &BTreeSet<&str>) -> ([u64; BLOCK], usize) {
+        let (mut words, mut held) = ([0; BLOCK], 0);
+        let found = self.filter.map(|filter| (filter, self.rows.select(block, filter)));
+        for (place, (word, index)) in words.iter_mut().zip(block * BLOCK..self.rows.chunks()).enumerate() {
+            let (yes, maybe) = match &found {
+                Some((_, found)) => (found.yes.words()[place], found.maybe.words()[place]),
+                None => (u64::MAX, 0),
+            };
+            // The filter comes first: most chunks have no row that matches a narrow one, and are not touched.
+            if yes | maybe == 0 {
+                continue;
+            }
+            let chunk = self.rows.chunk(index);
+            let here = self.here(chunk);
+            let unsure = here & maybe & !yes;
+            held += unsure.count_ones() as usize;
+            *word = here & yes;
+            if let Some((filter, _)) = &found {
+                let fields = |at| chunk.row(at).metadata.fields(keys.iter().copied());
+                *word |= keep(unsure, |at| filter.matches(&fields(at)));
+            }
+        }
+        (words, held)
+    }
+
+    /// The rows of a chunk that are in the answer set.
+    fn here(&self, chunk: &Chunk) -> u64 {
+        let all = u64::MAX >> (CHUNK - chunk.len());
+        match self.partitions {
+            Some(partitions) => keep(all, |at| partitions.contains(chunk.partition(at))),
+            None => all,
+        }
     }
 }
 
@@ -93,6 +134,8 @@ pub(super) struct Eligible<'a> {
     wanted: Wanted<'a>,
     /// A word per chunk; `None` when nothing is restricted.
     bits: Option<Vec<u64>>,
+    /// Of them.
+    count: usize,
     /// Rows that the filter was held against, one by one.
     held: usize,
 }
@@ -116,7 +159,7 @@ impl<'a> Eligible<'a> {
     fn chunk_bits(&self, index: usize) -> u64 {
         match &self.bits {
             Some(bits) => bits[index],
-            None => self.wanted.base(self.wanted.rows.chunk(index)),
+            None => self.wanted.base(index),
         }
     }
 
@@ -129,19 +172,16 @@ impl<'a> Eligible<'a> {
         }
     }
 
-    /// How many are eligible below a slot.
+    /// How many are eligible below a slot; not to be asked when nothing is restricted.
     pub fn count_below(&self, slot: u32) -> usize {
-        let (whole, rest) = (slot as usize / CHUNK, slot as usize % CHUNK);
-        let count: usize = (0..whole).map(|index| self.chunk_bits(index).count_ones() as usize).sum();
-        if rest == 0 {
-            return count;
-        }
-        count + (self.chunk_bits(whole) & !(u64::MAX << rest)).count_ones() as usize
+        // Slots in question are near the end.
+        let behind = |index: usize| (self.chunk_bits(index) & from_slot(index, slot)).count_ones() as usize;
+        self.count - (slot as usize / CHUNK..self.wanted.rows.chunks()).map(behind).sum::<usize>()
     }
 
-    /// How many are eligible.
+    /// How many are eligible; not to be asked when nothing is restricted.
     pub fn count(&self) -> usize {
-        self.count_below(self.wanted.rows.len())
+        self.count
     }
 
     /// The eligible slots, in order.
@@ -151,48 +191,51 @@ impl<'a> Eligible<'a> {
     }
 
     /// Offers every eligible row from a slot on, with its exact distance.
-    pub fn scan(&self, measure: Measure, dimension: usize, query: &[f32], from: u32, top: &mut TopK<'a>) {
+    pub fn scan(&self, measure: Measure, query: &[f32], from: u32, top: &mut TopK<'a>) {
         let rows = self.wanted.rows;
-        self.each(measure, dimension, query, from, |distance, slot| {
-            top.offer(distance, slot, || rows.id(slot))
-        });
+        self.each(measure, query, from, |distance, slot| top.offer(distance, slot, || rows.id(slot)));
     }
 
     /// Tells the exact distance of every eligible row from a slot on.
-    pub fn each(
-        &self,
-        measure: Measure,
-        dimension: usize,
-        query: &[f32],
-        from: u32,
-        mut tell: impl FnMut(f32, u32),
-    ) {
-        let (first, skipped) = (from as usize / CHUNK, from as usize % CHUNK);
-        for index in first..self.wanted.rows.chunks() {
-            let mut bits = self.chunk_bits(index);
-            if index == first {
-                bits &= u64::MAX << skipped;
-            }
-            if bits == 0 {
-                continue;
-            }
-            let chunk = self.wanted.rows.chunk(index);
-            let mut tell = |distance, at| tell(distance, (index * CHUNK + at) as u32);
-            let vector = |at| chunk.vector(at, dimension);
-            let mut places = ones(bits);
-            while let Some(a) = places.next() {
-                let (b, c, d) = (places.next(), places.next(), places.next());
-                if let (Some(b), Some(c), Some(d)) = (b, c, d) {
-                    let four = [a, b, c, d];
-                    let distances = measure.distances(query, four.map(vector));
-                    distances.into_iter().zip(four).for_each(|(distance, at)| tell(distance, at));
-                } else {
-                    let rest = [Some(a), b, c].into_iter().flatten();
-                    rest.for_each(|at| tell(measure.distance(query, vector(at)), at));
+    pub fn each(&self, measure: Measure, query: &[f32], from: u32, mut tell: impl FnMut(f32, u32)) {
+        let (all, first) = (self.wanted.rows, from as usize / CHUNK);
+        let slots = (first..all.chunks()).flat_map(|index| {
+            let bits = self.chunk_bits(index) & from_slot(index, from);
+            ones(bits).map(move |at| (index * CHUNK + at) as u32)
+        });
+        let mut rows = slots.filter_map(|slot| Some((slot, all.vector(slot)?)));
+        let mut last = from;
+        // Rows that follow each other are fetched by the processor itself; others are asked for four ahead.
+        let mut four = || {
+            array::from_fn::<_, FOUR, _>(|_| {
+                let (slot, row) = rows.next()?;
+                if slot != last + 1 {
+                    prefetch(row);
                 }
+                last = slot;
+                Some((slot, row))
+            })
+        };
+        let mut now = four();
+        loop {
+            let next = four();
+            if let [Some(a), Some(b), Some(c), Some(d)] = now {
+                let of_four = [a, b, c, d];
+                let distances = measure.distances(query, of_four.map(|(_, row)| row));
+                distances.into_iter().zip(of_four).for_each(|(distance, (slot, _))| tell(distance, slot));
+            } else {
+                let rest = now.into_iter().flatten();
+                return rest.for_each(|(slot, row)| tell(measure.distance(query, row), slot));
             }
+            now = next;
         }
     }
+}
+
+/// The bits of a chunk from a slot on.
+fn from_slot(chunk: usize, slot: u32) -> u64 {
+    let before = (slot as usize).saturating_sub(chunk * CHUNK) as u32;
+    u64::MAX.checked_shl(before).unwrap_or(0)
 }
 
 /// The bits whose places satisfy a test.

@@ -154,7 +154,7 @@ impl View {
 
     fn scan<'a>(&self, k: usize, vector: &[f32], eligible: &Eligible<'a>, explain: &mut Explain) -> TopK<'a> {
         let (mut top, mut lap) = (TopK::new(k), Lap::start());
-        eligible.scan(self.shape.measure, self.shape.dimension, vector, 0, &mut top);
+        eligible.scan(self.shape.measure, vector, 0, &mut top);
         explain.distances += explain.eligible;
         explain.times.scan += lap.take();
         top
@@ -224,7 +224,7 @@ impl View {
         let mut top = TopK::new(query.k);
         explain.reranked = self.rerank(linked, &walked, query.k, vector, eligible, &mut top);
         explain.times.rerank = lap.take();
-        eligible.scan(self.shape.measure, self.shape.dimension, vector, linked.until, &mut top);
+        eligible.scan(self.shape.measure, vector, linked.until, &mut top);
         explain.times.scan = lap.take();
         explain.tail = matches.saturating_sub(eligible_points) as u64;
         explain.distances = explain.reranked + explain.tail;

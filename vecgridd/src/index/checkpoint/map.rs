@@ -34,6 +34,12 @@ impl Span {
         inside.then(|| Self { map: Arc::clone(&self.map), start: self.start + range.start, len: range.len() })
     }
 
+    /// This part and the one that begins where it ends; `None` when `next` does not.
+    pub fn with(&self, next: &Self) -> Option<Self> {
+        let follows = Arc::ptr_eq(&self.map, &next.map) && self.start + self.len == next.start;
+        follows.then(|| Self { len: self.len + next.len, ..self.clone() })
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.map[self.start..self.start + self.len]
     }
@@ -68,6 +74,9 @@ mod tests {
         assert_eq!(whole.floats(), floats);
         let part = whole.part(4..12).unwrap();
         assert_eq!((part.floats(), part.part(4..8).unwrap().floats()), (&floats[1..], &floats[2..]));
+        let (first, second) = (whole.part(0..4).unwrap(), whole.part(4..8).unwrap());
+        assert_eq!(first.with(&second).map(|both| both.floats().len()), Some(2));
+        assert!(second.with(&first).is_none() && first.with(&whole.part(8..12).unwrap()).is_none());
         assert!(part.part(4..9).is_none() && part.part(8..8).is_some_and(|none| none.bytes().is_empty()));
         assert!(whole.part(1..5).unwrap().floats().is_empty(), "not at an address for floats");
     }

@@ -300,7 +300,7 @@ impl Engine for Native {
     }
 
     fn rows_per_look(&self) -> Option<f64> {
-        Some(0.2)
+        Some(0.06)
     }
 
     fn walks_filtered(&self) -> bool {

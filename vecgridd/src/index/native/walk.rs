@@ -32,6 +32,25 @@ const TOGETHER: usize = 2;
 /// Points that one call of a kernel takes.
 pub(super) const BATCH: usize = 32;
 
+/// A sift keeps so many times its breadth of points after the look at codes. Behind a filter codes differ by little more
+/// than what they are off, so more of them may belong among the nearest than in a walk.
+const PROMISING: usize = 8;
+
+/// A point with its least rank, in the order of these.
+#[inline]
+fn promise(least: f32, slot: u32) -> u64 {
+    // Floats are ordered as their bits are, but for the sign, which turns the order of negative ones.
+    let bits = least.to_bits();
+    let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    u64::from(ordered) << 32 | u64::from(slot)
+}
+
+#[inline]
+fn least_of(promise: u64) -> f32 {
+    let ordered = (promise >> 32) as u32;
+    f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
+}
+
 /// What a walk needs besides the graph, kept between walks.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -41,6 +60,8 @@ pub(super) struct Scratch {
     /// Of the round before: to be ranked.
     waiting: Vec<u32>,
     detours: Vec<u32>,
+    /// What a look at codes left: see [`promise`].
+    promising: Vec<u64>,
     /// A point that the walk must not see.
     pub without: Option<u32>,
     pub work: Work,
@@ -164,38 +185,86 @@ impl Walker<'_> {
     }
 
     /// Fills the beam of `scratch` with about the nearest `breadth` of these points, which must be in the graph, without
-    /// a walk: by the code of each, and the numbers of those that it does not rule out. A batch is gathered, one ruled
-    /// out and one ranked in each round, for the same reason as in a walk.
+    /// a walk. First the codes of all are looked at, in order, and the points of the lowest least ranks kept. Then the
+    /// numbers of these are: of the most promising ones first, so that their ranks rule out nearly all of the others.
     pub fn sift(
         &self,
         query: &mut Query,
         breadth: usize,
-        mut points: impl Iterator<Item = u32>,
+        points: impl Iterator<Item = u32>,
         scratch: &mut Scratch,
     ) {
         query.doubt_more();
         scratch.beam.start(breadth);
-        scratch.found.clear();
-        scratch.waiting.clear();
-        let mut next = std::mem::take(&mut scratch.detours);
-        loop {
-            next.clear();
-            next.extend(points.by_ref().take(BATCH));
-            next.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
-            scratch.work.ranked += scratch.waiting.len() as u32;
-            let beam = &mut scratch.beam;
-            self.each_rank(query, &scratch.waiting, |slot, rank| beam.offer(rank, slot));
-            let bound = scratch.beam.bound();
-            if self.frame.is_coded() && bound < f32::INFINITY {
-                self.rule_out(query, bound, scratch);
+        if self.frame.is_coded() {
+            self.look_at_codes(query, PROMISING * breadth, points, scratch);
+        } else {
+            scratch.promising.clear();
+            scratch.promising.extend(points.map(|slot| promise(f32::NEG_INFINITY, slot)));
+        }
+        let mut promising = std::mem::take(&mut scratch.promising);
+        let (first, rest) = if breadth < promising.len() {
+            promising.select_nth_unstable(breadth);
+            promising.split_at(breadth)
+        } else {
+            (&promising[..], &[][..])
+        };
+        for points in [first, rest] {
+            self.rank_promising(query, points, scratch);
+        }
+        scratch.promising = promising;
+    }
+
+    /// Leaves in `scratch` the points of the lowest least ranks: `most` of them, and up to as many more.
+    fn look_at_codes(
+        &self,
+        query: &Query,
+        most: usize,
+        mut points: impl Iterator<Item = u32>,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { found, waiting, promising, work, .. } = scratch;
+        promising.clear();
+        let mut bound = f32::INFINITY;
+        let mut batch = |batch: &mut Vec<u32>| {
+            batch.clear();
+            batch.extend(points.by_ref().take(BATCH));
+            batch.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
+        };
+        batch(waiting);
+        while !waiting.is_empty() {
+            // The codes of the next batch are on their way meanwhile.
+            std::mem::swap(found, waiting);
+            batch(waiting);
+            work.estimated += found.len() as u32;
+            let mut leasts = [0.0; BATCH];
+            (self.kernels.leasts)(query, self.graph.codes(), found, &mut leasts);
+            let mut kept = promising.len();
+            promising.resize(kept + found.len(), 0);
+            for (slot, least) in found.iter().zip(leasts) {
+                // No branch: whether a point is promising cannot be predicted.
+                promising[kept] = promise(least, *slot);
+                kept += usize::from(least < bound);
             }
-            scratch.found.iter().for_each(|slot| self.prefetch(*slot));
-            std::mem::swap(&mut scratch.found, &mut scratch.waiting);
-            std::mem::swap(&mut scratch.found, &mut next);
-            if scratch.found.is_empty() && scratch.waiting.is_empty() {
-                scratch.detours = next;
-                return;
+            promising.truncate(kept);
+            if promising.len() >= 2 * most {
+                bound = least_of(*promising.select_nth_unstable(most).1);
+                promising.truncate(most);
             }
+        }
+    }
+
+    /// Ranks those that the beam does not rule out.
+    fn rank_promising(&self, query: &Query, points: &[u64], scratch: &mut Scratch) {
+        let Scratch { found, beam, work, .. } = scratch;
+        let bound = beam.bound();
+        found.clear();
+        found.extend(points.iter().filter(|point| least_of(**point) < bound).map(|point| *point as u32));
+        work.ranked += found.len() as u32;
+        found.iter().take(BATCH).for_each(|slot| self.prefetch(*slot));
+        for (batch, slots) in found.chunks(BATCH).enumerate() {
+            found.iter().skip((batch + 1) * BATCH).take(BATCH).for_each(|slot| self.prefetch(*slot));
+            self.each_rank(query, slots, |slot, rank| beam.offer(rank, slot));
         }
     }
 

@@ -55,7 +55,10 @@ pub const MAX_STRING_BYTES: usize = 1 << 20;
 
 /// A checked condition on metadata. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Filter(Arc<eval::Node>);
+pub struct Filter {
+    root: Arc<eval::Node>,
+    text: Arc<str>,
+}
 
 impl Filter {
     /// Checks and compiles a filter.
@@ -63,7 +66,8 @@ impl Filter {
     /// # Errors
     /// `invalid_filter`; the field names the place, such as `filter/$or/1/size/$lt`.
     pub fn parse(value: &Value) -> Result<Self, Invalid> {
-        parse::parse(value).map(|root| Self(Arc::new(root)))
+        let root = Arc::new(parse::parse(value)?);
+        Ok(Self { root, text: value.to_string().into() })
     }
 
     /// Like [`parse`](Self::parse), from JSON text.
@@ -78,18 +82,23 @@ impl Filter {
 
     /// The compiled condition, for whoever answers it from an index.
     pub(crate) fn root(&self) -> &Node {
-        &self.0
+        &self.root
+    }
+
+    /// What it was parsed from: filters of one text are equal, and equal ones may have different texts.
+    pub(crate) fn text(&self) -> &Arc<str> {
+        &self.text
     }
 
     /// The keys of a row that decide whether it matches: nothing else is looked at.
     pub(crate) fn keys(&self) -> BTreeSet<&str> {
         let mut keys = BTreeSet::new();
-        self.0.keys(&mut keys);
+        self.root.keys(&mut keys);
         keys
     }
 
     /// Whether a row with these fields matches.
     pub fn matches(&self, fields: &Map<String, Value>) -> bool {
-        self.0.matches(fields)
+        self.root.matches(fields)
     }
 }

@@ -1,0 +1,203 @@
+//! What filters and answer sets choose of full blocks, for those that are asked for again and again.
+//!
+//! Apps filter by the same few conditions all the time: a tenant, a language, a category; and a member of a grid is
+//! asked for the same few sets of partitions. A full block never changes but for its deaths, so which of its rows a
+//! filter and an answer set choose, dead or alive, is true for ever, and is kept here. Whoever takes it
+//! leaves out the dead. The second time that something is asked for it is kept: what is asked once would only push out
+//! what is asked often. Bounded in number and bytes; who was not asked for the longest goes first.
+//!
+//! Rows that got their numbers together share one of these, and it knows no others: a compaction begins a new one.
+
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{partition_set::PartitionSet, rows::BLOCK};
+use crate::types::Filter;
+
+/// Selections that are kept, at most.
+const MAX_KEPT: usize = 64;
+/// And their bytes.
+const MAX_BYTES: usize = 4 << 20;
+/// Longest filter that is kept, in bytes of its text.
+const MAX_TEXT: usize = 4 << 10;
+/// Askings that are remembered to see whether they come again.
+const REMEMBERED: usize = 256;
+
+/// What chooses rows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Asked {
+    /// Of the filter.
+    text: Option<Arc<str>>,
+    partitions: Option<PartitionSet>,
+}
+
+impl Asked {
+    /// `None` when it is nothing to keep.
+    pub fn new(filter: Option<&Filter>, partitions: Option<&PartitionSet>) -> Option<Self> {
+        let text = filter.map(Filter::text);
+        let short = text.as_ref().is_none_or(|text| text.len() <= MAX_TEXT);
+        short.then(|| Self { text: text.map(Arc::clone), partitions: partitions.cloned() })
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.text.as_ref().map_or(0, |text| text.len())
+    }
+}
+
+/// A word per chunk of a block, dead rows included.
+pub(super) type Words = Arc<[u64; BLOCK]>;
+
+/// What was chosen of the first full blocks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Selection {
+    pub blocks: Vec<Words>,
+}
+
+impl Selection {
+    fn bytes(&self) -> usize {
+        self.blocks.len() * (BLOCK * size_of::<u64>() + 2 * size_of::<usize>())
+    }
+}
+
+/// What is known of something that was asked for.
+pub(super) enum Known {
+    /// It is asked for the first time in a while.
+    Nothing,
+    /// It is asked for again: worth keeping; what is kept of it so far.
+    Kept(Arc<Selection>),
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Selections {
+    hasher: RandomState,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Hashes of what was asked for once, the newest last.
+    once: VecDeque<u64>,
+    /// With hashes; the one that was asked for last is last.
+    kept: Vec<(u64, Asked, Arc<Selection>)>,
+    bytes: usize,
+}
+
+impl Selections {
+    /// Something is asked for.
+    pub fn ask(&self, asked: &Asked) -> Known {
+        let hash = self.hasher.hash_one(asked);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = state.place(hash, asked) {
+            state.kept[at..].rotate_left(1);
+            return state.kept.last().map_or(Known::Nothing, |(.., kept)| Known::Kept(Arc::clone(kept)));
+        }
+        if state.once.contains(&hash) {
+            return Known::Kept(Arc::default());
+        }
+        if state.once.len() == REMEMBERED {
+            state.once.pop_front();
+        }
+        state.once.push_back(hash);
+        Known::Nothing
+    }
+
+    /// Keeps what was found.
+    pub fn keep(&self, asked: Asked, selection: Selection) {
+        let hash = self.hasher.hash_one(&asked);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = state.place(hash, &asked) {
+            // Another search may have been here first.
+            if state.kept[at].2.blocks.len() >= selection.blocks.len() {
+                return;
+            }
+            state.remove(at);
+        }
+        let bytes = asked.bytes() + selection.bytes();
+        if bytes > MAX_BYTES {
+            return;
+        }
+        while state.kept.len() >= MAX_KEPT || state.bytes + bytes > MAX_BYTES {
+            state.remove(0);
+        }
+        state.bytes += bytes;
+        state.kept.push((hash, asked, Arc::new(selection)));
+    }
+
+    /// Memory of what is kept.
+    pub fn bytes(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).bytes as u64
+    }
+}
+
+impl State {
+    fn place(&self, hash: u64, asked: &Asked) -> Option<usize> {
+        self.kept.iter().position(|(known, other, _)| *known == hash && other == asked)
+    }
+
+    fn remove(&mut self, at: usize) {
+        let (_, asked, selection) = self.kept.remove(at);
+        self.bytes -= asked.bytes() + selection.bytes();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn asked(value: u32) -> Asked {
+        Asked::new(Some(&Filter::parse(&json!({ "n": value })).unwrap()), None).unwrap()
+    }
+
+    fn selection(blocks: usize) -> Selection {
+        Selection { blocks: (0..blocks).map(|_| Arc::new([7; BLOCK])).collect() }
+    }
+
+    fn blocks(selections: &Selections, asked: &Asked) -> Option<usize> {
+        match selections.ask(asked) {
+            Known::Nothing => None,
+            Known::Kept(kept) => Some(kept.blocks.len()),
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_again_is_kept_and_grows() {
+        let selections = Selections::default();
+        assert_eq!(blocks(&selections, &asked(1)), None);
+        assert_eq!(blocks(&selections, &asked(1)), Some(0), "worth keeping");
+        selections.keep(asked(1), selection(2));
+        selections.keep(asked(1), selection(1));
+        assert_eq!(blocks(&selections, &asked(1)), Some(2), "the longer one");
+        assert_eq!(blocks(&selections, &asked(2)), None);
+        let of_a_partition = Asked { partitions: Some(PartitionSet::all(1)), ..asked(1) };
+        assert_eq!(blocks(&selections, &of_a_partition), None, "the answer set is part of it");
+    }
+
+    #[test]
+    fn it_is_bounded_and_who_was_not_asked_for_goes_first() {
+        let selections = Selections::default();
+        for number in 0..MAX_KEPT as u32 {
+            selections.keep(asked(number), selection(1));
+        }
+        assert_eq!(blocks(&selections, &asked(0)), Some(1));
+        selections.keep(asked(1_000), selection(1));
+        assert_eq!((blocks(&selections, &asked(0)), blocks(&selections, &asked(1))), (Some(1), None));
+        let large = MAX_BYTES / (BLOCK * 8) - 40;
+        selections.keep(asked(2_000), selection(large));
+        assert!(selections.bytes() as usize <= MAX_BYTES);
+        assert_eq!(blocks(&selections, &asked(2_000)), Some(large));
+        selections.keep(asked(3_000), selection(MAX_BYTES / (BLOCK * 8) + 1));
+        assert_eq!(blocks(&selections, &asked(3_000)), None, "larger than all that may be kept");
+    }
+
+    #[test]
+    fn a_very_long_filter_is_not_kept() {
+        let long = Filter::parse(&json!({ "n": "x".repeat(MAX_TEXT) })).unwrap();
+        assert!(Asked::new(Some(&long), None).is_none());
+    }
+}
