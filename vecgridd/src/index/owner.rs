@@ -566,6 +566,7 @@ impl Owner {
                 ids: bytes.ids + self.slots.bytes() as u64,
                 metadata: bytes.metadata + self.shapes.bytes() as u64,
                 fields: self.rows.field_bytes(),
+                selections: self.rows.selections().bytes(),
             },
         }
     }

@@ -86,9 +86,9 @@ impl Rows {
         self.bytes.plus(self.open.as_ref().map(|chunk| chunk.bytes()).unwrap_or_default())
     }
 
-    /// Memory of the indexes of metadata, and of what they answered.
+    /// Memory of the indexes of metadata.
     pub fn field_bytes(&self) -> u64 {
-        self.fields.bytes() + self.selections.bytes()
+        self.fields.bytes()
     }
 
     /// What filters chose of full blocks.

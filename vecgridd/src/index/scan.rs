@@ -257,6 +257,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn bits_from_a_slot_on() {
+        assert_eq!(
+            [0, 64, 65, 127, 128, 500].map(|slot| from_slot(1, slot).count_ones()),
+            [64, 64, 63, 1, 0, 0]
+        );
+        assert_eq!(from_slot(1, 65), !1);
+    }
+
+    #[test]
     fn ones_are_found_in_order() {
         assert_eq!(ones(0).count(), 0);
         assert_eq!(ones(1 << 63 | 0b101).collect::<Vec<_>>(), [0, 2, 63]);

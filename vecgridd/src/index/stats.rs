@@ -60,17 +60,20 @@ pub struct IndexBytes {
     pub metadata: u64,
     /// Indexes of metadata fields.
     pub fields: u64,
+    /// What filters chose that are asked for again and again.
+    pub selections: u64,
 }
 
 impl IndexBytes {
     /// Each part with its name.
-    pub fn by_kind(&self) -> [(&'static str, u64); 5] {
+    pub fn by_kind(&self) -> [(&'static str, u64); 6] {
         [
             ("vectors", self.vectors),
             ("links", self.links),
             ("ids", self.ids),
             ("metadata", self.metadata),
             ("fields", self.fields),
+            ("selections", self.selections),
         ]
     }
 

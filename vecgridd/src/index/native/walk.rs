@@ -401,3 +401,18 @@ impl Walker<'_> {
         ranks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promises_are_in_the_order_of_least_ranks() {
+        let ranks = [f32::NEG_INFINITY, -2.5, -1e-30, -0.0, 0.0, 1e-30, 3.0, f32::INFINITY];
+        let promises = ranks.map(|rank| promise(rank, 7));
+        assert!(promises.is_sorted());
+        assert_eq!(promises.map(|one| least_of(one).to_bits()), ranks.map(f32::to_bits));
+        assert!(promise(1.0, 3) < promise(1.0, 4));
+        assert_eq!(promise(-1.0, u32::MAX) as u32, u32::MAX);
+    }
+}
