@@ -61,7 +61,7 @@ impl<'a> Wanted<'a> {
         };
         let (chunks, full) = (self.rows.chunks(), self.rows.full_blocks());
         let mut fresh: Vec<Arc<[u64; BLOCK]>> = Vec::new();
-        let mut bits = Vec::with_capacity(chunks);
+        let mut bits = vec![0; chunks];
         let (mut count, mut held) = (0, 0);
         let keys = self.filter.map(Filter::keys).unwrap_or_default();
         for block in 0..chunks.div_ceil(BLOCK) {
@@ -78,10 +78,16 @@ impl<'a> Wanted<'a> {
                     &found
                 }
             };
-            for (word, index) in words.iter().zip(block * BLOCK..chunks) {
-                let word = if *word == 0 { 0 } else { word & self.base(index) };
-                count += word.count_ones() as usize;
-                bits.push(word);
+            // Most words of a narrow filter are zero.
+            for (eight, words) in words.as_chunks::<8>().0.iter().enumerate() {
+                if words.iter().fold(0, |any, word| any | word) == 0 {
+                    continue;
+                }
+                let first = block * BLOCK + 8 * eight;
+                for (index, word) in (first..chunks).zip(words).filter(|(_, word)| **word != 0) {
+                    bits[index] = word & self.base(index);
+                    count += bits[index].count_ones() as usize;
+                }
             }
         }
         if let Some(asked) = asked

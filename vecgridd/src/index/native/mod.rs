@@ -50,7 +50,7 @@ use self::{
     graph::{Graph, GraphState, LAYOUT},
     kernels::Kernels,
     link::Bench,
-    walk::{Eligible, Scratch, Walker},
+    walk::{Eligible, Points, Scratch, Walker},
 };
 use super::{
     checkpoint::{Refusal, Sections, Writer},
@@ -295,8 +295,10 @@ impl Engine for Native {
         slots: &[u64],
         until: u32,
     ) -> Result<Option<Walked>, EngineError> {
-        let slots = Eligible(slots).slots().take_while(|slot| *slot < until);
-        self.look(query, |query, scratch| self.walker().sift(query, ef, slots, scratch)).map(Some)
+        self.look(query, |query, scratch| {
+            self.walker().sift(query, ef, Points::new(slots, until), scratch);
+        })
+        .map(Some)
     }
 
     fn rows_per_look(&self) -> Option<f64> {

@@ -18,7 +18,7 @@
 //! them: a sift.
 
 use super::{
-    super::{engine::Work, scan::ones},
+    super::engine::Work,
     beam::Beam,
     frame::{Frame, Query},
     graph::Graph,
@@ -36,19 +36,67 @@ pub(super) const BATCH: usize = 32;
 /// than what they are off, so more of them may belong among the nearest than in a walk.
 const PROMISING: usize = 8;
 
-/// A point with its least rank, in the order of these.
+/// A point with a rank, in the order of these.
 #[inline]
-fn promise(least: f32, slot: u32) -> u64 {
+fn ranked(rank: f32, slot: u32) -> u64 {
     // Floats are ordered as their bits are, but for the sign, which turns the order of negative ones.
-    let bits = least.to_bits();
+    let bits = rank.to_bits();
     let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
     u64::from(ordered) << 32 | u64::from(slot)
 }
 
 #[inline]
-fn least_of(promise: u64) -> f32 {
-    let ordered = (promise >> 32) as u32;
+fn rank_of(ranked: u64) -> f32 {
+    let ordered = (ranked >> 32) as u32;
     f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
+}
+
+/// The `count` lowest, in no order, and the others.
+fn split_at_nth(ranked: &mut [u64], count: usize) -> (&mut [u64], &mut [u64]) {
+    if count < ranked.len() {
+        ranked.select_nth_unstable(count);
+    }
+    let count = count.min(ranked.len());
+    ranked.split_at_mut(count)
+}
+
+/// Slots of eligible points, in order.
+pub(super) struct Points<'a> {
+    words: &'a [u64],
+    /// Of the next word.
+    next: usize,
+    /// What is left of the word before it.
+    bits: u64,
+    until: u32,
+}
+
+impl<'a> Points<'a> {
+    /// A bit per slot; those from `until` on are left out.
+    pub fn new(words: &'a [u64], until: u32) -> Self {
+        let words = &words[..words.len().min((until as usize).div_ceil(64))];
+        Self { words, next: 0, bits: 0, until }
+    }
+
+    /// The next ones, as many as there is room for; gives how many.
+    #[inline]
+    fn fill(&mut self, slots: &mut [u32; BATCH]) -> usize {
+        let mut count = 0;
+        while count < BATCH {
+            while self.bits == 0 {
+                let Some(word) = self.words.get(self.next) else { return count };
+                self.next += 1;
+                self.bits = *word;
+                let first = 64 * (self.next as u32 - 1);
+                if self.until - first < 64 {
+                    self.bits &= (1 << (self.until - first)) - 1;
+                }
+            }
+            slots[count] = 64 * (self.next as u32 - 1) + self.bits.trailing_zeros();
+            self.bits &= self.bits - 1;
+            count += 1;
+        }
+        count
+    }
 }
 
 /// What a walk needs besides the graph, kept between walks.
@@ -60,8 +108,9 @@ pub(super) struct Scratch {
     /// Of the round before: to be ranked.
     waiting: Vec<u32>,
     detours: Vec<u32>,
-    /// What a look at codes left: see [`promise`].
+    /// What a look at codes left, and what was ranked of it: see [`ranked`].
     promising: Vec<u64>,
+    ranked: Vec<u64>,
     /// A point that the walk must not see.
     pub without: Option<u32>,
     pub work: Work,
@@ -83,11 +132,6 @@ impl Eligible<'_> {
     #[inline]
     fn contains(self, slot: u32) -> bool {
         self.0.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
-    }
-
-    /// In order.
-    pub fn slots(self) -> impl Iterator<Item = u32> {
-        (0..).zip(self.0).flat_map(|(at, word)| ones(*word).map(move |place| 64 * at + place as u32))
     }
 }
 
@@ -187,84 +231,95 @@ impl Walker<'_> {
     /// Fills the beam of `scratch` with about the nearest `breadth` of these points, which must be in the graph, without
     /// a walk. First the codes of all are looked at, in order, and the points of the lowest least ranks kept. Then the
     /// numbers of these are: of the most promising ones first, so that their ranks rule out nearly all of the others.
-    pub fn sift(
-        &self,
-        query: &mut Query,
-        breadth: usize,
-        points: impl Iterator<Item = u32>,
-        scratch: &mut Scratch,
-    ) {
+    pub fn sift(&self, query: &mut Query, breadth: usize, points: Points<'_>, scratch: &mut Scratch) {
         query.doubt_more();
+        let breadth = breadth.max(1);
+        let (mut promising, mut ranked) =
+            (std::mem::take(&mut scratch.promising), std::mem::take(&mut scratch.ranked));
+        self.look_at_codes(query, PROMISING * breadth, points, &mut promising, scratch);
+        ranked.clear();
+        let (first, rest) = split_at_nth(&mut promising, breadth);
+        self.rank_promising(query, first, f32::INFINITY, &mut ranked, scratch);
+        let bound = ranked
+            .iter()
+            .max()
+            .filter(|_| ranked.len() == breadth)
+            .map_or(f32::INFINITY, |last| rank_of(*last));
+        self.rank_promising(query, rest, bound, &mut ranked, scratch);
+        let (nearest, _) = split_at_nth(&mut ranked, breadth);
+        nearest.sort_unstable();
         scratch.beam.start(breadth);
-        if self.frame.is_coded() {
-            self.look_at_codes(query, PROMISING * breadth, points, scratch);
-        } else {
-            scratch.promising.clear();
-            scratch.promising.extend(points.map(|slot| promise(f32::NEG_INFINITY, slot)));
-        }
-        let mut promising = std::mem::take(&mut scratch.promising);
-        let (first, rest) = if breadth < promising.len() {
-            promising.select_nth_unstable(breadth);
-            promising.split_at(breadth)
-        } else {
-            (&promising[..], &[][..])
-        };
-        for points in [first, rest] {
-            self.rank_promising(query, points, scratch);
-        }
-        scratch.promising = promising;
+        nearest.iter().for_each(|one| scratch.beam.offer(rank_of(*one), *one as u32));
+        (scratch.promising, scratch.ranked) = (promising, ranked);
     }
 
-    /// Leaves in `scratch` the points of the lowest least ranks: `most` of them, and up to as many more.
+    /// Finds the points of the lowest least ranks: `most` of them, and up to as many more.
     fn look_at_codes(
         &self,
         query: &Query,
         most: usize,
-        mut points: impl Iterator<Item = u32>,
+        mut points: Points<'_>,
+        promising: &mut Vec<u64>,
         scratch: &mut Scratch,
     ) {
-        let Scratch { found, waiting, promising, work, .. } = scratch;
         promising.clear();
+        let (mut now, mut next) = ([0; BATCH], [0; BATCH]);
         let mut bound = f32::INFINITY;
-        let mut batch = |batch: &mut Vec<u32>| {
-            batch.clear();
-            batch.extend(points.by_ref().take(BATCH));
-            batch.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
-        };
-        batch(waiting);
-        while !waiting.is_empty() {
+        let mut following = self.next_codes(&mut points, &mut next);
+        while following > 0 {
             // The codes of the next batch are on their way meanwhile.
-            std::mem::swap(found, waiting);
-            batch(waiting);
-            work.estimated += found.len() as u32;
-            let mut leasts = [0.0; BATCH];
-            (self.kernels.leasts)(query, self.graph.codes(), found, &mut leasts);
+            std::mem::swap(&mut now, &mut next);
+            let slots = &now[..following];
+            following = self.next_codes(&mut points, &mut next);
+            scratch.work.estimated += slots.len() as u32;
+            let mut leasts = [f32::NEG_INFINITY; BATCH];
+            if self.frame.is_coded() {
+                (self.kernels.leasts)(query, self.graph.codes(), slots, &mut leasts);
+            }
             let mut kept = promising.len();
-            promising.resize(kept + found.len(), 0);
-            for (slot, least) in found.iter().zip(leasts) {
+            promising.resize(kept + slots.len(), 0);
+            for (slot, least) in slots.iter().zip(leasts) {
                 // No branch: whether a point is promising cannot be predicted.
-                promising[kept] = promise(least, *slot);
+                promising[kept] = ranked(least, *slot);
                 kept += usize::from(least < bound);
             }
             promising.truncate(kept);
-            if promising.len() >= 2 * most {
-                bound = least_of(*promising.select_nth_unstable(most).1);
+            if self.frame.is_coded() && kept >= 2 * most {
+                bound = rank_of(*promising.select_nth_unstable(most).1);
                 promising.truncate(most);
             }
         }
     }
 
-    /// Ranks those that the beam does not rule out.
-    fn rank_promising(&self, query: &Query, points: &[u64], scratch: &mut Scratch) {
-        let Scratch { found, beam, work, .. } = scratch;
-        let bound = beam.bound();
+    /// The next few points, whose codes are asked for.
+    #[inline]
+    fn next_codes(&self, points: &mut Points<'_>, batch: &mut [u32; BATCH]) -> usize {
+        let count = points.fill(batch);
+        batch[..count].iter().for_each(|slot| self.graph.codes().prefetch(*slot));
+        count
+    }
+
+    /// Adds the ranks of those whose least rank is below the bound, as far as they are, too.
+    fn rank_promising(
+        &self,
+        query: &Query,
+        points: &[u64],
+        bound: f32,
+        into: &mut Vec<u64>,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { found, work, .. } = scratch;
         found.clear();
-        found.extend(points.iter().filter(|point| least_of(**point) < bound).map(|point| *point as u32));
+        found.extend(points.iter().filter(|point| rank_of(**point) < bound).map(|point| *point as u32));
         work.ranked += found.len() as u32;
         found.iter().take(BATCH).for_each(|slot| self.prefetch(*slot));
         for (batch, slots) in found.chunks(BATCH).enumerate() {
             found.iter().skip((batch + 1) * BATCH).take(BATCH).for_each(|slot| self.prefetch(*slot));
-            self.each_rank(query, slots, |slot, rank| beam.offer(rank, slot));
+            self.each_rank(query, slots, |slot, rank| {
+                if rank < bound {
+                    into.push(ranked(rank, slot));
+                }
+            });
         }
     }
 
@@ -407,12 +462,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn promises_are_in_the_order_of_least_ranks() {
+    fn points_are_in_the_order_of_ranks() {
         let ranks = [f32::NEG_INFINITY, -2.5, -1e-30, -0.0, 0.0, 1e-30, 3.0, f32::INFINITY];
-        let promises = ranks.map(|rank| promise(rank, 7));
-        assert!(promises.is_sorted());
-        assert_eq!(promises.map(|one| least_of(one).to_bits()), ranks.map(f32::to_bits));
-        assert!(promise(1.0, 3) < promise(1.0, 4));
-        assert_eq!(promise(-1.0, u32::MAX) as u32, u32::MAX);
+        let points = ranks.map(|rank| ranked(rank, 7));
+        assert!(points.is_sorted());
+        assert_eq!(points.map(|one| rank_of(one).to_bits()), ranks.map(f32::to_bits));
+        assert!(ranked(1.0, 3) < ranked(1.0, 4));
+        assert_eq!(ranked(-1.0, u32::MAX) as u32, u32::MAX);
+    }
+
+    #[test]
+    fn eligible_slots_come_in_order_up_to_the_end() {
+        let words = [0, 1 << 63 | 1, 0, u64::MAX, 6];
+        let all: Vec<u32> =
+            (0..320).filter(|slot| words[*slot as usize / 64] >> (slot % 64) & 1 == 1).collect();
+        for until in [0, 1, 64, 65, 127, 128, 192, 200, 256, 257, 258, 320, 1_000] {
+            let (mut points, mut found) = (Points::new(&words, until), Vec::new());
+            let mut batch = [0; BATCH];
+            loop {
+                let count = points.fill(&mut batch);
+                found.extend_from_slice(&batch[..count]);
+                if count < BATCH {
+                    break;
+                }
+            }
+            let expected: Vec<u32> = all.iter().copied().filter(|slot| *slot < until).collect();
+            assert_eq!(found, expected, "{until}");
+        }
     }
 }
