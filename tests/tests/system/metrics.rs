@@ -15,6 +15,8 @@ const PROMISED: &[&str] = &[
     "vecgrid_points",
     "vecgrid_index_tail_rows",
     "vecgrid_index_bytes",
+    "vecgrid_index_dead_rows",
+    "vecgrid_index_building",
     "vecgrid_recall_checks_dropped_total",
     "vecgrid_partitions",
     "vecgrid_partitions_unavailable",

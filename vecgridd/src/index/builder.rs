@@ -103,22 +103,24 @@ impl Builder<'_> {
     }
 
     /// Live rows into new memory, with a new graph.
+    ///
+    /// A few at a time, each linked before the next are copied: what dies before its turn is never copied, and where
+    /// every row is replaced that is most of them.
     fn compact(&mut self) -> Result<(), EngineError> {
         let mut compaction = Compaction::new(self.core.shape().no_rows());
-        self.copy(&mut compaction);
         let mut engine: Option<Arc<dyn Engine>> = None;
         let mut until = 0;
         for _ in 0..ROUNDS {
-            while self.is_large(compaction.rows()) && until < compaction.rows().len() {
-                let engine = match &engine {
-                    Some(engine) => engine,
-                    None => engine.insert(self.engine(compaction.rows())?),
-                };
-                let (batch, next) = self.batch(compaction.rows(), until);
-                if !batch.is_empty() {
-                    engine.insert(batch)?;
+            let end = self.core.view().rows.len();
+            while compaction.seen() < end {
+                let rows = self.core.view().rows.clone();
+                self.copy(&mut compaction, &rows);
+                if engine.is_none() && self.is_large(compaction.rows()) {
+                    engine = Some(self.engine(&rows)?);
                 }
-                until = next;
+                if let Some(engine) = &engine {
+                    until = self.link_all(engine, compaction.rows(), until)?;
+                }
                 if self.core.is_stopping() {
                     return Ok(());
                 }
@@ -128,11 +130,14 @@ impl Builder<'_> {
                     self.link()?;
                 }
             }
-            self.copy(&mut compaction);
-            let behind = (compaction.rows().len() - until) as usize;
-            if engine.is_none() || behind <= BATCH * self.core.threads() {
+            if engine.is_none() || self.is_level(&compaction) {
                 break;
             }
+        }
+        // Writers may be faster than the graph: then the rest is copied without it, and is the tail of the new one.
+        while !self.is_level(&compaction) {
+            let rows = self.core.view().rows.clone();
+            self.copy(&mut compaction, &rows);
         }
         if let Some(engine) = &engine {
             engine.settle()?;
@@ -140,6 +145,23 @@ impl Builder<'_> {
         let graph = engine.map(|engine| (engine, until));
         self.core.publish(|owner| owner.adopt(compaction, graph));
         Ok(())
+    }
+
+    /// Whether so little came since that it may be copied while the applier waits.
+    fn is_level(&self, compaction: &Compaction) -> bool {
+        (self.core.view().rows.len() - compaction.seen()) as usize <= BATCH * self.core.threads()
+    }
+
+    /// All rows from a slot on into a graph; gives the slot behind them.
+    fn link_all(&self, engine: &Arc<dyn Engine>, rows: &Rows, mut from: u32) -> Result<u32, EngineError> {
+        while from < rows.len() {
+            let (batch, next) = self.batch(rows, from);
+            if !batch.is_empty() {
+                engine.insert(batch)?;
+            }
+            from = next;
+        }
+        Ok(from)
     }
 
     /// A checkpoint of this moment. When it fails, the one before stays, and there will be another try.
@@ -174,17 +196,15 @@ impl Builder<'_> {
         }
     }
 
-    /// Copies all rows that are new, block by block, so that those that belong on disk get there.
-    fn copy(&mut self, compaction: &mut Compaction) {
-        let rows = self.core.view().rows.clone();
+    /// Copies the next rows, and full blocks of them to where they belong.
+    fn copy(&mut self, compaction: &mut Compaction, rows: &Rows) {
+        compaction.copy(rows, (BATCH * self.core.threads()) as u32);
         let mut store = self.store.as_mut().filter(|_| self.core.shape().mapped);
-        while compaction.copy(&rows, BATCH_SLOTS) {
-            while let (Some(to), Some(block)) = (&mut store, compaction.rows().first_unmapped()) {
-                match to.move_block(compaction.rows(), block) {
-                    Ok(chunks) => compaction.map(chunks),
-                    // They are moved when the compaction is done, or the error is told then.
-                    Err(_) => store = None,
-                }
+        while let (Some(to), Some(block)) = (&mut store, compaction.rows().first_unmapped()) {
+            match to.move_block(compaction.rows(), block) {
+                Ok(chunks) => compaction.map(chunks),
+                // It is tried again with the next rows, and the error is told when the compaction is done.
+                Err(_) => store = None,
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Rows without the dead ones, in new memory, under new slot numbers.
 //!
-//! Copying takes long and the applier goes on meanwhile, so it is done in rounds: each copies what
-//! was appended since the last. Only the end runs under the owner's mutex: the last few rows, and
+//! Copying takes long, as each row is linked anew, and the applier goes on meanwhile: so it is done piece by piece, until
+//! little is left of what was appended since. Only the end runs under the owner's mutex: the last few rows, and
 //! the deaths of rows that were copied alive.
 
 use super::{chunk::Chunk, rows::Rows};
@@ -24,6 +24,11 @@ impl Compaction {
     /// The compact rows so far.
     pub fn rows(&self) -> &Rows {
         &self.rows
+    }
+
+    /// Slots of the old rows that were looked at.
+    pub fn seen(&self) -> u32 {
+        self.numbers.len() as u32
     }
 
     /// These rows of the first full block in memory are elsewhere now.

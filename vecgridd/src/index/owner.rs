@@ -36,6 +36,8 @@ const STATED_K: usize = 10;
 const MIN_DEAD: u64 = 1_024;
 /// One dead slot in this many is too much.
 const DEAD_SHARE: u64 = 5;
+/// A tail of one part in this many of what it may be is long.
+const LONG_TAIL: usize = 8;
 /// After so many failed builds in a row writes no longer wait for the builder: slow searches are
 /// better than none of the writes.
 const PATIENCE: u32 = 3;
@@ -411,9 +413,9 @@ impl Owner {
         (self.rows.len() - self.linked.as_ref().map_or(0, |linked| linked.until)) as usize
     }
 
-    /// Whether the tail is half as long as it may be.
+    /// Whether the tail is so long that scanning it is most of a search.
     pub fn tail_is_long(&self) -> bool {
-        self.tail_slots() > self.limits.tail_rows / 2
+        self.tail_slots() > self.limits.tail_rows / LONG_TAIL
     }
 
     /// Whether rows should be in a graph. A graph that exists is kept up to date until a compaction
@@ -550,7 +552,7 @@ impl Owner {
             dead: self.dead(),
             search_ef: self.search_ef(),
             calibrated_rows: self.linked.as_ref().map_or(0, |_| self.calibration.measured_rows()),
-            building: self.building,
+            building: self.building || self.work().is_some(),
             build_failures: self.build_failures,
             checkpoint: CheckpointStats {
                 saves: self.saving.saves,

@@ -20,7 +20,7 @@ pub struct IndexStats {
     pub search_ef: usize,
     /// Rows in the graph when it was last measured which breadth reaches which recall; zero = not yet.
     pub calibrated_rows: u64,
-    /// The builder is at work.
+    /// The builder is at work, or about to be.
     pub building: bool,
     /// Builds that failed since the start; each was, or will be, tried again.
     pub build_failures: u64,

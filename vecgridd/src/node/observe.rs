@@ -83,6 +83,7 @@ impl Snapshot for Observer {
                 let Some(stats) = indexes.get(collection.id).map(|index| index.stats()) else { continue };
                 let name = collection.config.name.as_str();
                 metrics.set_collection(name, stats.live, stats.tail, stats.indexed);
+                metrics.set_index_work(name, stats.dead, stats.building);
                 for (kind, bytes) in stats.bytes.by_kind() {
                     metrics.set_index_bytes(name, kind, bytes);
                 }

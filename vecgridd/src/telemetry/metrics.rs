@@ -52,6 +52,8 @@ pub struct Metrics {
     handler_panics: IntCounter,
     points: IntGaugeVec,
     index_tail_rows: IntGaugeVec,
+    index_dead_rows: IntGaugeVec,
+    index_building: IntGaugeVec,
     index_indexed_rows: IntGaugeVec,
     index_bytes: GaugeVec,
     index_build_failures: IntCounter,
@@ -135,6 +137,18 @@ impl Metrics {
                 &r,
                 "vecgrid_index_tail_rows",
                 "Rows not yet in the graph, scanned exactly",
+                &["collection"],
+            )?,
+            index_dead_rows: int_gauges(
+                &r,
+                "vecgrid_index_dead_rows",
+                "Replaced and deleted rows whose memory is not back yet",
+                &["collection"],
+            )?,
+            index_building: int_gauges(
+                &r,
+                "vecgrid_index_building",
+                "1 while the index has work to do: rows to link, or dead ones to leave behind",
                 &["collection"],
             )?,
             index_indexed_rows: int_gauges(
@@ -522,6 +536,12 @@ impl Metrics {
         self.index_indexed_rows.with_label_values(&[collection]).set(clamp(indexed_rows));
     }
 
+    /// Snapshot: dead rows of a collection, and whether its index is being built.
+    pub fn set_index_work(&self, collection: &str, dead_rows: u64, building: bool) {
+        self.index_dead_rows.with_label_values(&[collection]).set(clamp(dead_rows));
+        self.index_building.with_label_values(&[collection]).set(i64::from(building));
+    }
+
     /// Snapshot: memory of a collection's index, by kind (`vectors`, `links`, …).
     pub fn set_index_bytes(&self, collection: &str, kind: &str, bytes: u64) {
         self.index_bytes.with_label_values(&[collection, kind]).set(bytes as f64);
@@ -544,6 +564,9 @@ impl Metrics {
     pub fn scrape(&self, snapshot: &dyn Snapshot) -> Result<String, prometheus::Error> {
         let _one = self.scraping.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for gauge in [&self.points, &self.index_tail_rows, &self.index_indexed_rows, &self.partitions] {
+            gauge.reset();
+        }
+        for gauge in [&self.index_dead_rows, &self.index_building] {
             gauge.reset();
         }
         for gauge in [&self.index_bytes, &self.storage_bytes] {

@@ -10,6 +10,7 @@ impl Snapshot for Collections {
     fn refresh(&self, metrics: &Metrics) {
         for name in self.0.lock().unwrap().iter() {
             metrics.set_collection(name, 3, 1, 2);
+            metrics.set_index_work(name, 4, true);
             metrics.set_index_bytes(name, "vectors", 1 << 40);
             metrics.set_recall(name, 10, (0.96, 0.97, 0.98), (40, 1.25));
             metrics.set_checkpoint(name, Duration::from_secs(9), Duration::from_millis(2), 4_096);

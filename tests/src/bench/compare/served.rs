@@ -108,7 +108,7 @@ impl Served {
         let metrics = self.daemon.admin().get("/metrics").text();
         Ok(["vecgrid_index_tail_rows", "vecgrid_index_building"]
             .iter()
-            .all(|name| gauge(&metrics, name) == 0.0))
+            .all(|name| gauge(&metrics, name) == Some(0.0)))
     }
 
     /// What the daemon says of the collection.
@@ -272,11 +272,11 @@ pub fn searches(data: &DataSet, ef: usize) -> Result<Vec<pb::SearchRequest>> {
     Ok((0..data.queries.rows()).map(one).collect())
 }
 
-/// The sum of a gauge over its labels for the collection; 0 when there is none.
-fn gauge(metrics: &str, name: &str) -> f64 {
+/// A gauge of the collection.
+fn gauge(metrics: &str, name: &str) -> Option<f64> {
     let of_ours = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(COLLECTION);
     let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
-    metrics.lines().filter(of_ours).filter_map(value).sum()
+    metrics.lines().find(of_ours).and_then(value)
 }
 
 #[cfg(test)]
@@ -287,7 +287,7 @@ mod tests {
     fn gauges_are_read_by_collection() {
         let text = "# HELP vecgrid_index_tail_rows x\nvecgrid_index_tail_rows{collection=\"vecgrid-bench\"} 7\n\
                     vecgrid_index_tail_rows{collection=\"other\"} 9\n";
-        assert_eq!(gauge(text, "vecgrid_index_tail_rows"), 7.0);
-        assert_eq!(gauge(text, "vecgrid_index_building"), 0.0);
+        assert_eq!(gauge(text, "vecgrid_index_tail_rows"), Some(7.0));
+        assert_eq!(gauge(text, "vecgrid_index_building"), None);
     }
 }
