@@ -14,7 +14,6 @@
 mod index {
     mod distance;
     mod draw;
-    #[path = "native"]
     mod native {
         mod arena;
         mod frame;
