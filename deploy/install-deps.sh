@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what a bare Debian 12 with a Rust toolchain lacks, and nothing that is there already.
 #
-#   deploy/install-deps.sh [run] [test] [lint] [peers]     default: run
+#   deploy/install-deps.sh [run] [test] [lint] [peers] [neon]     default: run
 #
 #   run     build the daemon and try it out     test    the Python client's tests, and those in networks of their own
 #   lint    the shell linter too                peers   the benchmark of other indexes too
+#   neon    an emulator of 64-bit ARM, and a linker for it
 #
 # As root, or with sudo. On other systems it only says what is missing.
 set -euo pipefail
@@ -20,9 +21,10 @@ for set in "${@:-run}"; do
     run) ;;
     test) packages+=(python3 python3-venv iproute2 nftables) ;;
     lint) packages+=(shellcheck) ;;
+    neon) packages+=(qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross) ;;
     # One peer comes as C++ source for Python.
     peers) packages+=(python3 python3-venv python3-dev) ;;
-    *) echo "usage: $0 [run] [test] [lint] [peers]" >&2 && exit 2 ;;
+    *) echo "usage: $0 [run] [test] [lint] [peers] [neon]" >&2 && exit 2 ;;
   esac
 done
 

@@ -12,14 +12,16 @@
 //! - Floats round, so the order of a sum is part of its result. Each kernel has its order, that a twin in plain Rust
 //!   follows (`tests`): the two agree to the last bit. Kernels of different instruction sets have different orders. All
 //!   are within `(n / 8 + 20) / 2^24` of the exact sum of `n` terms, against the sum of the terms' sizes.
-//! - Other instruction sets (NEON) fall back to the scalar kernel, which compilers turn
-//!   into whatever vector code the target always has.
+//! - x86-64 has kernels for AVX-512 and AVX2, 64-bit ARM for NEON (run under emulation only: `tests/kernels`). Others
+//!   fall back to the scalar kernel, which compilers turn into whatever vector code the target always has.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod measure;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod precision;
 mod scalar;
 #[cfg(test)]
@@ -67,7 +69,9 @@ impl Kernels {
     pub fn all() -> impl Iterator<Item = &'static Self> {
         #[cfg(target_arch = "x86_64")]
         let wide = [avx512::kernels(), avx2::kernels()];
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        let wide = [neon::kernels()];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let wide: [Option<&'static Self>; 0] = [];
         wide.into_iter().flatten().chain([&scalar::KERNELS])
     }

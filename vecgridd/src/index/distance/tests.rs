@@ -44,6 +44,8 @@ fn twin_of<T: Component>(kernels: &Kernels, l2: bool, query: &[f32], row: &[T]) 
         "avx512" => twin::<{ super::avx512::LANES }, { super::avx512::SUMS }, T>(l2, query, row),
         #[cfg(target_arch = "x86_64")]
         "avx2" => twin::<{ super::avx2::LANES }, { super::avx2::SUMS }, T>(l2, query, row),
+        #[cfg(target_arch = "aarch64")]
+        "neon" => twin::<{ super::neon::LANES }, { super::neon::SUMS }, T>(l2, query, row),
         _ if l2 => (T::sums(&scalar::KERNELS).l2)(query, row),
         _ => (T::sums(&scalar::KERNELS).dot)(query, row),
     }
@@ -122,6 +124,8 @@ fn the_fastest_kernels_are_taken_and_the_scalar_ones_are_always_there() {
     if is_x86_feature_detected!("avx512bw") {
         assert_eq!(names, ["avx512", "avx2", "scalar"]);
     }
+    #[cfg(target_arch = "aarch64")]
+    assert_eq!(names, ["neon", "scalar"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@
 //! and a few for the upper levels.
 //!
 //! What it leaves out: full-precision vectors and deletes (the index around it has both), moving
-//! points that are dead (a compaction builds a new graph), NEON kernels.
+//! points that are dead (a compaction builds a new graph).
 
 mod arena;
 mod beam;

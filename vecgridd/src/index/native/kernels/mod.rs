@@ -7,6 +7,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use super::{arena::Arena, frame::Query};
@@ -35,7 +37,7 @@ pub(super) trait Wide {
 }
 
 /// Does work that is compiled for the widest registers here: the same operations, and the same results, several at
-/// a time.
+/// a time. (ARM's registers have one width, and code for any processor uses it.)
 #[inline(always)]
 pub(super) fn widest<W: Wide>(work: W) -> W::Done {
     #[cfg(target_arch = "x86_64")]
@@ -51,6 +53,10 @@ impl Kernels {
         if let Some(kernels) = avx512::kernels().or_else(avx2::kernels) {
             return kernels;
         }
+        #[cfg(target_arch = "aarch64")]
+        if let Some(kernels) = neon::kernels() {
+            return kernels;
+        }
         &scalar::KERNELS
     }
 
@@ -60,6 +66,8 @@ impl Kernels {
         let mut all = vec![&scalar::KERNELS];
         #[cfg(target_arch = "x86_64")]
         all.extend([avx2::kernels(), avx512::kernels()].into_iter().flatten());
+        #[cfg(target_arch = "aarch64")]
+        all.extend(neon::kernels());
         all
     }
 }
@@ -137,6 +145,39 @@ mod tests {
                 prop_assert_eq!(&found, &expected);
             }
         }
+    }
+
+    /// Whether sums fit their lanes, which random numbers do not tell.
+    #[test]
+    fn the_largest_numbers_are_added_up_too() {
+        for numbers in [64, 128, 192, 4096] {
+            for query in [i8::MIN, i8::MAX] {
+                let (arena, slots) = arena(&vec![vec![u8::MAX; numbers / 2]; 5]);
+                for kernels in Kernels::all() {
+                    let mut found = [0; 5];
+                    (kernels.dots)(&vec![query; numbers], &arena, &slots, &mut found);
+                    assert_eq!(found, [15 * i32::from(query) * numbers as i32; 5]);
+                }
+            }
+            // Every bit differs from both planes.
+            let words = numbers / 64;
+            let extra = [0, u64::from(1_f32.to_bits())];
+            let (arena, slots) = arena(&vec![[&vec![u64::MAX; words][..], &extra].concat(); 5]);
+            let query = Query::of_planes(vec![0; 2 * words]);
+            for kernels in Kernels::all() {
+                let mut found = [0.0; 5];
+                (kernels.leasts)(&query, &arena, &slots, &mut found);
+                assert_eq!(found, [-3.0 * numbers as f32; 5]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_fastest_kernels_are_the_last_of_all() {
+        let all = Kernels::all();
+        assert!(std::ptr::fn_addr_eq(Kernels::detect().dots, all[all.len() - 1].dots));
+        #[cfg(target_arch = "aarch64")]
+        assert_eq!(all.len(), 2, "scalar and NEON");
     }
 
     #[test]

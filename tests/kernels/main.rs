@@ -1,0 +1,41 @@
+//! The kernels alone, with their own tests: for processors that one has no machine of.
+//!
+//! The sources are those of the daemon, included by path, and so are the tests in them. What the kernels stand on comes
+//! along (the arena, frames, nibbles); the rest of the daemon does not, so nothing here needs RocksDB, and a
+//! cross compiler is done in seconds. `deploy/test-neon.sh` runs this for 64-bit ARM under qemu. On the machine
+//! itself it says nothing new, but that it still compiles.
+//!
+//! Each test runs whatever kernels the processor has, and says so when NEON is not among those of an ARM processor.
+
+// What only the rest of the daemon uses.
+#![allow(dead_code, unused_imports)]
+
+#[path = "../../vecgridd/src/index"]
+mod index {
+    mod distance;
+    mod draw;
+    mod native {
+        mod arena;
+        mod frame;
+        mod kernels;
+        mod nibbles;
+        mod rotation;
+    }
+    mod sync;
+}
+
+#[path = "../../vecgridd/src/types"]
+mod types {
+    mod invalid;
+    mod vector;
+
+    pub use self::{invalid::Invalid, vector::Vector};
+
+    /// As in `collection`, which knows much else.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Metric {
+        Cosine,
+        Euclidean,
+        Dot,
+    }
+}
