@@ -260,11 +260,13 @@ impl View {
         // Most of the first are ranked again; their vectors are on their way while it is found out which.
         let first = near.iter().take(k).filter_map(|(slot, _)| self.rows.vector(*slot));
         first.for_each(prefetch);
+        near.iter().take(k).for_each(|(slot, _)| self.rows.prefetch_chunk(*slot));
         let slack = linked.engine.refine(walked, &mut near);
         let near = nearest(near.into_iter(), k, slack);
         // So are all, before the first is waited for.
         let rows: Vec<_> = near.iter().map(|(slot, _)| self.rows.vector(*slot)).collect();
         rows.iter().flatten().for_each(|row| prefetch(row));
+        near.iter().take(k).for_each(|(slot, _)| self.rows.prefetch_head(*slot));
         let mut reranked = 0;
         for ((slot, _), row) in near.iter().zip(rows) {
             if let Some(row) = row {

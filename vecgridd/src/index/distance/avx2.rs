@@ -16,6 +16,8 @@ use half::{bf16, f16};
 
 use super::{Component, Kernels, Sums};
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Floats of one register.
 pub(super) const LANES: usize = 8;
 /// Sums per row: whole blocks of [`LANES`] components take turns, the rest goes to the last.
@@ -32,11 +34,13 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
     known.then_some(&AVX2)
 }
 
-/// Asks for all cache lines of a row.
-pub(super) fn prefetch(row: &[f32]) {
-    for line in row.chunks(16) {
+/// Asks for all cache lines of these.
+#[inline]
+pub(super) fn prefetch<T>(items: &[T]) {
+    let start = items.as_ptr().cast::<i8>();
+    for at in (0..size_of_val(items)).step_by(LINE) {
         // SAFETY: a prefetch faults at no address; all x86-64 processors have it.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at)) };
     }
 }
 

@@ -56,12 +56,13 @@ pub struct Sums<T: 'static> {
     pub l2_of_four: fn(&[f32], [&[T]; 4]) -> [f32; 4],
 }
 
-/// Tells the processor that a row will be read soon.
-pub(crate) fn prefetch(row: &[f32]) {
+/// Tells the processor that these, a row for instance, will be read soon.
+#[inline]
+pub(crate) fn prefetch<T>(items: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    avx2::prefetch(row);
+    avx2::prefetch(items);
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = row;
+    let _ = items;
 }
 
 impl Kernels {
