@@ -78,17 +78,15 @@ impl<'a> Wanted<'a> {
                     &found
                 }
             };
-            // Most words of a narrow filter are zero.
-            for (eight, words) in words.as_chunks::<8>().0.iter().enumerate() {
-                if words.iter().fold(0, |any, word| any | word) == 0 {
-                    continue;
-                }
-                let first = block * BLOCK + 8 * eight;
-                for (index, word) in (first..chunks).zip(words).filter(|(_, word)| **word != 0) {
-                    bits[index] = word & self.base(index);
-                    count += bits[index].count_ones() as usize;
-                }
+            let first = block * BLOCK;
+            let end = chunks.min(first + BLOCK);
+            let here = &mut bits[first..end];
+            here.copy_from_slice(&words[..end - first]);
+            match self.rows.full_block(block) {
+                Some(block) => block.leave(here, self.now, self.vectors),
+                None => (first..).zip(here.iter_mut()).for_each(|(index, word)| *word &= self.base(index)),
             }
+            count += here.iter().map(|word| word.count_ones() as usize).sum::<usize>();
         }
         if let Some(asked) = asked
             && !fresh.is_empty()

@@ -32,6 +32,12 @@ const TOGETHER: usize = 2;
 /// Points that one call of a kernel takes.
 pub(super) const BATCH: usize = 32;
 
+/// Points that a sift works on at a time, …
+const TURN: usize = 8;
+/// … those whose memory was asked for before, …
+const AHEAD: usize = 24;
+/// … and those whose slots are found at a time.
+const LOOKED: usize = 512;
 /// A sift keeps so many times its breadth of points after the look at codes. Behind a filter codes differ by little more
 /// than what they are off, so more of them may belong among the nearest than in a walk.
 const PROMISING: usize = 8;
@@ -60,6 +66,17 @@ fn split_at_nth(ranked: &mut [u64], count: usize) -> (&mut [u64], &mut [u64]) {
     ranked.split_at_mut(count)
 }
 
+/// Does `work` on a few slots at a time, in order, having asked for those that come [`AHEAD`] later: as many are on their
+/// way as the processor can wait for, all the time, and never more at once.
+#[inline]
+fn each_ahead(slots: &[u32], ask: impl Fn(u32), mut work: impl FnMut(&[u32])) {
+    slots.iter().take(AHEAD).for_each(|slot| ask(*slot));
+    for (turn, now) in slots.chunks(TURN).enumerate() {
+        slots.iter().skip(turn * TURN + AHEAD).take(TURN).for_each(|slot| ask(*slot));
+        work(now);
+    }
+}
+
 /// Slots of eligible points, in order.
 pub(super) struct Points<'a> {
     words: &'a [u64],
@@ -79,9 +96,9 @@ impl<'a> Points<'a> {
 
     /// The next ones, as many as there is room for; gives how many.
     #[inline]
-    fn fill(&mut self, slots: &mut [u32; BATCH]) -> usize {
+    fn fill(&mut self, slots: &mut [u32]) -> usize {
         let mut count = 0;
-        while count < BATCH {
+        while count < slots.len() {
             while self.bits == 0 {
                 let Some(word) = self.words.get(self.next) else { return count };
                 self.next += 1;
@@ -263,40 +280,38 @@ impl Walker<'_> {
         scratch: &mut Scratch,
     ) {
         promising.clear();
-        let (mut now, mut next) = ([0; BATCH], [0; BATCH]);
+        let mut slots = [0; LOOKED];
         let mut bound = f32::INFINITY;
-        let mut following = self.next_codes(&mut points, &mut next);
-        while following > 0 {
-            // The codes of the next batch are on their way meanwhile.
-            std::mem::swap(&mut now, &mut next);
-            let slots = &now[..following];
-            following = self.next_codes(&mut points, &mut next);
-            scratch.work.estimated += slots.len() as u32;
-            let mut leasts = [f32::NEG_INFINITY; BATCH];
-            if self.frame.is_coded() {
-                (self.kernels.leasts)(query, self.graph.codes(), slots, &mut leasts);
-            }
-            let mut kept = promising.len();
-            promising.resize(kept + slots.len(), 0);
-            for (slot, least) in slots.iter().zip(leasts) {
-                // No branch: whether a point is promising cannot be predicted.
-                promising[kept] = ranked(least, *slot);
-                kept += usize::from(least < bound);
-            }
-            promising.truncate(kept);
-            if self.frame.is_coded() && kept >= 2 * most {
-                bound = rank_of(*promising.select_nth_unstable(most).1);
-                promising.truncate(most);
+        loop {
+            let count = points.fill(&mut slots);
+            let slots = &slots[..count];
+            scratch.work.estimated += count as u32;
+            each_ahead(
+                slots,
+                |slot| self.graph.codes().prefetch(slot),
+                |slots| {
+                    let mut leasts = [f32::NEG_INFINITY; TURN];
+                    if self.frame.is_coded() {
+                        (self.kernels.leasts)(query, self.graph.codes(), slots, &mut leasts);
+                    }
+                    let mut kept = promising.len();
+                    promising.resize(kept + slots.len(), 0);
+                    for (slot, least) in slots.iter().zip(leasts) {
+                        // No branch: whether a point is promising cannot be predicted.
+                        promising[kept] = ranked(least, *slot);
+                        kept += usize::from(least < bound);
+                    }
+                    promising.truncate(kept);
+                    if self.frame.is_coded() && kept >= 2 * most {
+                        bound = rank_of(*promising.select_nth_unstable(most).1);
+                        promising.truncate(most);
+                    }
+                },
+            );
+            if count < LOOKED {
+                return;
             }
         }
-    }
-
-    /// The next few points, whose codes are asked for.
-    #[inline]
-    fn next_codes(&self, points: &mut Points<'_>, batch: &mut [u32; BATCH]) -> usize {
-        let count = points.fill(batch);
-        batch[..count].iter().for_each(|slot| self.graph.codes().prefetch(*slot));
-        count
     }
 
     /// Adds the ranks of those whose least rank is below the bound, as far as they are, too.
@@ -312,15 +327,17 @@ impl Walker<'_> {
         found.clear();
         found.extend(points.iter().filter(|point| rank_of(**point) < bound).map(|point| *point as u32));
         work.ranked += found.len() as u32;
-        found.iter().take(BATCH).for_each(|slot| self.prefetch(*slot));
-        for (batch, slots) in found.chunks(BATCH).enumerate() {
-            found.iter().skip((batch + 1) * BATCH).take(BATCH).for_each(|slot| self.prefetch(*slot));
-            self.each_rank(query, slots, |slot, rank| {
-                if rank < bound {
-                    into.push(ranked(rank, slot));
-                }
-            });
-        }
+        each_ahead(
+            found,
+            |slot| self.prefetch(slot),
+            |slots| {
+                self.each_rank(query, slots, |slot, rank| {
+                    if rank < bound {
+                        into.push(ranked(rank, slot));
+                    }
+                });
+            },
+        );
     }
 
     /// New points that a point is linked to.

@@ -107,9 +107,15 @@ fn popcnt_leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32
         // +1, times 2 for the first plane.
         let sums = add_up(sums);
         let leasts =
-            array::from_fn::<_, ROWS, _>(|at| query.least_rank(Code(four[at]), 3 * bits - 2 * sums[at]));
+            array::from_fn::<_, ROWS, _>(|at| query.least_rank(Code(four[at]), agreement(bits, sums[at])));
         out.iter_mut().zip(leasts).for_each(|(out, least)| *out = least);
     }
+}
+
+/// Far from overflowing, which is not checked: see decision 12.
+#[inline(always)]
+fn agreement(bits: i32, differences: i32) -> i32 {
+    bits.wrapping_mul(3).wrapping_sub(differences.wrapping_mul(2))
 }
 
 /// Up to four records; the first one again for those that are missing.
