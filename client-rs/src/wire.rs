@@ -120,6 +120,7 @@ pub(crate) fn config_to_wire(config: &CollectionConfig) -> pb::CollectionConfig 
             ef: config.index.ef,
             target_recall: config.index.target_recall,
             vectors: config.index.vectors.clone(),
+            quantization: config.index.quantization.clone(),
         }),
         durability: durability.into(),
     }
@@ -151,6 +152,7 @@ pub(crate) fn config_from_wire(config: Option<pb::CollectionConfig>) -> Result<C
             ef: index.ef,
             target_recall: index.target_recall,
             vectors: index.vectors,
+            quantization: index.quantization,
         },
         durability,
     })
@@ -309,6 +311,7 @@ mod tests {
             ef_construction: 100,
             target_recall: 0.95,
             vectors: "disk".into(),
+            quantization: "int4".into(),
             ..IndexOptions::default()
         };
         let config =

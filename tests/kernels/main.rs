@@ -20,6 +20,7 @@ mod index {
         mod kernels;
         mod nibbles;
         mod rotation;
+        mod vectors;
     }
     mod sync;
 }
@@ -37,5 +38,15 @@ mod types {
         Cosine,
         Euclidean,
         Dot,
+    }
+
+    /// The same.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Quantization {
+        Int8,
+        Int4,
+        F16,
+        Bf16,
+        None,
     }
 }

@@ -71,6 +71,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "vecgridd/src/index/checkpoint/map.rs",
     "vecgridd/src/index/native/arena.rs",
     "vecgridd/src/index/native/graph.rs",
+    "vecgridd/src/index/native/vectors.rs",
     "vecgridd/src/index/region.rs",
     "vecgridd/tests/loom/",
 ];

@@ -300,6 +300,7 @@ def config_message(
                 ef=options.ef,
                 target_recall=options.target_recall,
                 vectors=options.vectors,
+                quantization=options.quantization,
             ),
             durability=_number_of(durability, "DURABILITY", get_args(Durability)),  # type: ignore[arg-type]
         )
@@ -342,6 +343,7 @@ def parse_config(message: pb.CollectionConfig) -> CollectionConfig:
             index.ef,
             index.target_recall,
             index.vectors,
+            index.quantization,
         ),
         durability=durabilities.get(message.durability, "sync"),
     )

@@ -166,6 +166,8 @@ class IndexOptions:
     """Recall that a search which names none reaches on average, 0.5 to 0.999; instead of ``ef``."""
     vectors: str = ""
     """Where full vectors and metadata are: ``memory`` or ``disk`` (mapped files)."""
+    quantization: str = ""
+    """What the graph keeps of a vector: ``int8``, ``int4``, ``f16``, ``bf16`` or ``none``."""
 
 
 @dataclass(frozen=True, slots=True)

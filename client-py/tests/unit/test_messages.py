@@ -200,6 +200,9 @@ def test_a_collection_round_trips() -> None:
         "c", 3, "dot", vecgrid.IndexOptions("flat", 8), "interval"
     )
     assert messages.parse_config(pb.CollectionConfig(name="c", dimension=3)).metric == "cosine"
+    config = verbs.create_collection("c", 3, "cosine", {"quantization": "int4"}, "sync").request.config
+    assert config.index.quantization == "int4"
+    assert messages.parse_config(config).index == vecgrid.IndexOptions(quantization="int4")
     for bad in ({"metric": "l3"}, {"durability": "maybe"}, {"index": {"mm": 1}}):
         arguments = {"metric": "cosine", "index": None, "durability": "sync"} | bad
         with pytest.raises(vecgrid.InvalidInput):

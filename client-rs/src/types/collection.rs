@@ -80,6 +80,9 @@ pub struct IndexOptions {
     pub target_recall: f64,
     /// Where full vectors and metadata are: `memory` or `disk` (mapped files).
     pub vectors: String,
+    /// What the graph keeps of a vector, to walk on: `int8`, `int4`, `f16`, `bf16` or `none`. Distances in answers are
+    /// exact whatever it is.
+    pub quantization: String,
 }
 
 /// Everything that is decided when a collection is created.
@@ -137,6 +140,13 @@ impl CollectionConfig {
     #[must_use]
     pub fn target_recall(mut self, target: f64) -> Self {
         (self.index.ef, self.index.target_recall) = (0, target);
+        self
+    }
+
+    /// What the graph keeps of a vector: `int8`, `int4`, `f16`, `bf16` or `none`.
+    #[must_use]
+    pub fn quantization(mut self, quantization: impl Into<String>) -> Self {
+        self.index.quantization = quantization.into();
         self
     }
 

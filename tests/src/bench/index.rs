@@ -15,7 +15,7 @@ use vecgridd::{
     index::{Change, CollectionIndex, IndexLimits, PartitionSet},
     types::{
         CollectionConfig, CollectionName, Durability, EngineKind, Entry, EntryId, Explain, Filter,
-        IndexOptions, Metadata, Metric as IndexMetric, PartitionId, Query, Vector, Version,
+        IndexOptions, Metadata, Metric as IndexMetric, PartitionId, Quantization, Query, Vector, Version,
     },
 };
 
@@ -94,9 +94,9 @@ pub struct Options {
     /// Shared ones.
     #[command(flatten)]
     pub data: Data,
-    /// Which engine, by its name in the contract; without it, the default one
-    #[arg(long, value_parser = engine)]
-    pub engine: Option<EngineKind>,
+    /// Which engine, with which options; `m` and `ef_construction` of the shared ones count first.
+    #[command(flatten)]
+    pub ours: Ours,
 }
 
 /// Measures one engine at every `ef`.
@@ -105,9 +105,13 @@ pub struct Options {
 /// When the engine cannot be built or asked.
 pub fn run(options: &Options, set: &Set, report: &mut Report) -> Result<()> {
     let data = &options.data;
-    let engine = options.engine.unwrap_or_default();
-    let index =
-        IndexOptions { engine, m: data.m, ef_construction: data.ef_construction, ..IndexOptions::default() };
+    let (index, _) = options.ours.options()?;
+    let index = IndexOptions { m: data.m, ef_construction: data.ef_construction, ..index };
+    let engine = index.engine;
+    let name = match index.quantization {
+        Quantization::Int8 => engine_name(engine),
+        other => format!("{} {}", engine_name(engine), other.name()),
+    };
     let recipe =
         Recipe { metric: set.metric, index, build_threads: data.build_threads, partitions: PARTITIONS };
     let (local, build) = recipe.build(recipe.changes(&set.base, None)?, set.base.columns)?;
@@ -127,7 +131,7 @@ pub fn run(options: &Options, set: &Set, report: &mut Report) -> Result<()> {
         }
         let (qps, p50_us, p99_us) = clock.summary();
         report.add(&Row {
-            engine: engine_name(engine),
+            engine: name.clone(),
             ef: ef.unwrap_or(0),
             qps,
             p50_us,

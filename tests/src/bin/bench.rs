@@ -90,7 +90,8 @@ fn all(data: Data, concurrency: Vec<usize>) -> Result<()> {
     let mut report = Report::new(data.json.as_deref())?;
     let default = EngineKind::default();
     for engine in [EngineKind::Flat, default] {
-        index::run(&index::Options { data: data.clone(), engine: Some(engine) }, &set, &mut report)?;
+        let ours = index::Ours { engine: Some(engine), index: serde_json::json!({}) };
+        index::run(&index::Options { data: data.clone(), ours }, &set, &mut report)?;
     }
     let engine = index::engine_name(default);
     daemon::run(

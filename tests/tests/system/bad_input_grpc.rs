@@ -257,6 +257,22 @@ fn collections() -> Vec<Case> {
             &["invalid_index_options"],
         ),
         case(
+            "an unknown quantization",
+            "CreateCollection",
+            &index(pb::IndexOptions { quantization: "int2".into(), ..Default::default() }),
+            &["invalid_index_options"],
+        ),
+        case(
+            "a quantization without the engine for it",
+            "CreateCollection",
+            &index(pb::IndexOptions {
+                engine: "flat".into(),
+                quantization: "none".into(),
+                ..Default::default()
+            }),
+            &["invalid_index_options"],
+        ),
+        case(
             "m is 3",
             "CreateCollection",
             &index(pb::IndexOptions { m: 3, ..Default::default() }),

@@ -218,6 +218,7 @@ impl Builder<'_> {
         let shape = self.core.shape();
         (self.make)(&EngineOptions {
             measure: shape.measure,
+            quantization: shape.quantization,
             centre: centre(rows, shape.dimension),
             m: shape.m,
             ef_construction: self.core.ef_construction(),

@@ -149,6 +149,7 @@ impl CollectionIndex {
         let stopping = Arc::new(AtomicBool::new(false));
         let options = EngineOptions {
             measure: shape.measure,
+            quantization: shape.quantization,
             // The stored one counts.
             centre: vec![0.0; shape.dimension],
             m: shape.m,
@@ -320,6 +321,7 @@ fn shape(config: &CollectionConfig, limits: &IndexLimits) -> Shape {
     Shape {
         measure: Measure::new(config.metric),
         dimension: config.dimension as usize,
+        quantization: config.index.quantization,
         m: config.index.m as usize,
         breadth: config.index.breadth(),
         small_rows: limits.small_rows,

@@ -24,7 +24,7 @@ use super::{
     hnsw_rs::HnswRs,
     native::{Native, Query},
 };
-use crate::types::{CollectionConfig, EngineKind};
+use crate::types::{CollectionConfig, EngineKind, Quantization};
 
 /// A graph over slots.
 pub(super) trait Engine: Send + Sync {
@@ -147,6 +147,8 @@ impl EngineError {
 #[derive(Clone)]
 pub(super) struct EngineOptions {
     pub measure: Measure,
+    /// Only `native` has a choice.
+    pub quantization: Quantization,
     /// About the mean of the vectors, in the form of [`Measure::prepare`]; as long as they are.
     pub centre: Vec<f32>,
     pub m: usize,

@@ -237,12 +237,13 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Metric;
+    use crate::types::{Metric, Quantization};
 
     fn engine(threads: usize, metric: Metric) -> HnswRs {
         let measure = Measure::new(metric);
         HnswRs::new(&EngineOptions {
             measure,
+            quantization: Quantization::Int8,
             centre: vec![0.0; 2],
             m: 8,
             ef_construction: 64,

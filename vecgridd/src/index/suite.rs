@@ -1,4 +1,4 @@
-//! What every engine's index must do. Each test runs for each engine.
+//! What every engine's index must do. Each test runs for each engine, and for each quantization.
 //!
 //! The index is held against a [`World`]: a plain map of rows, searched in `f64`.
 
@@ -9,6 +9,7 @@ mod effort;
 mod failure;
 mod filters;
 mod long;
+mod quantization;
 mod recall;
 mod search;
 mod world;

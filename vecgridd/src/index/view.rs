@@ -20,13 +20,17 @@ use super::{
     scan::{Eligible, Wanted},
     top_k::{Ranked, TopK},
 };
-use crate::types::{Breadth, EntryId, Explain, Filter, Hit, PartitionId, Query, SearchPlan, Version};
+use crate::types::{
+    Breadth, EntryId, Explain, Filter, Hit, PartitionId, Quantization, Query, SearchPlan, Version,
+};
 
 /// What never changes in a collection's index.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub measure: Measure,
     pub dimension: usize,
+    /// Of the graph.
+    pub quantization: Quantization,
     pub m: usize,
     /// Of searches that name none.
     pub breadth: Breadth,

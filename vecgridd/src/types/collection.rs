@@ -56,6 +56,44 @@ pub enum VectorPlace {
     Disk,
 }
 
+/// What the graph keeps of a vector, to walk on. Distances in answers are exact whatever it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantization {
+    /// Numbers of 8 bits with a scale per vector, and 1 bit.
+    #[default]
+    Int8,
+    /// Of these numbers the upper 4 bits, and 1 bit. Short vectors have all 8.
+    Int4,
+    /// Floats of 16 bits, 11 of them precision.
+    F16,
+    /// Floats of 16 bits, 8 of them precision.
+    Bf16,
+    /// The components themselves.
+    None,
+}
+
+impl Quantization {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::Int8, Self::Int4, Self::F16, Self::Bf16, Self::None];
+
+    /// Its word in the contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::None => "none",
+        }
+    }
+
+    /// By its word.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 /// How the collection is indexed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
@@ -72,6 +110,8 @@ pub struct IndexOptions {
     pub target_recall: Option<TargetRecall>,
     /// Where full vectors and metadata are; only `native` can have them on disk.
     pub vectors: VectorPlace,
+    /// What the graph keeps of a vector; only `native` has a choice.
+    pub quantization: Quantization,
 }
 
 impl Default for IndexOptions {
@@ -83,6 +123,7 @@ impl Default for IndexOptions {
             ef: None,
             target_recall: Some(TargetRecall::DEFAULT),
             vectors: VectorPlace::default(),
+            quantization: Quantization::default(),
         }
     }
 }
@@ -122,6 +163,8 @@ struct Stored {
     target_recall: Option<Option<TargetRecall>>,
     #[serde(default)]
     vectors: VectorPlace,
+    #[serde(default)]
+    quantization: Quantization,
 }
 
 const FORMER_DEFAULT_EF: u32 = 96;
@@ -132,10 +175,10 @@ fn written<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Option<T
 
 impl From<Stored> for IndexOptions {
     fn from(stored: Stored) -> Self {
-        let Stored { engine, m, ef_construction, ef, target_recall, vectors } = stored;
+        let Stored { engine, m, ef_construction, ef, target_recall, vectors, quantization } = stored;
         let ef = ef.filter(|ef| target_recall.is_some() || *ef != FORMER_DEFAULT_EF);
         let target_recall = target_recall.flatten();
-        Self { engine, m, ef_construction, ef, target_recall, vectors }.with_default_breadth()
+        Self { engine, m, ef_construction, ef, target_recall, vectors, quantization }.with_default_breadth()
     }
 }
 
@@ -182,6 +225,10 @@ impl CollectionConfig {
             let message = "only the engine `native` can have its vectors on disk";
             return Err(Invalid::new("invalid_index_options", "index/vectors", message));
         }
+        if self.index.quantization != Quantization::default() && self.index.engine != EngineKind::Native {
+            let message = "only the engine `native` has a choice: leave quantization out, or at `int8`";
+            return Err(Invalid::new("invalid_index_options", "index/quantization", message));
+        }
         Ok(Self { index: self.index.with_default_breadth(), ..self })
     }
 }
@@ -210,5 +257,32 @@ mod tests {
         }
         let options = IndexOptions { vectors: VectorPlace::Disk, ..IndexOptions::default() };
         assert_eq!(read(&serde_json::to_string(&options).unwrap()), options);
+        for quantization in Quantization::ALL {
+            let options = IndexOptions { quantization, ..IndexOptions::default() };
+            let text = serde_json::to_string(&options).unwrap();
+            assert!(text.contains(&format!("\"quantization\":\"{}\"", quantization.name())), "{text}");
+            assert_eq!(read(&text), options);
+            assert_eq!(Quantization::named(quantization.name()), Some(quantization));
+        }
+        assert_eq!(Quantization::named("int2"), None);
+    }
+
+    #[test]
+    fn only_the_native_engine_has_a_choice_of_quantization() {
+        let checked = |engine, quantization| {
+            let index = IndexOptions { engine, quantization, ..IndexOptions::default() };
+            let name = CollectionName::new("c").unwrap();
+            let (metric, durability) = (Metric::Cosine, Durability::Sync);
+            CollectionConfig { name, dimension: 3, metric, index, durability }.checked()
+        };
+        for quantization in Quantization::ALL {
+            checked(EngineKind::Native, quantization).unwrap();
+            for engine in [EngineKind::Flat, EngineKind::HnswRs] {
+                match checked(engine, quantization) {
+                    Ok(_) => assert_eq!(quantization, Quantization::Int8),
+                    Err(problem) => assert_eq!(problem.code, "invalid_index_options"),
+                }
+            }
+        }
     }
 }

@@ -21,7 +21,9 @@ mod vector;
 mod version;
 
 pub use cluster::{ClusterView, Collection, CopySettings, Holders, MAX_BACKUPS, Placement};
-pub use collection::{CollectionConfig, Durability, EngineKind, IndexOptions, Metric, VectorPlace};
+pub use collection::{
+    CollectionConfig, Durability, EngineKind, IndexOptions, Metric, Quantization, VectorPlace,
+};
 pub use entry::{Entry, StoredEntry};
 pub use explain::{Explain, SearchPlan, Times};
 pub use filter::Filter;

@@ -5,7 +5,8 @@ use vecgrid_proto::v1;
 use crate::{
     service::{CollectionDraft, CollectionInfo},
     types::{
-        CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric, TargetRecall, VectorPlace,
+        CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric, Quantization, TargetRecall,
+        VectorPlace,
     },
 };
 
@@ -100,6 +101,14 @@ fn index(options: v1::IndexOptions) -> Result<IndexOptions, Invalid> {
                 return Err(Invalid::new("invalid_index_options", "index/vectors", message));
             }
         },
+        quantization: match options.quantization.as_str() {
+            "" => default.quantization,
+            name => Quantization::named(name).ok_or_else(|| {
+                let names = Quantization::ALL.map(|kind| format!("`{}`", kind.name())).join(", ");
+                let message = format!("a quantization is one of {names}, not `{name}`");
+                Invalid::new("invalid_index_options", "index/quantization", message)
+            })?,
+        },
     })
 }
 
@@ -134,6 +143,7 @@ fn encode(config: &CollectionConfig) -> v1::CollectionConfig {
             ef: config.index.ef.unwrap_or(0),
             target_recall: config.index.target_recall.map_or(0.0, TargetRecall::share),
             vectors: vectors.to_owned(),
+            quantization: config.index.quantization.name().to_owned(),
         }),
         durability: durability.into(),
     }
@@ -167,5 +177,25 @@ mod tests {
         );
         let index = Some(v1::IndexOptions { engine: "annoy".to_owned(), ..Default::default() });
         assert_eq!(refused(v1::CollectionConfig { index, ..Default::default() }), "invalid_index_options");
+        let index = Some(v1::IndexOptions { quantization: "int3".to_owned(), ..Default::default() });
+        assert_eq!(refused(v1::CollectionConfig { index, ..Default::default() }), "invalid_index_options");
+    }
+
+    #[test]
+    fn every_quantization_goes_both_ways() {
+        for quantization in Quantization::ALL {
+            let index =
+                v1::IndexOptions { quantization: quantization.name().to_owned(), ..Default::default() };
+            let config = v1::CollectionConfig {
+                name: "c".to_owned(),
+                dimension: 3,
+                index: Some(index),
+                ..Default::default()
+            };
+            let checked =
+                draft(v1::CreateCollectionRequest { config: Some(config) }).unwrap().check().unwrap();
+            assert_eq!(checked.index.quantization, quantization);
+            assert_eq!(encode(&checked).index.unwrap().quantization, quantization.name());
+        }
     }
 }

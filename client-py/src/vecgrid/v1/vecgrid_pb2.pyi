@@ -37,20 +37,22 @@ class Vector(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class IndexOptions(_message.Message):
-    __slots__ = ("engine", "m", "ef_construction", "ef", "target_recall", "vectors")
+    __slots__ = ("engine", "m", "ef_construction", "ef", "target_recall", "vectors", "quantization")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     M_FIELD_NUMBER: _ClassVar[int]
     EF_CONSTRUCTION_FIELD_NUMBER: _ClassVar[int]
     EF_FIELD_NUMBER: _ClassVar[int]
     TARGET_RECALL_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
+    QUANTIZATION_FIELD_NUMBER: _ClassVar[int]
     engine: str
     m: int
     ef_construction: int
     ef: int
     target_recall: float
     vectors: str
-    def __init__(self, engine: _Optional[str] = ..., m: _Optional[int] = ..., ef_construction: _Optional[int] = ..., ef: _Optional[int] = ..., target_recall: _Optional[float] = ..., vectors: _Optional[str] = ...) -> None: ...
+    quantization: str
+    def __init__(self, engine: _Optional[str] = ..., m: _Optional[int] = ..., ef_construction: _Optional[int] = ..., ef: _Optional[int] = ..., target_recall: _Optional[float] = ..., vectors: _Optional[str] = ..., quantization: _Optional[str] = ...) -> None: ...
 
 class CollectionConfig(_message.Message):
     __slots__ = ("name", "dimension", "metric", "index", "durability")

@@ -12,6 +12,7 @@ Examples:
   vecgrid create films --dimension 384
   vecgrid create films --dimension 384 --metric euclidean --engine flat
   vecgrid create films --dimension 384 --target-recall 0.95      faster searches that find less
+  vecgrid create pages --dimension 768 --quantization int4 --vectors disk      least memory per entry
   vecgrid create events --dimension 768 --durability interval     faster writes, up to a second at risk
 
 Making an equal collection again is no error.")]
@@ -52,6 +53,9 @@ pub struct Shape {
     /// Where full vectors and metadata are: memory, or disk (mapped files) [default: the daemon's]
     #[arg(long, value_name = "WHERE", default_value = "", hide_default_value = true)]
     pub vectors: String,
+    /// What the graph keeps of a vector: int8, int4, f16, bf16 or none [default: the daemon's]
+    #[arg(long, value_name = "KIND", default_value = "", hide_default_value = true)]
+    pub quantization: String,
 }
 
 impl Shape {
@@ -59,6 +63,7 @@ impl Shape {
         let mut index = IndexOptions::default();
         index.engine.clone_from(&self.engine);
         index.vectors.clone_from(&self.vectors);
+        index.quantization.clone_from(&self.quantization);
         (index.m, index.ef_construction) = (self.m, self.ef_construction);
         (index.ef, index.target_recall) = (self.ef.unwrap_or(0), self.target_recall.unwrap_or(0.0));
         CollectionConfig::new(name, dimension).metric(self.metric).durability(self.durability).index(index)

@@ -17,7 +17,8 @@ use crate::{
     api::{door::Door, error::ApiError},
     service::{CollectionDraft, CollectionInfo, ServiceError},
     types::{
-        CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric, TargetRecall, VectorPlace,
+        CollectionConfig, Durability, EngineKind, IndexOptions, Invalid, Metric, Quantization, TargetRecall,
+        VectorPlace,
     },
 };
 
@@ -73,6 +74,23 @@ enum VectorPlaceName {
     Disk,
 }
 
+/// What the graph keeps of a vector, to walk on. Distances in answers are exact whatever it is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Quantization)]
+enum QuantizationName {
+    /// Numbers of 8 bits with a scale per vector, and 1 bit.
+    Int8,
+    /// Of these numbers the upper 4 bits, and 1 bit; below 256 components as `int8`.
+    Int4,
+    /// Floats of 16 bits, 11 of them precision.
+    F16,
+    /// Floats of 16 bits, 8 of them precision.
+    Bf16,
+    /// The components themselves.
+    None,
+}
+
 /// How a collection is indexed.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -91,6 +109,8 @@ struct IndexBody {
     target_recall: Option<f64>,
     /// Where full vectors and metadata are; `disk` only with the engine `native`.
     vectors: VectorPlaceName,
+    /// What the graph keeps of a vector; other than `int8` only with the engine `native`.
+    quantization: QuantizationName,
 }
 
 impl Default for IndexBody {
@@ -113,6 +133,13 @@ impl From<&IndexOptions> for IndexBody {
             VectorPlace::Memory => VectorPlaceName::Memory,
             VectorPlace::Disk => VectorPlaceName::Disk,
         };
+        let quantization = match options.quantization {
+            Quantization::Int8 => QuantizationName::Int8,
+            Quantization::Int4 => QuantizationName::Int4,
+            Quantization::F16 => QuantizationName::F16,
+            Quantization::Bf16 => QuantizationName::Bf16,
+            Quantization::None => QuantizationName::None,
+        };
         Self {
             engine,
             m: options.m,
@@ -120,6 +147,7 @@ impl From<&IndexOptions> for IndexBody {
             ef: options.ef,
             target_recall: options.target_recall.map(TargetRecall::share),
             vectors,
+            quantization,
         }
     }
 }
@@ -162,6 +190,13 @@ impl CollectionInput {
                 vectors: match self.index.vectors {
                     VectorPlaceName::Memory => VectorPlace::Memory,
                     VectorPlaceName::Disk => VectorPlace::Disk,
+                },
+                quantization: match self.index.quantization {
+                    QuantizationName::Int8 => Quantization::Int8,
+                    QuantizationName::Int4 => Quantization::Int4,
+                    QuantizationName::F16 => Quantization::F16,
+                    QuantizationName::Bf16 => Quantization::Bf16,
+                    QuantizationName::None => Quantization::None,
                 },
             },
             durability: match self.durability {
@@ -331,7 +366,7 @@ mod tests {
         assert_eq!(config.index, IndexOptions { m: 32, ..IndexOptions::default() });
         assert_eq!((config.metric, config.durability), (Metric::default(), Durability::default()));
         let text = serde_json::to_string(&CollectionBody::from(&config)).unwrap();
-        let want = r#"{"name":"docs","dimension":3,"metric":"cosine","index":{"engine":"native","m":32,"ef_construction":200,"target_recall":0.99,"vectors":"memory"},"durability":"sync"}"#;
+        let want = r#"{"name":"docs","dimension":3,"metric":"cosine","index":{"engine":"native","m":32,"ef_construction":200,"target_recall":0.99,"vectors":"memory","quantization":"int8"},"durability":"sync"}"#;
         assert_eq!(text, want);
     }
 
@@ -341,5 +376,7 @@ mod tests {
         assert!(parse(r#"{"dimension":3,"dim":3}"#).is_err());
         assert!(parse(r#"{"dimension":3,"index":{"links":3}}"#).is_err());
         assert!(parse(r#"{"dimension":3,"metric":"manhattan"}"#).is_err());
+        let unknown = parse(r#"{"dimension":3,"index":{"quantization":"int2"}}"#).unwrap_err().to_string();
+        assert!(unknown.contains("`int8`, `int4`, `f16`, `bf16`, `none`"), "{unknown}");
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Two sums are enough for all metrics: the dot product and the squared L2 distance. Each has one
 //! kernel per instruction set and type of components, picked once at run time ([`Kernels::detect`]); a [`Measure`] turns
-//! their results into the distances of the public contract. For now it keeps vectors as `f32`; kernels for rows of
-//! half types are ready ([`Precision`]).
+//! their results into the distances of the public contract. Rows are kept as `f32`; those of half types ([`Precision`])
+//! are what a graph keeps of a vector where its collection says so.
 //!
 //! - Cosine is a dot product: vectors are scaled to length 1 when they are stored.
 //! - A kernel scores one row or four rows against a query, with the very same operations per row.

@@ -16,6 +16,7 @@
 
 use std::{array, io, ptr, slice, sync::PoisonError};
 
+use half::{bf16, f16};
 use memmap2::MmapMut;
 
 use super::super::sync::{
@@ -41,6 +42,12 @@ pub(super) unsafe trait Element: Send + Sync {}
 unsafe impl Element for u8 {}
 // SAFETY: so it is with numbers.
 unsafe impl Element for u64 {}
+// SAFETY: so it is with floats: infinite ones, and those that are no numbers, are values, too.
+unsafe impl Element for f32 {}
+// SAFETY: as for `f32`; in memory it is a `u16`.
+unsafe impl Element for f16 {}
+// SAFETY: as for `f16`.
+unsafe impl Element for bf16 {}
 // SAFETY: in memory it is a number.
 unsafe impl Element for AtomicU32 {}
 
@@ -48,11 +55,25 @@ unsafe impl Element for AtomicU32 {}
 pub(super) trait Plain: Element + Copy {}
 impl Plain for u8 {}
 impl Plain for u64 {}
+impl Plain for f32 {}
+impl Plain for f16 {}
+impl Plain for bf16 {}
 
 /// Records as bytes, one after the other from slot 0.
 pub(super) trait Stored {
     /// Bytes of a record.
     fn record(&self) -> usize;
+
+    /// Records are numbered below this.
+    fn end(&self) -> u32;
+
+    /// Memory of the records so far.
+    fn bytes(&self) -> u64 {
+        u64::from(self.end()) * self.record() as u64
+    }
+
+    /// As [`Arena::reserve`].
+    fn reserve(&self, slot: u32) -> io::Result<()>;
 
     /// Writes all records. Only the thread that adds and changes records may call it; others may read.
     fn write(&self, out: &mut dyn io::Write) -> io::Result<()>;
@@ -92,11 +113,6 @@ impl<T> Arena<T> {
     /// Records are numbered below this.
     pub fn end(&self) -> u32 {
         self.end.load(Relaxed)
-    }
-
-    /// Memory of the records so far.
-    pub fn bytes(&self) -> u64 {
-        u64::from(self.end()) * (self.length * size_of::<T>()) as u64
     }
 
     /// Makes room for records up to this one; new ones are zero.
@@ -199,6 +215,14 @@ impl<T: Element> Arena<T> {
 impl<T: Element> Stored for Arena<T> {
     fn record(&self) -> usize {
         self.length * size_of::<T>()
+    }
+
+    fn end(&self) -> u32 {
+        Self::end(self)
+    }
+
+    fn reserve(&self, slot: u32) -> io::Result<()> {
+        Self::reserve(self, slot)
     }
 
     fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
@@ -332,6 +356,34 @@ mod tests {
             assert!((0..arena.end()).all(|slot| again.get(slot) == arena.get(slot)));
             assert!(count == 0 || again.read(&bytes[1..]).is_err());
         }
+    }
+
+    #[test]
+    fn floats_come_back_bit_by_bit() {
+        // All that a half can be, and with it the largest, the smallest and what is no number.
+        let halves: Vec<u16> = (0..=u16::MAX).collect();
+        let rows: Vec<Vec<f16>> =
+            halves.chunks(64).map(|row| row.iter().copied().map(f16::from_bits).collect()).collect();
+        let floats: Vec<Vec<f32>> = rows
+            .iter()
+            .map(|row| row.iter().map(|x| f32::from_bits(u32::from(x.to_bits()) << 16 | 1)).collect())
+            .collect();
+        let brief: Vec<Vec<bf16>> =
+            rows.iter().map(|row| row.iter().map(|x| bf16::from_bits(x.to_bits())).collect()).collect();
+        fn check<T: Plain, B: PartialEq>(rows: &[Vec<T>], bits: impl Fn(&T) -> B) {
+            let arena = Arena::of(rows);
+            let mut bytes = Vec::new();
+            arena.write(&mut bytes).unwrap();
+            let mut again = Arena::<T>::new(64, 0);
+            again.read(&bytes).unwrap();
+            for (slot, row) in (0..).zip(rows) {
+                assert!(row.iter().map(&bits).eq(arena.get(slot).iter().map(&bits)));
+                assert!(row.iter().map(&bits).eq(again.get(slot).iter().map(&bits)));
+            }
+        }
+        check(&rows, |x| x.to_bits());
+        check(&floats, |x| x.to_bits());
+        check(&brief, |x| x.to_bits());
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! |---|---|---|---|
 //! | cosine, dot | `-q·x - p'·c` | `-p'·c` | 1 |
 //! | euclidean | `|x|² - 2 q·x` | `|x|²` | 2 |
+//! | euclidean, `none` | `|p - p'|²` | 0 | -1 |
 //!
 //! **8 bits**: `q·x ≈ scale(q) scale(x) Σ qᵢxᵢ` over the whole numbers. **4 bits**: the same, with the middle
 //! of the sixteen numbers that share their upper half for `xᵢ`; short vectors are always ranked by 8.
@@ -24,13 +25,23 @@
 //! `|q| reach √(1 - a²)`, `a = Σ|xᵢ| / (√n |x|)`, which is near `√(2/π)` for all rotated vectors. The
 //! query has 2 bits here, the levels ±1 and ±3 times half its mean length per component: two planes of
 //! bits. That adds a tenth to the error and halves the work against 4 bits.
+//!
+//! **Floats** (`vectors`) are not rotated, and have no code but the record of numbers behind it. `f16` and `bf16` are
+//! moved, and divided by a power of two, so that a vector of any length is as precise as any other; under euclidean
+//! `|x|²` is that of the row as it is kept: then what rounding does is small beside the distance, not beside `|x|²`.
+//! With `none` vectors stay as they are, and ranks are those of the distances: there squares of differences take the
+//! place of products.
+
+use half::{bf16, f16};
 
 use super::{
+    super::distance::Component,
     kernels::{self, Wide},
     nibbles,
     rotation::Rotation,
+    vectors::Operand,
 };
-use crate::types::Metric;
+use crate::types::{Metric, Quantization};
 
 /// Largest whole number.
 const MOST: f32 = 127.0;
@@ -46,14 +57,22 @@ const MIN_CODED: usize = 128;
 /// Below so many components the upper halves of the numbers are too coarse to lead a walk (their error
 /// shrinks with the root of the dimension: at 24 components the recall fell from 0.99 to 0.84), and reading
 /// whole numbers costs little.
+/// So with `int4` both halves are kept there, too.
 const MIN_HALVED: usize = 256;
+/// Deviation of a kept component from what it stands for, as a part of it, at most: rounded to 11 and to 8 bits.
+const ROUNDED: [f32; 2] = [1.0 / 2048.0 / SQRT_3, 1.0 / 256.0 / SQRT_3];
+const SQRT_3: f32 = 1.732_050_8;
+/// The bits of an `f32` that say which power of two it has.
+const EXPONENT: u32 = 0x7f80_0000;
 /// Words of a code besides the bits.
 pub(super) const EXTRA_WORDS: usize = 2;
 
 /// How the vectors of one graph are compressed.
 pub(super) struct Frame {
     metric: Metric,
-    rotation: Rotation,
+    quantization: Quantization,
+    /// `None`: floats are kept, and stay as they are.
+    rotation: Option<Rotation>,
     centre: Vec<f32>,
     /// Of `q·x` in a rank.
     factor: f32,
@@ -61,7 +80,8 @@ pub(super) struct Frame {
 
 /// A compressed vector.
 pub(super) struct Encoded {
-    pub numbers: Vec<i8>,
+    /// Numbers or floats; without the sum.
+    pub own: Operand,
     /// As in [`Code`].
     pub code: Vec<u64>,
 }
@@ -104,11 +124,10 @@ fn word(low: u32, high: u32) -> u64 {
 /// What rows are ranked against: a query, or a row that is being linked.
 #[derive(Debug, Clone, Default)]
 pub(in crate::index) struct Query {
-    pub(super) numbers: Vec<i8>,
+    /// The query itself.
+    pub(super) own: Operand,
     /// Two planes of bits.
     pub(super) planes: Vec<u64>,
-    /// Of the numbers.
-    pub(super) sum: i32,
     /// Rank per product of whole numbers, but for the row's scale.
     per_product: f32,
     /// Rank per agreement, but for the row's reach.
@@ -120,10 +139,10 @@ pub(in crate::index) struct Query {
 }
 
 impl Query {
-    /// The rank of a row from its dot product with this.
+    /// The rank of a row from its product with this.
     #[inline]
-    pub(super) fn rank(&self, row: Code<'_>, dot: i32) -> f32 {
-        row.offset() - self.per_product * row.scale() * dot as f32
+    pub(super) fn rank(&self, row: Code<'_>, product: f32) -> f32 {
+        row.offset() - self.per_product * row.scale() * product
     }
 
     /// How far apart two ranks may be and still be in the wrong order, for rows about as long as this one:
@@ -157,19 +176,28 @@ impl Query {
 
 impl Frame {
     /// `centre` is in the form of [`Measure::prepare`](super::super::distance::Measure::prepare).
-    pub fn new(metric: Metric, centre: &[f32]) -> Self {
-        let factor = if metric == Metric::Euclidean { 2.0 } else { 1.0 };
-        let rotation = Rotation::new(centre.len().next_multiple_of(64));
-        Self { metric, rotation, centre: centre.to_vec(), factor }
+    pub fn new(metric: Metric, quantization: Quantization, centre: &[f32]) -> Self {
+        let numbers = matches!(quantization, Quantization::Int8 | Quantization::Int4);
+        let rotation = numbers.then(|| Rotation::new(centre.len().next_multiple_of(64)));
+        let factor = match (metric, quantization) {
+            (Metric::Euclidean, Quantization::None) => -1.0,
+            (Metric::Euclidean, _) => 2.0,
+            (Metric::Cosine | Metric::Dot, _) => 1.0,
+        };
+        Self { metric, quantization, rotation, centre: centre.to_vec(), factor }
+    }
+
+    pub fn quantization(&self) -> Quantization {
+        self.quantization
     }
 
     pub fn centre(&self) -> &[f32] {
         &self.centre
     }
 
-    /// Whole numbers per vector: a multiple of 64.
+    /// Whole numbers per vector: a multiple of 64; none where floats are kept.
     pub fn length(&self) -> usize {
-        self.rotation.length()
+        self.rotation.as_ref().map_or(0, Rotation::length)
     }
 
     /// Words of bits per code.
@@ -182,6 +210,16 @@ impl Frame {
         self.length() >= MIN_HALVED
     }
 
+    /// Whether vectors are floats, and have no codes.
+    pub fn keeps_floats(&self) -> bool {
+        self.rotation.is_none()
+    }
+
+    /// Whether products are squares of differences.
+    pub fn ranks_by_squares(&self) -> bool {
+        self.factor < 0.0
+    }
+
     /// Whether codes are worth looking at.
     pub fn is_coded(&self) -> bool {
         self.length() >= MIN_CODED
@@ -189,33 +227,106 @@ impl Frame {
 
     /// Compresses a prepared vector.
     pub fn encode(&self, vector: &[f32]) -> Encoded {
-        kernels::widest(Encode { frame: self, vector })
+        match &self.rotation {
+            Some(rotation) => kernels::widest(Encode { frame: self, rotation, vector }),
+            None => self.encode_floats(vector),
+        }
     }
 
     /// Prepares to rank rows against a prepared vector.
     pub fn query(&self, vector: &[f32]) -> Query {
+        if self.keeps_floats() {
+            let own = Operand { floats: self.moved(vector), ..Operand::default() };
+            return Query { own, per_product: self.factor, ..Query::default() };
+        }
         let encoded = self.encode(vector);
-        let mut query = Query { numbers: encoded.numbers, ..Query::default() };
+        let mut query = Query { own: encoded.own, ..Query::default() };
         self.complete(&mut query, Code(&encoded.code).scale());
         query
     }
 
-    /// Prepares to rank rows against the numbers of a query, which are of this scale.
+    /// Prepares to rank rows against the numbers or floats of a query, which are of this scale.
     pub fn complete(&self, query: &mut Query, scale: f32) {
-        kernels::widest(Complete { frame: self, query, scale });
+        match self.rotation {
+            Some(_) => kernels::widest(Complete { frame: self, query, scale }),
+            None => query.per_product = self.factor * scale,
+        }
     }
 
     /// The rank of two rows against each other, up to a constant: the same number from both sides, when
-    /// `dot` is of two rows' own numbers.
+    /// `product` is of two rows' own numbers or floats.
     #[inline]
-    pub fn mutual(&self, a: Code<'_>, b: Code<'_>, dot: i32) -> f32 {
-        a.offset() + b.offset() - self.factor * a.scale() * b.scale() * dot as f32
+    pub fn mutual(&self, a: Code<'_>, b: Code<'_>, product: f32) -> f32 {
+        a.offset() + b.offset() - self.factor * a.scale() * b.scale() * product
+    }
+
+    /// How far apart two ranks may be and still be in the wrong order, among these of a walk. `fine`: they were ranked
+    /// by all that is kept.
+    pub fn slack(&self, query: &Query, near: &[(u32, f32)], fine: bool, row: (Code<'_>, &Operand)) -> f32 {
+        let (code, own) = row;
+        if !self.keeps_floats() {
+            return query.slack(code, fine || !self.is_halved());
+        }
+        let rounded = match self.quantization {
+            Quantization::F16 => ROUNDED[0],
+            Quantization::Bf16 => ROUNDED[1],
+            Quantization::None | Quantization::Int8 | Quantization::Int4 => 0.0,
+        };
+        let squares = query.own.floats.iter().zip(&own.floats).map(|(q, x)| (q * x).powi(2)).sum::<f32>();
+        let deviation = rounded * squares.sqrt() * query.per_product.abs() * code.scale();
+        // Two ranks that differ in their last bits may be one distance, and then ids decide.
+        let largest = near.last().map_or(0.0, |(_, rank)| rank.abs());
+        let largest = if self.metric == Metric::Cosine { largest.max(1.0) } else { largest };
+        3.0 * std::f32::consts::SQRT_2 * deviation + 2.0 * f32::EPSILON * largest
+    }
+
+    /// As floats are kept, but for scale and rounding.
+    fn moved(&self, vector: &[f32]) -> Vec<f32> {
+        match self.quantization {
+            Quantization::None => vector.to_vec(),
+            _ => vector.iter().zip(&self.centre).map(|(x, c)| x - c).collect(),
+        }
+    }
+
+    /// The part of a rank that the centre has in it.
+    fn offset_to_centre(&self, vector: &[f32]) -> f32 {
+        -vector.iter().zip(&self.centre).map(|(x, c)| x * c).sum::<f32>()
+    }
+
+    fn encode_floats(&self, vector: &[f32]) -> Encoded {
+        let mut floats = self.moved(vector);
+        let (offset, scale) = match self.quantization {
+            Quantization::None => (0.0, 1.0),
+            _ => {
+                let scale = self.round(&mut floats);
+                let square = || scale * floats.iter().map(|x| x * x).sum::<f32>() * scale;
+                let euclidean = self.metric == Metric::Euclidean;
+                (if euclidean { square() } else { self.offset_to_centre(vector) }, scale)
+            }
+        };
+        let own = Operand { floats, ..Operand::default() };
+        Encoded { own, code: vec![word(offset.to_bits(), scale.to_bits()), 0] }
+    }
+
+    /// Divides by a power of two, which loses nothing, so that the largest is from 1 to 2; and rounds to what is
+    /// kept. A vector at the centre has the scale zero.
+    fn round(&self, floats: &mut [f32]) -> f32 {
+        let largest = floats.iter().fold(0_f32, |largest, x| largest.max(x.abs()));
+        let scale = f32::from_bits(largest.to_bits() & EXPONENT);
+        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        let rounded = match self.quantization {
+            Quantization::F16 => |x: f32| f16::of(x).to_f32(),
+            _ => |x: f32| bf16::of(x).to_f32(),
+        };
+        floats.iter_mut().for_each(|x| *x = rounded(*x * inverse));
+        scale
     }
 }
 
 /// See [`Frame::encode`].
 struct Encode<'a> {
     frame: &'a Frame,
+    rotation: &'a Rotation,
     vector: &'a [f32],
 }
 
@@ -224,19 +335,17 @@ impl Wide for Encode<'_> {
 
     #[inline(always)]
     fn run(self) -> Encoded {
-        let Self { frame, vector } = self;
-        let mut moved = vec![0.0; frame.length()];
+        let Self { frame, rotation, vector } = self;
+        let mut moved = vec![0.0; rotation.length()];
         for ((moved, x), c) in moved.iter_mut().zip(vector).zip(&frame.centre) {
             *moved = x - c;
         }
         let square = sum(&moved, |x| x * x);
         let offset = match frame.metric {
             Metric::Euclidean => square,
-            Metric::Cosine | Metric::Dot => {
-                -vector.iter().zip(&frame.centre).map(|(x, c)| x * c).sum::<f32>()
-            }
+            Metric::Cosine | Metric::Dot => frame.offset_to_centre(vector),
         };
-        frame.rotation.apply(&mut moved);
+        rotation.apply(&mut moved);
         let largest = moved.iter().fold(0_f32, |largest, x| largest.max(x.abs()));
         // A vector at the centre has the scale zero, so that the middles of its numbers count for nothing.
         let scale = largest / MOST;
@@ -251,7 +360,7 @@ impl Wide for Encode<'_> {
             false => numbers.iter().copied().fold(0, add),
         };
         code.extend([word(offset.to_bits(), scale.to_bits()), word(reach.to_bits(), sum.cast_unsigned())]);
-        Encoded { numbers, code }
+        Encoded { own: Operand { numbers, ..Operand::default() }, code }
     }
 }
 
@@ -268,7 +377,7 @@ impl Wide for Complete<'_> {
     #[inline(always)]
     fn run(self) {
         let Self { frame, query, scale } = self;
-        let Query { numbers, planes, .. } = query;
+        let Query { own: Operand { numbers, .. }, planes, .. } = query;
         let square =
             numbers.iter().map(|x| i32::from(*x).wrapping_mul(i32::from(*x))).fold(0, i32::wrapping_add);
         let step = (square as f32 / numbers.len() as f32).sqrt();
@@ -283,7 +392,7 @@ impl Wide for Complete<'_> {
         let levels = numbers.iter().map(level).fold(0, i32::wrapping_add);
         let per_level = if levels > 0 { scale * square as f32 / levels as f32 } else { 0.0 };
         let length = scale * (square as f32).sqrt();
-        query.sum = numbers.iter().copied().fold(0, add);
+        query.own.sum = numbers.iter().copied().fold(0, add);
         query.per_product = frame.factor * scale;
         query.per_agreement = frame.factor * per_level;
         query.doubt = if per_level > 0.0 { DOUBT * SPREAD * length / per_level } else { 0.0 };
@@ -362,7 +471,7 @@ mod tests {
         for dimension in [1, 5, 64, 100, 384] {
             for metric in [Metric::Cosine, Metric::Euclidean, Metric::Dot] {
                 let rows = vectors(200, dimension, 1);
-                let frame = Frame::new(metric, &rows[0]);
+                let frame = Frame::new(metric, Quantization::Int8, &rows[0]);
                 let query = &vectors(1, dimension, 2)[0];
                 let prepared = frame.query(query);
                 let exact = |row: &[f32]| match metric {
@@ -373,15 +482,15 @@ mod tests {
                 let mut below = 0;
                 let base = frame.encode(&rows[0]);
                 let of = |encoded: &Encoded| {
-                    let (upper, lower) = nibbles::pack(&encoded.numbers);
+                    let (upper, lower) = nibbles::pack(&encoded.own.numbers);
                     let (mut product, mut least) = ([[0], [0]], [0.0]);
-                    (Kernels::detect().dots)(&prepared.numbers, &one(&upper), &[0], &mut product[0]);
-                    (Kernels::detect().dots)(&prepared.numbers, &one(&lower), &[0], &mut product[1]);
+                    (Kernels::detect().dots)(&prepared.own.numbers, &one(&upper), &[0], &mut product[0]);
+                    (Kernels::detect().dots)(&prepared.own.numbers, &one(&lower), &[0], &mut product[1]);
                     (Kernels::detect().leasts)(&prepared, &one(&encoded.code), &[0], &mut least);
                     let code = Code(&encoded.code);
                     let [[upper], [lower]] = product;
-                    let coarse = nibbles::coarse(upper, prepared.sum);
-                    let whole = nibbles::whole(upper, lower, prepared.sum);
+                    let coarse = nibbles::coarse(upper, prepared.own.sum) as f32;
+                    let whole = nibbles::whole(upper, lower, prepared.own.sum) as f32;
                     (
                         [prepared.rank(code, coarse), prepared.rank(code, whole)],
                         least[0],
@@ -413,12 +522,12 @@ mod tests {
 
     #[test]
     fn a_vector_at_the_centre_is_a_vector() {
-        let frame = Frame::new(Metric::Euclidean, &[1.0; 10]);
+        let frame = Frame::new(Metric::Euclidean, Quantization::Int8, &[1.0; 10]);
         let own = frame.encode(&[1.0; 10]);
         let query = frame.query(&[1.0; 10]);
-        assert_eq!(query.rank(Code(&own.code), 0), 0.0);
+        assert_eq!(query.rank(Code(&own.code), 0.0), 0.0);
         assert_eq!(query.least_rank(Code(&own.code), 10), 0.0);
         let other = frame.encode(&[1.0; 9].iter().copied().chain([2.0]).collect::<Vec<_>>());
-        assert!((query.rank(Code(&other.code), 0) - 1.0).abs() < 1e-6);
+        assert!((query.rank(Code(&other.code), 0.0) - 1.0).abs() < 1e-6);
     }
 }

@@ -1,6 +1,6 @@
 //! The rows of the graph, and the links between them.
 //!
-//! Per slot: both halves of the numbers, the code, and up to `2m` links on the lowest level, in an arena each. One
+//! Per slot: the vector in its form (`vectors`), the code, and up to `2m` links on the lowest level, in arenas. One
 //! slot in `m` is on the next level too, where it has up to `m` links, and so on; those are in an
 //! arena of their own. A link is a slot plus one, so that zeroed memory is an empty list; lists are
 //! filled from the front.
@@ -28,7 +28,7 @@ use super::{
     super::draw::splitmix64,
     arena::{Arena, Stored},
     frame::{Code, EXTRA_WORDS, Encoded, Frame},
-    nibbles,
+    vectors::Vectors,
 };
 
 /// Locks for lists of links.
@@ -52,9 +52,7 @@ pub(super) struct GraphState {
 
 pub(super) struct Graph {
     m: usize,
-    /// Upper halves of the numbers, and lower ones.
-    upper_halves: Arena<u8>,
-    lower_halves: Arena<u8>,
+    vectors: Vectors,
     codes: Arena<u64>,
     links: Arena<AtomicU32>,
     /// Links above the lowest level: a record per point and level.
@@ -72,8 +70,7 @@ impl Graph {
     pub fn new(frame: &Frame, m: usize, expected: usize) -> Self {
         Self {
             m,
-            upper_halves: Arena::new(nibbles::bytes(frame.length()), expected),
-            lower_halves: Arena::new(nibbles::bytes(frame.length()), expected),
+            vectors: Vectors::new(frame, expected),
             codes: Arena::new(frame.words() + EXTRA_WORDS, expected),
             links: Arena::new(2 * m, expected),
             upper: Arena::new(m, expected / m),
@@ -86,27 +83,25 @@ impl Graph {
     }
 
     /// Everything that is stored of a graph, but for its state.
-    pub fn arenas(&self) -> [(&'static str, &dyn Stored); 6] {
-        [
-            ("upper halves", &self.upper_halves),
-            ("lower halves", &self.lower_halves),
+    pub fn arenas(&self) -> Vec<(&'static str, &dyn Stored)> {
+        let others: [(_, &dyn Stored); 4] = [
             ("codes", &self.codes),
             ("links", &self.links),
             ("upper", &self.upper),
             ("places", &self.places),
-        ]
+        ];
+        self.vectors.arenas().into_iter().chain(others).collect()
     }
 
     /// As [`arenas`](Self::arenas), to be filled.
-    pub fn arenas_mut(&mut self) -> [(&'static str, &mut dyn Stored); 6] {
-        [
-            ("upper halves", &mut self.upper_halves),
-            ("lower halves", &mut self.lower_halves),
+    pub fn arenas_mut(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        let others: [(_, &mut dyn Stored); 4] = [
             ("codes", &mut self.codes),
             ("links", &mut self.links),
             ("upper", &mut self.upper),
             ("places", &mut self.places),
-        ]
+        ];
+        self.vectors.arenas_mut().into_iter().chain(others).collect()
     }
 
     pub fn state(&self) -> GraphState {
@@ -134,7 +129,7 @@ impl Graph {
             (place >> 4) + (place & 15) <= self.upper.end()
         };
         entry_is_there
-            && [&self.upper_halves, &self.lower_halves].iter().all(|halves| halves.end() == end)
+            && self.vectors.arenas().iter().all(|(_, arena)| arena.end() == end)
             && [self.codes.end(), self.places.end()] == [end; 2]
             && state.points <= end
             && state.upper_records == self.upper.end()
@@ -153,12 +148,7 @@ impl Graph {
     }
 
     pub fn bytes(&self) -> u64 {
-        self.upper_halves.bytes()
-            + self.lower_halves.bytes()
-            + self.codes.bytes()
-            + self.links.bytes()
-            + self.upper.bytes()
-            + self.places.bytes()
+        self.arenas().iter().map(|(_, arena)| arena.bytes()).sum()
     }
 
     /// Whether a row was added and linked: a point has links, but for one that is alone.
@@ -171,8 +161,7 @@ impl Graph {
     /// Stores a row, without links; gives its level. Once per slot; until this returns nobody but the
     /// caller may know the slot.
     pub fn add(&self, slot: u32, encoded: &Encoded) -> io::Result<usize> {
-        self.upper_halves.reserve(slot)?;
-        self.lower_halves.reserve(slot)?;
+        self.vectors.reserve(slot)?;
         self.codes.reserve(slot)?;
         self.places.reserve(slot)?;
         let level = self.level(slot);
@@ -181,11 +170,9 @@ impl Graph {
             self.upper.reserve(record + level as u32 - 1)?;
             self.places.atoms(slot)[0].store(record << 4 | level as u32, Relaxed);
         }
-        let (upper, lower) = nibbles::pack(&encoded.numbers);
         // SAFETY: walks get slots from links, and this one has none yet.
         unsafe {
-            self.upper_halves.fill(slot, &upper);
-            self.lower_halves.fill(slot, &lower);
+            self.vectors.fill(slot, &encoded.own);
             self.codes.fill(slot, &encoded.code);
         }
         self.links.reserve(slot)?;
@@ -200,14 +187,9 @@ impl Graph {
         (level as usize).min(MAX_LEVELS - 1)
     }
 
-    /// Upper halves of the numbers of all slots.
-    pub fn upper_halves(&self) -> &Arena<u8> {
-        &self.upper_halves
-    }
-
-    /// Lower halves.
-    pub fn lower_halves(&self) -> &Arena<u8> {
-        &self.lower_halves
+    /// The vectors of all slots.
+    pub fn vectors(&self) -> &Vectors {
+        &self.vectors
     }
 
     /// Codes of all slots.

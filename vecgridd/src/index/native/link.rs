@@ -11,7 +11,9 @@
 
 use super::{
     frame::Query,
-    walk::{BATCH, Scratch, Walker},
+    kernels::BATCH,
+    vectors::Operand,
+    walk::{Scratch, Walker},
 };
 
 /// Breadths of the searches that must find a new point. Two, since a wider walk takes another way, and
@@ -51,8 +53,7 @@ struct Chooser {
 #[derive(Default)]
 struct Own {
     slot: u32,
-    numbers: Vec<i8>,
-    sum: i32,
+    vector: Operand,
 }
 
 impl Walker<'_> {
@@ -95,7 +96,7 @@ impl Walker<'_> {
 
     /// A point as a query.
     pub fn query_of(&self, slot: u32, query: &mut Query) {
-        self.numbers(slot, &mut query.numbers);
+        self.graph.vectors().take(slot, &mut query.own);
         self.frame.complete(query, self.graph.coded(slot).scale());
     }
 
@@ -158,7 +159,7 @@ impl Walker<'_> {
     }
 
     /// Ranks `slots` against a point, and sorts them by that, into `candidates`. Every point has an order
-    /// of its own for ties, so that all of many equals are linked to by some. Leaves the point's numbers in
+    /// of its own for ties, so that all of many equals are linked to by some. Leaves the point itself in
     /// `own`.
     fn rank_and_sort(&self, slot: u32, chooser: &mut Chooser) {
         let Chooser { candidates, slots, ranks, own, .. } = chooser;
@@ -204,8 +205,8 @@ impl Walker<'_> {
     }
 
     fn take(&self, slot: u32, own: &mut Own) {
-        self.numbers(slot, &mut own.numbers);
-        (own.slot, own.sum) = (slot, self.graph.coded(slot).sum());
+        self.graph.vectors().take(slot, &mut own.vector);
+        (own.slot, own.vector.sum) = (slot, self.graph.coded(slot).sum());
     }
 
     /// The ranks of a point against others.
@@ -213,9 +214,10 @@ impl Walker<'_> {
         let code = self.graph.coded(own.slot);
         ranks.clear();
         for others in others.chunks(BATCH) {
-            let dots = self.dots(&own.numbers, own.sum, others);
-            let rank = |(other, dot): (&u32, i32)| self.frame.mutual(code, self.graph.coded(*other), dot);
-            ranks.extend(others.iter().zip(dots).map(rank));
+            let products = self.graph.vectors().products(&own.vector, others);
+            let rank =
+                |(other, product): (&u32, f32)| self.frame.mutual(code, self.graph.coded(*other), product);
+            ranks.extend(others.iter().zip(products).map(rank));
         }
     }
 }

@@ -7,15 +7,16 @@
 //!
 //! - `frame`, `rotation`, `nibbles`: vectors as 8-bit numbers in two halves and 1-bit codes; `kernels`: sums
 //!   over them.
+//! - `vectors`: the form that points are kept in, by the collection's choice: numbers, their upper halves, or floats.
 //! - `arena`, `graph`: where rows and links are; growing moves nothing.
 //! - `walk`, `beam`, `visited`: the search; `link`: the build.
 //! - `repair`: points that no walk reaches.
 //!
 //! What it promises: a walk never waits for an insert; several inserting threads reach the recall of
 //! one; memory per point is `8 bits per component + 1 bit per component + 16 bytes + 4 (2m + 1) bytes`
-//! and a few for the upper levels.
+//! and a few for the upper levels. With `int4` it is 4 bits instead of 8; with floats 16 or 32 bits instead of 8 + 1.
 //!
-//! What it leaves out: full-precision vectors and deletes (the index around it has both), moving
+//! What it leaves out: distances for users and deletes (the index around it has both), moving
 //! points that are dead (a compaction builds a new graph).
 
 mod arena;
@@ -29,6 +30,7 @@ mod repair;
 mod rotation;
 #[cfg(test)]
 mod tests;
+mod vectors;
 mod visited;
 mod walk;
 
@@ -56,6 +58,7 @@ use super::{
     checkpoint::{Refusal, Sections, Writer},
     engine::{Engine, EngineError, EngineOptions, Walked, Work},
 };
+use crate::types::Quantization;
 
 /// Points that one thread inserts first: several threads that find an empty graph would leave points
 /// without links.
@@ -83,7 +86,7 @@ pub(super) struct Native {
 
 impl Native {
     pub fn new(options: &EngineOptions) -> Self {
-        let frame = Frame::new(options.measure.metric(), &options.centre);
+        let frame = Frame::new(options.measure.metric(), options.quantization, &options.centre);
         let graph = Graph::new(&frame, options.m, options.expected);
         Self {
             frame,
@@ -101,7 +104,9 @@ impl Native {
     /// Reads what [`save`](Engine::save) wrote. The centre of `options` says only how long it is.
     pub fn restore(options: &EngineOptions, file: &Sections) -> Result<Self, Refusal> {
         let stored: StoredGraph = file.json("graph")?;
-        if stored.layout != LAYOUT || stored.m != options.m || stored.centre.len() != options.centre.len() {
+        let is_ours = (stored.layout, stored.m, stored.centre.len(), stored.quantization)
+            == (LAYOUT, options.m, options.centre.len(), options.quantization);
+        if !is_ours {
             return Err(Refusal::Foreign("the graph is laid out in another way".to_owned()));
         }
         let centre = stored.centre.iter().map(|bits| f32::from_bits(*bits)).collect();
@@ -188,9 +193,7 @@ impl Native {
             let mut query = self.frame.query(query);
             search(&mut query, &mut scratch);
             let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
-            let slack = near
-                .first()
-                .map_or(0.0, |(slot, _)| query.slack(self.graph.coded(*slot), !self.frame.is_halved()));
+            let slack = self.walker().slack(&query, &near, false);
             Walked { near, slack, query, work: scratch.work }
         }));
         match walked {
@@ -219,6 +222,9 @@ impl Native {
 struct StoredGraph {
     layout: u32,
     m: usize,
+    /// Absent where it was written before there was a choice.
+    #[serde(default)]
+    quantization: Quantization,
     /// As bits, to come back exactly.
     centre: Vec<u32>,
     /// Records of the lowest level.
@@ -276,16 +282,12 @@ impl Engine for Native {
     }
 
     fn refine(&self, walked: &Walked, near: &mut [(u32, f32)]) -> f32 {
-        if !self.frame.is_halved() {
-            // A walk ranks by whole numbers already.
-            return walked.slack;
-        }
         let query = &walked.query;
         let slots: Vec<u32> = near.iter().map(|(slot, _)| *slot).collect();
-        let ranks = self.walker().fine_ranks(query, &slots);
+        let Some(ranks) = self.walker().fine_ranks(query, &slots) else { return walked.slack };
         near.iter_mut().zip(ranks).for_each(|((_, rank), fine)| *rank = fine);
         near.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
-        near.first().map_or(0.0, |(slot, _)| query.slack(self.graph.coded(*slot), true))
+        self.walker().slack(query, near, true)
     }
 
     fn sift(
@@ -339,6 +341,7 @@ impl Engine for Native {
         let stored = StoredGraph {
             layout: LAYOUT,
             m: self.graph.capacity(1),
+            quantization: self.frame.quantization(),
             centre: self.frame.centre().iter().map(|x| x.to_bits()).collect(),
             end: self.graph.end(),
             state: self.graph.state(),

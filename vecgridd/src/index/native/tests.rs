@@ -10,7 +10,7 @@ use super::{
     },
     Native,
 };
-use crate::types::Metric;
+use crate::types::{Metric, Quantization};
 
 const DIMENSION: usize = 160;
 const ROWS: usize = 4_000;
@@ -32,6 +32,7 @@ fn engine(threads: usize) -> Native {
     let stop = Arc::default();
     Native::new(&EngineOptions {
         measure,
+        quantization: Quantization::Int8,
         centre,
         m: 12,
         ef_construction: 100,

@@ -22,16 +22,13 @@ use super::{
     beam::Beam,
     frame::{Frame, Query},
     graph::Graph,
-    kernels::Kernels,
-    nibbles,
+    kernels::{BATCH, Kernels},
+    vectors::Operand,
     visited::Visited,
 };
 
 /// Candidates that are expanded together.
 const TOGETHER: usize = 2;
-/// Points that one call of a kernel takes.
-pub(super) const BATCH: usize = 32;
-
 /// Points that a sift works on at a time, …
 const TURN: usize = 8;
 /// … those whose memory was asked for before, …
@@ -69,10 +66,11 @@ fn split_at_nth(ranked: &mut [u64], count: usize) -> (&mut [u64], &mut [u64]) {
 /// Does `work` on a few slots at a time, in order, having asked for those that come [`AHEAD`] later: as many are on their
 /// way as the processor can wait for, all the time, and never more at once.
 #[inline]
-fn each_ahead(slots: &[u32], ask: impl Fn(u32), mut work: impl FnMut(&[u32])) {
-    slots.iter().take(AHEAD).for_each(|slot| ask(*slot));
+fn each_ahead(slots: &[u32], ask: impl Fn(&[u32]), mut work: impl FnMut(&[u32])) {
+    let part = |from: usize, count: usize| &slots[from.min(slots.len())..(from + count).min(slots.len())];
+    ask(part(0, AHEAD));
     for (turn, now) in slots.chunks(TURN).enumerate() {
-        slots.iter().skip(turn * TURN + AHEAD).take(TURN).for_each(|slot| ask(*slot));
+        ask(part(turn * TURN + AHEAD, TURN));
         work(now);
     }
 }
@@ -182,7 +180,7 @@ impl Walker<'_> {
                     scratch.found.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
                     self.rule_out(query, rank, scratch);
                 }
-                scratch.found.iter().for_each(|slot| self.prefetch(*slot));
+                self.prefetch(&scratch.found);
                 let before = nearest;
                 self.each_rank(query, &scratch.found, |slot, other| {
                     if other < rank {
@@ -240,7 +238,7 @@ impl Walker<'_> {
             if scratch.found.is_empty() && scratch.beam.ahead(1).next().is_none() {
                 return;
             }
-            scratch.found.iter().for_each(|slot| self.prefetch(*slot));
+            self.prefetch(&scratch.found);
             std::mem::swap(&mut scratch.found, &mut scratch.waiting);
         }
     }
@@ -288,7 +286,7 @@ impl Walker<'_> {
             scratch.work.estimated += count as u32;
             each_ahead(
                 slots,
-                |slot| self.graph.codes().prefetch(slot),
+                |slots| slots.iter().for_each(|slot| self.graph.codes().prefetch(*slot)),
                 |slots| {
                     let mut leasts = [f32::NEG_INFINITY; TURN];
                     if self.frame.is_coded() {
@@ -329,7 +327,7 @@ impl Walker<'_> {
         work.ranked += found.len() as u32;
         each_ahead(
             found,
-            |slot| self.prefetch(slot),
+            |slots| self.prefetch(slots),
             |slots| {
                 self.each_rank(query, slots, |slot, rank| {
                     if rank < bound {
@@ -415,62 +413,38 @@ impl Walker<'_> {
     #[inline]
     fn each_rank(&self, query: &Query, slots: &[u32], mut each: impl FnMut(u32, f32)) {
         for slots in slots.chunks(BATCH) {
-            let dots = self.dots(&query.numbers, query.sum, slots);
-            for (slot, dot) in slots.iter().zip(dots) {
-                each(*slot, query.rank(self.graph.coded(*slot), dot));
+            let products = self.graph.vectors().products(&query.own, slots);
+            for (slot, product) in slots.iter().zip(products) {
+                each(*slot, query.rank(self.graph.coded(*slot), product));
             }
         }
     }
 
-    /// Dot products of numbers, with this sum, with those of up to [`BATCH`] slots.
+    /// Asks for what slots are ranked by.
     #[inline]
-    pub fn dots(&self, numbers: &[i8], sum: i32, slots: &[u32]) -> [i32; BATCH] {
-        let mut dots = [0; BATCH];
-        (self.kernels.dots)(numbers, self.graph.upper_halves(), slots, &mut dots);
-        if self.frame.is_halved() {
-            dots.iter_mut().for_each(|dot| *dot = nibbles::coarse(*dot, sum));
-        } else {
-            self.add_lower(numbers, sum, slots, &mut dots);
-        }
-        dots
-    }
-
-    /// From sums over upper halves to dot products.
-    fn add_lower(&self, numbers: &[i8], sum: i32, slots: &[u32], dots: &mut [i32; BATCH]) {
-        let mut lower = [0; BATCH];
-        (self.kernels.dots)(numbers, self.graph.lower_halves(), slots, &mut lower);
-        dots.iter_mut().zip(lower).for_each(|(dot, lower)| *dot = nibbles::whole(*dot, lower, sum));
-    }
-
-    /// The numbers of a slot, as precise as those that a walk ranks by.
-    #[inline]
-    pub fn numbers(&self, slot: u32, numbers: &mut Vec<i8>) {
-        nibbles::middles(self.graph.upper_halves().get(slot), numbers);
-        if !self.frame.is_halved() {
-            nibbles::add_lower(self.graph.lower_halves().get(slot), numbers);
+    fn prefetch(&self, slots: &[u32]) {
+        self.graph.vectors().prefetch(slots);
+        if !self.frame.is_coded() {
+            // Nobody has looked at these yet.
+            slots.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
         }
     }
 
-    /// Asks for what a slot is ranked by.
-    #[inline]
-    fn prefetch(&self, slot: u32) {
-        self.graph.upper_halves().prefetch(slot);
-        if !self.frame.is_halved() {
-            self.graph.lower_halves().prefetch(slot);
-        }
+    /// The ranks of these by all that is kept, in their order; `None` when a walk ranks by that already.
+    pub fn fine_ranks(&self, query: &Query, slots: &[u32]) -> Option<Vec<f32>> {
+        let products = self.graph.vectors().fine_products(&query.own, slots)?;
+        let rank = |(slot, product): (&u32, f32)| query.rank(self.graph.coded(*slot), product);
+        Some(slots.iter().zip(products).map(rank).collect())
     }
 
-    /// The ranks of these by whole numbers, in their order.
-    pub fn fine_ranks(&self, query: &Query, slots: &[u32]) -> Vec<f32> {
-        slots.iter().for_each(|slot| self.graph.lower_halves().prefetch(*slot));
-        let mut ranks = Vec::with_capacity(slots.len());
-        for slots in slots.chunks(BATCH) {
-            let mut dots = [0; BATCH];
-            (self.kernels.dots)(&query.numbers, self.graph.upper_halves(), slots, &mut dots);
-            self.add_lower(&query.numbers, query.sum, slots, &mut dots);
-            ranks.extend(slots.iter().zip(dots).map(|(slot, dot)| query.rank(self.graph.coded(*slot), dot)));
+    /// See [`Frame::slack`].
+    pub fn slack(&self, query: &Query, near: &[(u32, f32)], fine: bool) -> f32 {
+        let Some((first, _)) = near.first() else { return 0.0 };
+        let mut own = Operand::default();
+        if self.frame.keeps_floats() {
+            self.graph.vectors().take(*first, &mut own);
         }
-        ranks
+        self.frame.slack(query, near, fine, (self.graph.coded(*first), &own))
     }
 }
 

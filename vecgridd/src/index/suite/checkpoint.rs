@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 use super::{
     super::{CollectionIndex, PartitionSet, Refusal, checkpoint::Store, collection_index::RestoreError},
-    world::{Numbers, PARTITIONS, Step, World, config, filter, limits, step},
+    world::{Made, Numbers, PARTITIONS, Step, World, config, filter, limits, step},
 };
-use crate::types::{CollectionConfig, EngineKind, Metric, VectorPlace};
+use crate::types::{CollectionConfig, EngineKind, Metric, Quantization, VectorPlace};
 
 fn all() -> PartitionSet {
     PartitionSet::all(PARTITIONS)
@@ -22,6 +22,10 @@ fn all() -> PartitionSet {
 
 fn native(metric: Metric, dimension: u32) -> CollectionConfig {
     config(EngineKind::Native, metric, dimension)
+}
+
+fn kept_as(quantization: Quantization, metric: Metric, dimension: u32) -> CollectionConfig {
+    config(Made(EngineKind::Native, quantization), metric, dimension)
 }
 
 fn on_disk(metric: Metric, dimension: u32) -> CollectionConfig {
@@ -81,6 +85,10 @@ fn an_index_comes_back_as_it_was() {
         (native(Metric::Euclidean, 8), 3_000),
         (native(Metric::Dot, 8), 17_500),
         (on_disk(Metric::Dot, 8), 17_500),
+        (kept_as(Quantization::Int4, Metric::Cosine, 8), 2_000),
+        (kept_as(Quantization::F16, Metric::Dot, 8), 2_000),
+        (kept_as(Quantization::Bf16, Metric::Euclidean, 8), 2_000),
+        (kept_as(Quantization::None, Metric::Euclidean, 8), 17_500),
     ] {
         let folder = TempDir::new().unwrap();
         let mut world = saved_world(folder.path(), &config);
@@ -146,7 +154,11 @@ fn blocks_are_written_once_and_old_ones_are_removed() {
 
 #[test]
 fn a_damaged_checkpoint_is_refused_whatever_is_damaged() {
-    for config in [native(Metric::Cosine, 8), on_disk(Metric::Cosine, 8)] {
+    for config in [
+        native(Metric::Cosine, 8),
+        on_disk(Metric::Cosine, 8),
+        kept_as(Quantization::None, Metric::Cosine, 8),
+    ] {
         refuses_damage(config);
     }
 }
@@ -215,6 +227,7 @@ fn a_checkpoint_of_something_else_is_refused() {
     foreign(&config, "elsewhere");
     foreign(&native(Metric::Euclidean, 8), "here");
     foreign(&native(Metric::Cosine, 16), "here");
+    foreign(&kept_as(Quantization::Int4, Metric::Cosine, 8), "here");
     assert!(read(&config, "here").unwrap().is_some());
     // Engines that cannot be saved.
     for engine in [EngineKind::Flat, EngineKind::HnswRs] {
@@ -299,8 +312,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     /// After a restart the index holds what it held when it was saved.
     #[test]
-    fn whatever_happens_an_index_comes_back_as_it_was_saved(steps in prop::collection::vec(saved_step(), 1..32)) {
-        let (folder, config) = (TempDir::new().unwrap(), native(Metric::Euclidean, 3));
+    fn whatever_happens_an_index_comes_back_as_it_was_saved(
+        steps in prop::collection::vec(saved_step(), 1..32), kept in prop::sample::select(&Quantization::ALL[..]),
+    ) {
+        let (folder, config) = (TempDir::new().unwrap(), kept_as(kept, Metric::Euclidean, 3));
         let mut world = saved_world(folder.path(), &config);
         let mut numbers = Numbers(61);
         world.index.save();

@@ -16,7 +16,7 @@ use super::{
     super::PartitionSet,
     world::{ENGINES, Numbers, PARTITIONS, World, config, filter, step},
 };
-use crate::types::{EngineKind, Metric, Query};
+use crate::types::{Metric, Query};
 
 fn all() -> PartitionSet {
     PartitionSet::all(PARTITIONS)
@@ -169,10 +169,9 @@ fn searches_see_every_row_exactly_once_while_all_are_replaced() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
-    fn whatever_happens_the_index_holds_the_rows(steps in prop::collection::vec(step(), 1..24), flat: bool) {
-        let engine = if flat { EngineKind::Flat } else { EngineKind::HnswRs };
+    fn whatever_happens_the_index_holds_the_rows(steps in prop::collection::vec(step(), 1..24), engine in prop::sample::select(&ENGINES[..])) {
         let mut world = World::new(config(engine, Metric::Euclidean, 3));
         let mut numbers = Numbers(31);
         for step in steps {

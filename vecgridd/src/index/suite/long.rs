@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::{
     super::{CollectionIndex, IndexLimits, PartitionSet},
-    world::{ENGINES, Numbers, PARTITIONS, World, config, filter, limits},
+    world::{ENGINES, Made, Numbers, PARTITIONS, World, config, filter, limits},
 };
 use crate::types::{EngineKind, Metric, PartitionId, Query, SearchPlan, Vector};
 
@@ -223,7 +223,7 @@ fn look(index: &CollectionIndex, told: &Told, seed: u64, done: &AtomicBool) -> S
     seen
 }
 
-fn live(engine: EngineKind, seed: u64, steps: u64) {
+fn live(engine: Made, seed: u64, steps: u64) {
     let begun = Instant::now();
     let limits = IndexLimits { build_threads: 2, ..limits() };
     let world = World::with_limits(config(engine, Metric::Euclidean, DIMENSION), limits);

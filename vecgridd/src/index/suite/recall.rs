@@ -6,18 +6,22 @@ use serde_json::json;
 
 use super::{
     super::{CollectionIndex, PartitionSet, asked::ENOUGH},
-    world::{Numbers, PARTITIONS, World, config, limits},
+    world::{ENGINES, Made, Numbers, PARTITIONS, World, config, limits},
 };
 use crate::types::{CollectionConfig, EngineKind, Explain, IndexOptions, Metric, TargetRecall};
 
 const DIMENSION: u32 = 24;
-const GRAPHS: [EngineKind; 2] = [EngineKind::HnswRs, EngineKind::Native];
+
+/// All engines that have a graph.
+fn graphs() -> impl Iterator<Item = Made> {
+    ENGINES.into_iter().filter(|engine| *engine != EngineKind::Flat)
+}
 
 fn target(share: f64) -> TargetRecall {
     TargetRecall::new(share).unwrap()
 }
 
-fn config_by_recall(engine: EngineKind, share: f64) -> CollectionConfig {
+fn config_by_recall(engine: impl Into<Made>, share: f64) -> CollectionConfig {
     let config = config(engine, Metric::Cosine, DIMENSION);
     let index = IndexOptions { ef: None, target_recall: Some(target(share)), ..config.index };
     CollectionConfig { index, ..config }
@@ -38,7 +42,7 @@ fn recall(world: &World, target_recall: Option<TargetRecall>) -> (f64, Explain) 
 
 #[test]
 fn a_search_reaches_its_target_and_walks_no_wider_than_that_takes() {
-    for engine in GRAPHS {
+    for engine in graphs() {
         let world = World::filled(config_by_recall(engine, 0.9), 12_000, 61);
         assert!(world.index.wait_built());
         world.index.wait_calibrated();
@@ -103,7 +107,7 @@ fn breadths_are_measured_again_when_the_graph_has_changed_much_and_not_before() 
 /// Rows in 20 clusters, queries between them.
 #[test]
 fn real_queries_are_measured_with_once_there_are_enough() {
-    for engine in GRAPHS {
+    for engine in graphs() {
         let world = World::filled(config_by_recall(engine, 0.95), 8_000, 67);
         assert!(world.index.wait_built());
         world.index.wait_calibrated();

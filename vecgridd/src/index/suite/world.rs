@@ -1,6 +1,6 @@
 //! The model, and an index that is kept equal to it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -8,10 +8,41 @@ use serde_json::{Value, json};
 use super::super::{Change, CollectionIndex, Digest, IndexLimits, PartitionSet, View, draw::splitmix64};
 use crate::types::{
     CollectionConfig, CollectionName, Durability, EngineKind, Entry, EntryId, Filter, Hit, IndexOptions,
-    Metadata, Metric, PartitionId, Query, Vector, Version,
+    Metadata, Metric, PartitionId, Quantization, Query, Vector, Version,
 };
 
-pub const ENGINES: [EngineKind; 3] = [EngineKind::Flat, EngineKind::HnswRs, EngineKind::Native];
+/// An engine, and what its graph keeps of vectors.
+#[derive(Clone, Copy)]
+pub struct Made(pub EngineKind, pub Quantization);
+
+pub const ENGINES: [Made; 7] = [
+    Made(EngineKind::Flat, Quantization::Int8),
+    Made(EngineKind::HnswRs, Quantization::Int8),
+    Made(EngineKind::Native, Quantization::Int8),
+    Made(EngineKind::Native, Quantization::Int4),
+    Made(EngineKind::Native, Quantization::F16),
+    Made(EngineKind::Native, Quantization::Bf16),
+    Made(EngineKind::Native, Quantization::None),
+];
+
+impl From<EngineKind> for Made {
+    fn from(engine: EngineKind) -> Self {
+        Self(engine, Quantization::default())
+    }
+}
+
+impl PartialEq<EngineKind> for Made {
+    fn eq(&self, engine: &EngineKind) -> bool {
+        self.0 == *engine
+    }
+}
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.0, self.1.name())
+    }
+}
+
 pub const PARTITIONS: u16 = 8;
 
 /// Small numbers, so that a few thousand rows have a graph, a tail and compactions.
@@ -26,7 +57,8 @@ pub fn limits() -> IndexLimits {
     }
 }
 
-pub fn config(engine: EngineKind, metric: Metric, dimension: u32) -> CollectionConfig {
+pub fn config(made: impl Into<Made>, metric: Metric, dimension: u32) -> CollectionConfig {
+    let Made(engine, quantization) = made.into();
     let ef = Some(20);
     let index = IndexOptions {
         engine,
@@ -34,6 +66,7 @@ pub fn config(engine: EngineKind, metric: Metric, dimension: u32) -> CollectionC
         ef_construction: 80,
         ef,
         target_recall: None,
+        quantization,
         ..IndexOptions::default()
     };
     let name = CollectionName::new("c").unwrap();

@@ -13,6 +13,9 @@ mod scalar;
 
 use super::{arena::Arena, frame::Query};
 
+/// Slots that whoever calls a kernel has room for results of, at most.
+pub(super) const BATCH: usize = 32;
+
 /// Sums of products of a query, a multiple of 64 numbers, with halves of the rows of slots, as `nibbles`
 /// packs them.
 type Dots = fn(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]);

@@ -1,0 +1,304 @@
+//! What the points of a graph are ranked by: one of a few forms, chosen for the collection.
+//!
+//! | form | `quantization` | bytes per component | a walk ranks by |
+//! |---|---|---|---|
+//! | numbers, both halves | `int8` | 1, and a bit | the upper halves; the nearest are ranked again by both (`nibbles`) |
+//! | numbers, upper halves | `int4` | 1/2, and a bit | the upper halves |
+//! | floats | `none`, `f16`, `bf16` | 4, 2, 2 | the floats |
+//!
+//! Short vectors have both halves in any case, and are ranked by both: see `frame`. Whatever the form, a rank is made
+//! from a product and the record beside the bits of a code ([`Code`](super::frame::Code)), in one way; so walks and
+//! builds do not know the form. It is told once per batch of points.
+
+#![allow(unsafe_code)]
+
+use std::io;
+
+use half::{bf16, f16};
+
+use super::{
+    super::distance::{Component, Kernels as FloatKernels, Sums},
+    arena::{Arena, Plain, Stored},
+    frame::Frame,
+    kernels::{BATCH, Kernels},
+    nibbles,
+};
+use crate::types::Quantization;
+
+/// The vector that points are multiplied with, in the form of their own.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Operand {
+    pub numbers: Vec<i8>,
+    /// Of the numbers.
+    pub sum: i32,
+    pub floats: Vec<f32>,
+}
+
+/// See the module.
+pub(super) enum Vectors {
+    Numbers(Numbers),
+    F32(Floats<f32>),
+    F16(Floats<f16>),
+    Bf16(Floats<bf16>),
+}
+
+/// Whole numbers in halves.
+pub(super) struct Numbers {
+    upper: Arena<u8>,
+    lower: Lower,
+    kernels: &'static Kernels,
+}
+
+/// Lower halves of numbers.
+enum Lower {
+    /// They are not kept.
+    Absent,
+    /// Of the nearest points they are looked at.
+    Later(Arena<u8>),
+    /// Wherever upper ones are read, they are, too.
+    Always(Arena<u8>),
+}
+
+/// Components as they are, or nearly so.
+pub(super) struct Floats<T: 'static> {
+    rows: Arena<T>,
+    sums: &'static Sums<T>,
+    /// Of differences, instead of products.
+    squares: bool,
+}
+
+impl Vectors {
+    pub fn new(frame: &Frame, expected: usize) -> Self {
+        match frame.quantization() {
+            Quantization::None => Self::F32(Floats::new(frame, expected)),
+            Quantization::F16 => Self::F16(Floats::new(frame, expected)),
+            Quantization::Bf16 => Self::Bf16(Floats::new(frame, expected)),
+            Quantization::Int8 | Quantization::Int4 => Self::Numbers(Numbers::new(frame, expected)),
+        }
+    }
+
+    /// Everything that is kept.
+    pub fn arenas(&self) -> Vec<(&'static str, &dyn Stored)> {
+        match self {
+            Self::Numbers(numbers) => numbers.arenas(),
+            Self::F32(floats) => vec![("floats", &floats.rows)],
+            Self::F16(floats) => vec![("floats", &floats.rows)],
+            Self::Bf16(floats) => vec![("floats", &floats.rows)],
+        }
+    }
+
+    /// As [`arenas`](Self::arenas), to be filled.
+    pub fn arenas_mut(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        match self {
+            Self::Numbers(numbers) => numbers.arenas_mut(),
+            Self::F32(floats) => vec![("floats", &mut floats.rows)],
+            Self::F16(floats) => vec![("floats", &mut floats.rows)],
+            Self::Bf16(floats) => vec![("floats", &mut floats.rows)],
+        }
+    }
+
+    /// Makes room for points up to this one.
+    pub fn reserve(&self, slot: u32) -> io::Result<()> {
+        self.arenas().iter().try_for_each(|(_, arena)| arena.reserve(slot))
+    }
+
+    /// Writes a point for which room was made.
+    ///
+    /// # Safety
+    /// Once per point, and before its slot is given to anyone who reads it.
+    pub unsafe fn fill(&self, slot: u32, own: &Operand) {
+        // SAFETY: the caller's promise, for all of these.
+        unsafe {
+            match self {
+                Self::Numbers(numbers) => numbers.fill(slot, own),
+                Self::F32(floats) => floats.fill(slot, own),
+                Self::F16(floats) => floats.fill(slot, own),
+                Self::Bf16(floats) => floats.fill(slot, own),
+            }
+        }
+    }
+
+    /// Products with up to [`BATCH`] points.
+    #[inline]
+    pub fn products(&self, operand: &Operand, slots: &[u32]) -> [f32; BATCH] {
+        match self {
+            Self::Numbers(numbers) => numbers.products(operand, slots),
+            Self::F32(floats) => floats.products(operand, slots),
+            Self::F16(floats) => floats.products(operand, slots),
+            Self::Bf16(floats) => floats.products(operand, slots),
+        }
+    }
+
+    /// The point as what others are multiplied with, as precise as what a walk ranks by; but for the sum.
+    #[inline]
+    pub fn take(&self, slot: u32, operand: &mut Operand) {
+        match self {
+            Self::Numbers(numbers) => numbers.take(slot, &mut operand.numbers),
+            Self::F32(floats) => floats.take(slot, &mut operand.floats),
+            Self::F16(floats) => floats.take(slot, &mut operand.floats),
+            Self::Bf16(floats) => floats.take(slot, &mut operand.floats),
+        }
+    }
+
+    /// Asks for what [`products`](Self::products) reads.
+    #[inline]
+    pub fn prefetch(&self, slots: &[u32]) {
+        match self {
+            Self::Numbers(numbers) => numbers.prefetch(slots),
+            Self::F32(floats) => floats.prefetch(slots),
+            Self::F16(floats) => floats.prefetch(slots),
+            Self::Bf16(floats) => floats.prefetch(slots),
+        }
+    }
+
+    /// Products with the whole numbers of points that a walk ranked by upper halves; `None` where it ranked by all
+    /// there is.
+    pub fn fine_products(&self, operand: &Operand, slots: &[u32]) -> Option<Vec<f32>> {
+        match self {
+            Self::Numbers(numbers) => numbers.fine_products(operand, slots),
+            Self::F32(_) | Self::F16(_) | Self::Bf16(_) => None,
+        }
+    }
+}
+
+impl Numbers {
+    fn new(frame: &Frame, expected: usize) -> Self {
+        let halves = || Arena::new(nibbles::bytes(frame.length()), expected);
+        let lower = match frame.quantization() {
+            _ if !frame.is_halved() => Lower::Always(halves()),
+            Quantization::Int4 => Lower::Absent,
+            _ => Lower::Later(halves()),
+        };
+        Self { upper: halves(), lower, kernels: Kernels::detect() }
+    }
+
+    fn lower(&self) -> Option<&Arena<u8>> {
+        match &self.lower {
+            Lower::Absent => None,
+            Lower::Later(lower) | Lower::Always(lower) => Some(lower),
+        }
+    }
+
+    fn arenas(&self) -> Vec<(&'static str, &dyn Stored)> {
+        let lower = self.lower().map(|lower| ("lower halves", lower as &dyn Stored));
+        [("upper halves", &self.upper as &dyn Stored)].into_iter().chain(lower).collect()
+    }
+
+    fn arenas_mut(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        let lower = match &mut self.lower {
+            Lower::Absent => None,
+            Lower::Later(lower) | Lower::Always(lower) => Some(("lower halves", lower as &mut dyn Stored)),
+        };
+        [("upper halves", &mut self.upper as &mut dyn Stored)].into_iter().chain(lower).collect()
+    }
+
+    /// # Safety
+    /// As for [`Vectors::fill`].
+    unsafe fn fill(&self, slot: u32, own: &Operand) {
+        let (upper, lower) = nibbles::pack(&own.numbers);
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.upper.fill(slot, &upper);
+            if let Some(kept) = self.lower() {
+                kept.fill(slot, &lower);
+            }
+        }
+    }
+
+    #[inline]
+    fn products(&self, operand: &Operand, slots: &[u32]) -> [f32; BATCH] {
+        let mut dots = [0; BATCH];
+        (self.kernels.dots)(&operand.numbers, &self.upper, slots, &mut dots);
+        match &self.lower {
+            Lower::Absent | Lower::Later(_) => {
+                dots.iter_mut().for_each(|dot| *dot = nibbles::coarse(*dot, operand.sum));
+            }
+            Lower::Always(lower) => self.add_lower(operand, lower, slots, &mut dots),
+        }
+        dots.map(|dot| dot as f32)
+    }
+
+    /// From sums over upper halves to products with whole numbers.
+    fn add_lower(&self, operand: &Operand, rows: &Arena<u8>, slots: &[u32], dots: &mut [i32; BATCH]) {
+        let mut lower = [0; BATCH];
+        (self.kernels.dots)(&operand.numbers, rows, slots, &mut lower);
+        dots.iter_mut().zip(lower).for_each(|(dot, lower)| *dot = nibbles::whole(*dot, lower, operand.sum));
+    }
+
+    #[inline]
+    fn take(&self, slot: u32, numbers: &mut Vec<i8>) {
+        nibbles::middles(self.upper.get(slot), numbers);
+        if let Lower::Always(lower) = &self.lower {
+            nibbles::add_lower(lower.get(slot), numbers);
+        }
+    }
+
+    #[inline]
+    fn prefetch(&self, slots: &[u32]) {
+        slots.iter().for_each(|slot| self.upper.prefetch(*slot));
+        if let Lower::Always(lower) = &self.lower {
+            slots.iter().for_each(|slot| lower.prefetch(*slot));
+        }
+    }
+
+    /// As [`Vectors::fine_products`].
+    fn fine_products(&self, operand: &Operand, slots: &[u32]) -> Option<Vec<f32>> {
+        let Lower::Later(lower) = &self.lower else { return None };
+        slots.iter().for_each(|slot| lower.prefetch(*slot));
+        let mut products = Vec::with_capacity(slots.len());
+        for slots in slots.chunks(BATCH) {
+            let mut dots = [0; BATCH];
+            (self.kernels.dots)(&operand.numbers, &self.upper, slots, &mut dots);
+            self.add_lower(operand, lower, slots, &mut dots);
+            products.extend(slots.iter().zip(dots).map(|(_, dot)| dot as f32));
+        }
+        Some(products)
+    }
+}
+
+impl<T: Component + Plain> Floats<T> {
+    fn new(frame: &Frame, expected: usize) -> Self {
+        Self {
+            rows: Arena::new(frame.centre().len(), expected),
+            sums: T::sums(FloatKernels::detect()),
+            squares: frame.ranks_by_squares(),
+        }
+    }
+
+    /// # Safety
+    /// As for [`Vectors::fill`].
+    unsafe fn fill(&self, slot: u32, own: &Operand) {
+        let row: Vec<T> = own.floats.iter().map(|x| T::of(*x)).collect();
+        // SAFETY: the caller's promise.
+        unsafe { self.rows.fill(slot, &row) };
+    }
+
+    // Not into walks of numbers: these are the ones that must be small.
+    #[inline(never)]
+    fn products(&self, operand: &Operand, slots: &[u32]) -> [f32; BATCH] {
+        let (one, four) = match self.squares {
+            true => (self.sums.l2, self.sums.l2_of_four),
+            false => (self.sums.dot, self.sums.dot_of_four),
+        };
+        let query = &operand.floats;
+        let mut products = [0.0; BATCH];
+        let (fours, rest) = slots.as_chunks::<4>();
+        let (first, last) = products.split_at_mut(4 * fours.len());
+        for (slots, products) in fours.iter().zip(first.as_chunks_mut::<4>().0) {
+            *products = four(query, slots.map(|slot| self.rows.get(slot)));
+        }
+        for (slot, product) in rest.iter().zip(last) {
+            *product = one(query, self.rows.get(*slot));
+        }
+        products
+    }
+
+    fn prefetch(&self, slots: &[u32]) {
+        slots.iter().for_each(|slot| self.rows.prefetch(*slot));
+    }
+
+    fn take(&self, slot: u32, floats: &mut Vec<f32>) {
+        floats.clear();
+        floats.extend(self.rows.get(slot).iter().map(|x| x.to_f32()));
+    }
+}
