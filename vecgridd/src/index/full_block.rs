@@ -62,20 +62,11 @@ impl FullBlock {
         if self.vectors.is_some() { u64::MAX } else { self.chunks[chunk].with_vector() }
     }
 
-    /// Leaves the rows of a chunk that live in a view of operation `now` and, if `vectors`, have a vector.
+    /// Of these rows of a chunk those that live in a view of operation `now` and, if `vectors`, have a vector.
     #[inline]
-    pub fn leave(&self, words: &mut [u64], now: u64, vectors: bool) {
-        for (chunk, (word, first)) in words.iter_mut().zip(&*self.first_deaths).enumerate() {
-            if *word == 0 {
-                continue;
-            }
-            if first.load(Relaxed) <= now {
-                *word &= self.chunks[chunk].alive(now);
-            }
-            if vectors && self.vectors.is_none() {
-                *word &= self.chunks[chunk].with_vector();
-            }
-        }
+    pub fn living(&self, chunk: usize, rows: u64, now: u64, vectors: bool) -> u64 {
+        let with_vector = if vectors { self.with_vector(chunk) } else { u64::MAX };
+        rows & self.alive(chunk, now) & with_vector
     }
 
     /// A row dies for every view from operation `now` on.

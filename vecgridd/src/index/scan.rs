@@ -78,15 +78,22 @@ impl<'a> Wanted<'a> {
                     &found
                 }
             };
-            let first = block * BLOCK;
-            let end = chunks.min(first + BLOCK);
-            let here = &mut bits[first..end];
-            here.copy_from_slice(&words[..end - first]);
-            match self.rows.full_block(block) {
-                Some(block) => block.leave(here, self.now, self.vectors),
-                None => (first..).zip(here.iter_mut()).for_each(|(index, word)| *word &= self.base(index)),
+            let full = self.rows.full_block(block);
+            let living = |at: usize, word: u64| match full {
+                Some(full) => full.living(at, word, self.now, self.vectors),
+                None => word & self.base(block * BLOCK + at),
+            };
+            // Most words of a narrow filter are zero.
+            for (eight, some) in words.as_chunks::<8>().0.iter().enumerate() {
+                if some.iter().fold(0, |any, word| any | word) == 0 {
+                    continue;
+                }
+                for (at, word) in (8 * eight..).zip(some).filter(|(_, word)| **word != 0) {
+                    let word = living(at, *word);
+                    bits[block * BLOCK + at] = word;
+                    count += word.count_ones() as usize;
+                }
             }
-            count += here.iter().map(|word| word.count_ones() as usize).sum::<usize>();
         }
         if let Some(asked) = asked
             && !fresh.is_empty()

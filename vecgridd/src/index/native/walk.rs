@@ -30,9 +30,9 @@ use super::{
 /// Candidates that are expanded together.
 const TOGETHER: usize = 2;
 /// Points that a sift works on at a time, …
-const TURN: usize = 8;
+const TURN: usize = 16;
 /// … those whose memory was asked for before, …
-const AHEAD: usize = 24;
+const AHEAD: usize = 32;
 /// … and those whose slots are found at a time.
 const LOOKED: usize = 512;
 /// A sift keeps so many times its breadth of points after the look at codes. Behind a filter codes differ by little more
