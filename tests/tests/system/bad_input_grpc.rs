@@ -265,7 +265,11 @@ fn collections() -> Vec<Case> {
         case(
             "a quantization without the engine for it",
             "CreateCollection",
-            &index(pb::IndexOptions { engine: "flat".into(), quantization: "none".into(), ..Default::default() }),
+            &index(pb::IndexOptions {
+                engine: "flat".into(),
+                quantization: "none".into(),
+                ..Default::default()
+            }),
             &["invalid_index_options"],
         ),
         case(
