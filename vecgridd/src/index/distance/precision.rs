@@ -9,7 +9,7 @@
 //! | `F16` | 2 | 11 | above 65,504 infinite, below 6e-5 ever coarser |
 //! | `Bf16` | 2 | 8 | as far as `f32` |
 
-use half::{bf16, f16};
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 
 use super::{Kernels, Sums};
 
@@ -54,6 +54,12 @@ pub trait Component: Copy + Default + Send + Sync + 'static {
     /// The number, exactly.
     fn to_f32(self) -> f32;
 
+    /// Many numbers, exactly, but for what is no number.
+    fn widen(row: &[Self], numbers: &mut Vec<f32>) {
+        numbers.clear();
+        numbers.extend(row.iter().map(|component| component.to_f32()));
+    }
+
     /// The kernels for rows of this type.
     fn sums(kernels: &Kernels) -> &Sums<Self>;
 }
@@ -73,6 +79,11 @@ impl Component for f32 {
     fn sums(kernels: &Kernels) -> &Sums<Self> {
         &kernels.f32
     }
+
+    fn widen(row: &[Self], numbers: &mut Vec<f32>) {
+        numbers.clear();
+        numbers.extend_from_slice(row);
+    }
 }
 
 impl Component for f16 {
@@ -85,6 +96,12 @@ impl Component for f16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         self.to_f32()
+    }
+
+    fn widen(row: &[Self], numbers: &mut Vec<f32>) {
+        // Asks once per row what the processor can do.
+        numbers.resize(row.len(), 0.0);
+        row.convert_to_f32_slice(numbers);
     }
 
     fn sums(kernels: &Kernels) -> &Sums<Self> {
@@ -102,6 +119,12 @@ impl Component for bf16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         self.to_f32()
+    }
+
+    fn widen(row: &[Self], numbers: &mut Vec<f32>) {
+        numbers.clear();
+        // No branch for what is no number, so that many are widened at once.
+        numbers.extend(row.iter().map(|component| f32::from_bits(u32::from(component.to_bits()) << 16)));
     }
 
     fn sums(kernels: &Kernels) -> &Sums<Self> {

@@ -105,6 +105,9 @@ proptest! {
 fn every_half_is_widened_exactly() {
     fn check<T: Component>(of_bits: fn(u16) -> T) {
         let halves: Vec<T> = (0..=u16::MAX).map(of_bits).filter(|half| half.to_f32().is_finite()).collect();
+        let mut numbers = vec![1.0; 7];
+        T::widen(&halves, &mut numbers);
+        assert!(numbers.iter().map(|x| x.to_bits()).eq(halves.iter().map(|half| half.to_f32().to_bits())));
         for kernels in Kernels::all() {
             for half in &halves {
                 assert_eq!((T::sums(kernels).dot)(&[1.0], &[*half]), half.to_f32(), "{}", kernels.name);

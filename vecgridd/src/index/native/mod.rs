@@ -304,7 +304,12 @@ impl Engine for Native {
     }
 
     fn rows_per_look(&self) -> Option<f64> {
-        Some(0.06)
+        // Of floats a sift reads as much as a scan, or half.
+        Some(match self.frame.quantization() {
+            Quantization::Int8 | Quantization::Int4 => 0.06,
+            Quantization::F16 | Quantization::Bf16 => 0.8,
+            Quantization::None => 1.0,
+        })
     }
 
     fn walks_filtered(&self) -> bool {
@@ -312,7 +317,11 @@ impl Engine for Native {
     }
 
     fn rows_per_link(&self) -> f64 {
-        0.45
+        match self.frame.quantization() {
+            Quantization::Int8 | Quantization::Int4 => 0.45,
+            Quantization::F16 | Quantization::Bf16 => 1.0,
+            Quantization::None => 1.4,
+        }
     }
 
     fn settle(&self) -> Result<(), EngineError> {

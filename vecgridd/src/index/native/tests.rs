@@ -4,11 +4,12 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use super::{
     super::{
+        checkpoint::{Refusal, Sections, Writer},
         distance::Measure,
         draw::splitmix64,
         engine::{Engine, EngineError, EngineOptions, Walked},
     },
-    Native,
+    LAYOUT, Native, StoredGraph,
 };
 use crate::types::{Metric, Quantization};
 
@@ -26,20 +27,24 @@ fn rows(count: usize, seed: u64) -> Vec<Vec<f32>> {
     (0..count).map(|_| row()).collect()
 }
 
-fn engine(threads: usize) -> Native {
+fn options(threads: usize, quantization: Quantization) -> EngineOptions {
     let measure = Measure::new(Metric::Euclidean);
     let centre = vec![0.1; DIMENSION];
     let stop = Arc::default();
-    Native::new(&EngineOptions {
+    EngineOptions {
         measure,
-        quantization: Quantization::Int8,
+        quantization,
         centre,
         m: 12,
         ef_construction: 100,
         threads,
         expected: ROWS,
         stop,
-    })
+    }
+}
+
+fn engine(threads: usize) -> Native {
+    Native::new(&options(threads, Quantization::Int8))
 }
 
 fn numbered(rows: &[Vec<f32>], from: u32) -> Vec<(u32, Vec<f32>)> {
@@ -242,6 +247,40 @@ fn what_was_cut_off_is_linked_again() {
     assert_eq!(engine.walker().repair(100), 1);
     assert_eq!(find(), Some(lost));
     assert_eq!(engine.walker().repair(100), 0);
+}
+
+/// Whatever the configuration beside it says.
+#[test]
+fn a_stored_graph_of_another_quantization_is_refused() {
+    let (folder, rows) = (tempfile::TempDir::new().unwrap(), rows(500, 10));
+    let path = |kind: Quantization| folder.path().join(kind.name());
+    let near = |engine: &Native| engine.walk(&rows[3], 40, None).unwrap().near;
+    let mut found = Vec::new();
+    for kind in Quantization::ALL {
+        let engine = Native::new(&options(1, kind));
+        engine.insert(numbered(&rows, 0)).unwrap();
+        let mut file = Writer::create(&path(kind)).unwrap();
+        assert!(engine.save(&mut file).unwrap());
+        file.finish().unwrap();
+        found.push(near(&engine));
+    }
+    for (stored, found) in Quantization::ALL.into_iter().zip(found) {
+        let file = Sections::open(&path(stored)).unwrap();
+        for kind in Quantization::ALL {
+            match Native::restore(&options(1, kind), &file) {
+                Ok(engine) => assert_eq!((kind, near(&engine)), (stored, found.clone())),
+                Err(Refusal::Foreign(_)) => assert_ne!(kind, stored),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_graph_that_was_stored_before_there_was_a_choice_has_bytes() {
+    let text = r#"{"layout":2,"m":16,"centre":[],"end":0,"state":{"upper_records":0,"entry":0,"points":0},"repaired":0}"#;
+    let stored: StoredGraph = serde_json::from_str(text).unwrap();
+    assert_eq!((stored.layout, stored.quantization), (LAYOUT, Quantization::Int8));
 }
 
 #[test]

@@ -298,7 +298,105 @@ impl<T: Component + Plain> Floats<T> {
     }
 
     fn take(&self, slot: u32, floats: &mut Vec<f32>) {
-        floats.clear();
-        floats.extend(self.rows.get(slot).iter().map(|x| x.to_f32()));
+        T::widen(self.rows.get(slot), floats);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        super::frame::{Code, Encoded},
+        *,
+    };
+    use crate::types::Metric;
+
+    fn vector(dimension: usize) -> impl Strategy<Value = Vec<f32>> {
+        prop::collection::vec(
+            prop_oneof![8 => -1_f32..1.0, 1 => Just(0.0_f32), 1 => -30_f32..30.0],
+            dimension,
+        )
+    }
+
+    /// Vectors of one length: the centre, a query, and rows.
+    fn vectors() -> impl Strategy<Value = (Vec<f32>, Vec<f32>, Vec<Vec<f32>>)> {
+        prop_oneof![1_usize..80, 250_usize..400].prop_flat_map(|dimension| {
+            (vector(dimension), vector(dimension), prop::collection::vec(vector(dimension), 1..BATCH))
+        })
+    }
+
+    fn kept(frame: &Frame, rows: &[Vec<f32>]) -> (Vectors, Vec<Encoded>) {
+        let (vectors, encoded) = (Vectors::new(frame, 0), rows.iter().map(|row| frame.encode(row)));
+        let encoded: Vec<_> = encoded.collect();
+        for (slot, row) in (0..).zip(&encoded) {
+            vectors.reserve(slot).unwrap();
+            // SAFETY: nobody reads yet.
+            unsafe { vectors.fill(slot, &row.own) };
+        }
+        (vectors, encoded)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Between rows, as exact ones are, up to what the form rounds; the same from both sides, to the last bit; and
+        /// whole numbers bring nothing where they are not kept.
+        #[test]
+        fn ranks_are_those_of_the_vectors(
+            (centre, query, rows) in vectors(), quantization in prop::sample::select(&Quantization::ALL[..]),
+            metric in prop::sample::select(&[Metric::Cosine, Metric::Euclidean, Metric::Dot][..]), length in -12_i32..12,
+        ) {
+            let by = |vector: &[f32]| vector.iter().map(|x| x * 10_f32.powi(length)).collect::<Vec<_>>();
+            let (centre, query) = (by(&centre), by(&query));
+            let rows: Vec<_> = rows.iter().map(|row| by(row)).collect();
+            let frame = Frame::new(metric, quantization, &centre);
+            let (vectors, encoded) = kept(&frame, &rows);
+            let slots: Vec<u32> = (0..rows.len() as u32).collect();
+            vectors.prefetch(&slots);
+            let prepared = frame.query(&query);
+            let products = vectors.products(&prepared.own, &slots);
+            let exact = |row: &[f32]| {
+                let pairs = row.iter().zip(&query).map(|(x, q)| (f64::from(*x), f64::from(*q)));
+                match metric {
+                    Metric::Euclidean => pairs.map(|(x, q)| (x - q).powi(2)).sum::<f64>(),
+                    Metric::Cosine | Metric::Dot => pairs.map(|(x, q)| -x * q).sum(),
+                }
+            };
+            let norm = |vector: &[f32]| {
+                vector.iter().zip(&centre).map(|(x, c)| f64::from(x - c).powi(2)).sum::<f64>().sqrt()
+            };
+            let size = |vector: &[f32]| vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            // Of a product of two vectors, at most, as a part of their lengths.
+            let off = match quantization {
+                Quantization::None => 2e-6,
+                Quantization::F16 => 1e-3,
+                Quantization::Bf16 => 8e-3,
+                Quantization::Int4 if frame.is_halved() => 0.5,
+                Quantization::Int8 if frame.is_halved() => 0.5,
+                Quantization::Int8 | Quantization::Int4 => 0.2,
+            };
+            let rank = |at: usize| {
+                f64::from(prepared.rank(Code(&encoded[at].code), products[at]))
+            };
+            for at in 0..rows.len() {
+                let wanted = exact(&rows[at]) - exact(&rows[0]);
+                let bound = 2.0 * off * norm(&query) * (norm(&rows[at]) + norm(&rows[0]))
+                    + 4e-6 * (size(&rows[at]) + size(&rows[0]) + size(&centre) + size(&query)).powi(2);
+                prop_assert!((rank(at) - rank(0) - wanted).abs() <= bound, "{} {} {}", rank(at) - rank(0), wanted, bound);
+            }
+            let mut own = Operand::default();
+            let mut mutual = |a: usize, b: usize| {
+                vectors.take(a as u32, &mut own);
+                own.sum = Code(&encoded[a].code).sum();
+                let product = vectors.products(&own, &[b as u32])[0];
+                frame.mutual(Code(&encoded[a].code), Code(&encoded[b].code), product).to_bits()
+            };
+            for at in 0..rows.len() {
+                prop_assert_eq!(mutual(0, at), mutual(at, 0));
+            }
+            let fine = vectors.fine_products(&prepared.own, &slots);
+            prop_assert_eq!(fine.is_some(), quantization == Quantization::Int8 && frame.is_halved());
+        }
     }
 }

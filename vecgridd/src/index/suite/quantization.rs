@@ -21,6 +21,10 @@ fn native(quantization: Quantization) -> Made {
     Made(EngineKind::Native, quantization)
 }
 
+fn is_coded(quantization: Quantization) -> bool {
+    matches!(quantization, Quantization::Int8 | Quantization::Int4)
+}
+
 fn built(quantization: Quantization, metric: Metric) -> World {
     let mut config = config(native(quantization), metric, DIMENSION);
     // In so many dimensions all rows of a centre are about as far from each other.
@@ -38,8 +42,9 @@ fn every_quantization_finds_nearly_all_near_rows_by_every_metric() {
             let query = world.query(Numbers(5).vector(DIMENSION), 10);
             assert!(world.index.view().is_walked(&query, &all()));
             let recall = world.recall(60, 10);
-            eprintln!("{quantization:?} {metric:?}: {recall}");
-            assert!(recall >= 0.97, "{quantization:?} {metric:?}: {recall}");
+            // A code rules some rows out wrongly; without codes a walk is as good as its graph.
+            let least = if is_coded(quantization) { 0.93 } else { 0.99 };
+            assert!(recall >= least, "{quantization:?} {metric:?}: {recall}");
         }
     }
 }
@@ -92,8 +97,8 @@ fn filters_deletes_and_new_rows_are_served_by_every_quantization() {
     }
 }
 
-/// The centre is from the first rows. Later ones are elsewhere, by more than they differ, and each has a component that
-/// is larger than all others together.
+/// The centre is from the first rows. Later ones are elsewhere, by as much as they differ, and each has a component that
+/// is larger than all others together. Such rows are hard to find, so what is kept is held against full components.
 #[test]
 fn scales_survive_outliers_and_data_that_drifts() {
     let vector = |numbers: &mut Numbers, drift: f32| {
@@ -102,29 +107,32 @@ fn scales_survive_outliers_and_data_that_drifts() {
         vector[numbers.below(u64::from(DIMENSION)) as usize] += 10.0;
         vector
     };
+    let recall = |metric, quantization| {
+        let mut world = World::new(config(native(quantization), metric, DIMENSION));
+        let mut numbers = Numbers(84);
+        for batch in 0..8_u8 {
+            let drift = if batch == 0 { 0.0 } else { 0.5 };
+            let number = |n| 250 * u64::from(batch) + n;
+            world.put((0..250).map(|n| (number(n), json!({}), Some(vector(&mut numbers, drift)))).collect());
+            assert!(world.index.wait_built());
+        }
+        let view = world.index.view();
+        let mut one = |_| {
+            let mut query = world.query(vector(&mut numbers, 0.5), 10);
+            query.ef = Some(100);
+            world.search(&view, &query, &all())
+        };
+        (0..40).map(&mut one).sum::<f64>() / 40.0
+    };
     for metric in [Metric::Cosine, Metric::Euclidean] {
+        let full = recall(metric, Quantization::None);
         for quantization in Quantization::ALL {
-            let mut world = World::new(config(native(quantization), metric, DIMENSION));
-            let mut numbers = Numbers(84);
-            for batch in 0..8_u8 {
-                let drift = if batch == 0 { 0.0 } else { 0.5 };
-                let number = |n| 250 * u64::from(batch) + n;
-                world.put(
-                    (0..250).map(|n| (number(n), json!({}), Some(vector(&mut numbers, drift)))).collect(),
-                );
-                assert!(world.index.wait_built());
-            }
-            let view = world.index.view();
-            let mut one = |_| {
-                let mut query = world.query(vector(&mut numbers, 0.5), 10);
-                query.ef = Some(100);
-                world.search(&view, &query, &all())
-            };
-            let recall = (0..40).map(&mut one).sum::<f64>() / 40.0;
-            eprintln!("{quantization:?} {metric:?}: {recall}");
-            // Four bits of a vector that is far from the centre say little of how it differs from others there.
-            let least = if quantization == Quantization::Int4 { 0.5 } else { 0.9 };
-            assert!(recall >= least, "{quantization:?} {metric:?}: {recall}");
+            let recall = recall(metric, quantization);
+            eprintln!("{quantization:?} {metric:?}: {recall}, of full components {full}");
+            assert!(
+                recall >= full - 0.08,
+                "{quantization:?} {metric:?}: {recall}, of full components {full}"
+            );
         }
     }
 }
