@@ -49,4 +49,8 @@ mod types {
         Bf16,
         None,
     }
+
+    impl Quantization {
+        pub const ALL: [Self; 5] = [Self::Int8, Self::Int4, Self::F16, Self::Bf16, Self::None];
+    }
 }
