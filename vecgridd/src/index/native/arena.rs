@@ -181,7 +181,8 @@ impl<T> Arena<T> {
     }
 
     /// Tells the processor that a record will be read soon.
-    #[inline]
+    // As a call it was 2 % of a walk.
+    #[inline(always)]
     pub fn prefetch(&self, slot: u32) {
         #[cfg(target_arch = "x86_64")]
         {

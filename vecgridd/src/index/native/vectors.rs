@@ -119,7 +119,7 @@ impl Vectors {
     }
 
     /// Products with up to [`BATCH`] points.
-    #[inline]
+    #[inline(always)]
     pub fn products(&self, operand: &Operand, slots: &[u32]) -> [f32; BATCH] {
         match self {
             Self::Numbers(numbers) => numbers.products(operand, slots),
@@ -141,7 +141,7 @@ impl Vectors {
     }
 
     /// Asks for what [`products`](Self::products) reads.
-    #[inline]
+    #[inline(always)]
     pub fn prefetch(&self, slots: &[u32]) {
         match self {
             Self::Numbers(numbers) => numbers.prefetch(slots),
@@ -205,7 +205,7 @@ impl Numbers {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn products(&self, operand: &Operand, slots: &[u32]) -> [f32; BATCH] {
         let mut dots = [0; BATCH];
         (self.kernels.dots)(&operand.numbers, &self.upper, slots, &mut dots);
@@ -215,7 +215,9 @@ impl Numbers {
             }
             Lower::Always(lower) => self.add_lower(operand, lower, slots, &mut dots),
         }
-        dots.map(|dot| dot as f32)
+        let mut products = [0.0; BATCH];
+        products.iter_mut().zip(dots).for_each(|(product, dot)| *product = dot as f32);
+        products
     }
 
     /// From sums over upper halves to products with whole numbers.
@@ -233,7 +235,7 @@ impl Numbers {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn prefetch(&self, slots: &[u32]) {
         slots.iter().for_each(|slot| self.upper.prefetch(*slot));
         if let Lower::Always(lower) = &self.lower {
@@ -293,6 +295,7 @@ impl<T: Component + Plain> Floats<T> {
         products
     }
 
+    #[inline(never)]
     fn prefetch(&self, slots: &[u32]) {
         slots.iter().for_each(|slot| self.rows.prefetch(*slot));
     }
