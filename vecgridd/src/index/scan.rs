@@ -66,7 +66,8 @@ impl<'a> Wanted<'a> {
         let keys = self.filter.map(Filter::keys).unwrap_or_default();
         for block in 0..chunks.div_ceil(BLOCK) {
             let found;
-            let words = match known.blocks.get(block) {
+            // A block that is known as full may not have been so in an older view.
+            let words = match known.blocks.get(block).filter(|_| block < full) {
                 Some(words) => words,
                 None => {
                     let (words, looked) = self.choose(block, &keys);

@@ -71,7 +71,12 @@ fn filters_are_exact_while_blocks_fill_die_and_move() {
         check(&world);
         // Two blocks are full since; the old view sees what it saw.
         let kind = filter(json!({"kind": {"$in": ["noun", "verb", "adj"]}, "deep.round": 0}));
+        // What it chooses of them is kept now, and is no news for the old view.
+        (0..3).for_each(|_| {
+            assert_eq!(world.index.view().count(kind.as_ref(), &all()), world.rows.len() as u64)
+        });
         assert_eq!(old.count(kind.as_ref(), &all()), expected);
+        assert_eq!(old.matching(kind.as_ref(), &all()).len() as u64, expected);
         put(&mut world, (0..40_000).filter(|n| n % 11 == 0), 1);
         check(&world);
         // A third of all: compacted on the way.
