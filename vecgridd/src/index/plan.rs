@@ -175,9 +175,9 @@ mod tests {
     fn an_engine_that_can_sifts_what_is_too_much_to_read() {
         let plan =
             |eligible_points| Plan::choose(Situation { eligible_points, rows_per_look: Some(0.25), ..PLAIN });
-        assert_eq!(plan(100), Plan::Scan);
-        assert_eq!(plan(1_000), Plan::Sift { ef: 88 });
-        assert_eq!(plan(10_000), Plan::Sift { ef: 88 });
+        assert_eq!(plan(50), Plan::Scan);
+        assert_eq!(plan(1_000), Plan::Sift { ef: 44 });
+        assert_eq!(plan(10_000), Plan::Sift { ef: 44 });
         assert_eq!(plan(100_000), Plan::Walk { ef: 96 });
     }
 }

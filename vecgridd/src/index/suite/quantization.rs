@@ -119,7 +119,9 @@ fn scales_survive_outliers_and_data_that_drifts() {
         let view = world.index.view();
         let mut one = |_| {
             let mut query = world.query(vector(&mut numbers, 0.5), 10);
-            query.ef = Some(100);
+            // Much wider, and full components would be scanned.
+            query.ef = Some(80);
+            assert!(view.is_walked(&query, &all()));
             world.search(&view, &query, &all())
         };
         (0..40).map(&mut one).sum::<f64>() / 40.0
