@@ -382,11 +382,6 @@ fn collections() -> Vec<Case> {
             "{\"dimension\":2,\"index\":{\"engine\":\"flat\",\"vectors\":\"disk\"}}",
             &["invalid_index_options"],
         ),
-        (
-            "a quantization without the engine for it",
-            "{\"dimension\":2,\"index\":{\"engine\":\"hnsw_rs\",\"quantization\":\"int4\"}}",
-            &["invalid_index_options"],
-        ),
     ] {
         cases.push(case(name, "PUT", "/v1/collections/n", body, codes));
     }
