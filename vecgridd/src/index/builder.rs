@@ -91,10 +91,7 @@ impl Builder<'_> {
                 (engine, 0)
             }
         };
-        let (batch, until) = self.batch(&rows, from);
-        if !batch.is_empty() {
-            engine.insert(batch)?;
-        }
+        let until = self.insert_next(&engine, &rows, from)?;
         if until == rows.len() {
             engine.settle()?;
         }
@@ -109,12 +106,12 @@ impl Builder<'_> {
     fn compact(&mut self) -> Result<(), EngineError> {
         let mut compaction = Compaction::new(self.core.shape().no_rows());
         let mut engine: Option<Arc<dyn Engine>> = None;
-        let mut until = 0;
+        let (mut until, mut moves) = (0, self.core.shape().mapped);
         for _ in 0..ROUNDS {
             let end = self.core.view().rows.len();
             while compaction.seen() < end {
                 let rows = self.core.view().rows.clone();
-                self.copy(&mut compaction, &rows);
+                self.copy(&mut compaction, &rows, &mut moves);
                 if engine.is_none() && self.is_large(compaction.rows()) {
                     engine = Some(self.engine(&rows)?);
                 }
@@ -137,7 +134,7 @@ impl Builder<'_> {
         // Writers may be faster than the graph: then the rest is copied without it, and is the tail of the new one.
         while !self.is_level(&compaction) {
             let rows = self.core.view().rows.clone();
-            self.copy(&mut compaction, &rows);
+            self.copy(&mut compaction, &rows, &mut moves);
         }
         if let Some(engine) = &engine {
             engine.settle()?;
@@ -155,13 +152,18 @@ impl Builder<'_> {
     /// All rows from a slot on into a graph; gives the slot behind them.
     fn link_all(&self, engine: &Arc<dyn Engine>, rows: &Rows, mut from: u32) -> Result<u32, EngineError> {
         while from < rows.len() {
-            let (batch, next) = self.batch(rows, from);
-            if !batch.is_empty() {
-                engine.insert(batch)?;
-            }
-            from = next;
+            from = self.insert_next(engine, rows, from)?;
         }
         Ok(from)
+    }
+
+    /// One batch of rows from a slot on into a graph; gives the slot behind it.
+    fn insert_next(&self, engine: &Arc<dyn Engine>, rows: &Rows, from: u32) -> Result<u32, EngineError> {
+        let (batch, until) = self.batch(rows, from);
+        if !batch.is_empty() {
+            engine.insert(batch)?;
+        }
+        Ok(until)
     }
 
     /// A checkpoint of this moment. When it fails, the one before stays, and there will be another try.
@@ -196,15 +198,14 @@ impl Builder<'_> {
         }
     }
 
-    /// Copies the next rows, and full blocks of them to where they belong.
-    fn copy(&mut self, compaction: &mut Compaction, rows: &Rows) {
+    /// Copies the next rows and, as long as it `moves` them, full blocks to where they belong.
+    fn copy(&mut self, compaction: &mut Compaction, rows: &Rows, moves: &mut bool) {
         compaction.copy(rows, (BATCH * self.core.threads()) as u32);
-        let mut store = self.store.as_mut().filter(|_| self.core.shape().mapped);
-        while let (Some(to), Some(block)) = (&mut store, compaction.rows().first_unmapped()) {
+        while *moves && let (Some(to), Some(block)) = (&mut self.store, compaction.rows().first_unmapped()) {
             match to.move_block(compaction.rows(), block) {
                 Ok(chunks) => compaction.map(chunks),
-                // It is tried again with the next rows, and the error is told when the compaction is done.
-                Err(_) => store = None,
+                // They are moved when the compaction is done, or the error is told then.
+                Err(_) => *moves = false,
             }
         }
     }

@@ -62,13 +62,6 @@ impl FullBlock {
         if self.vectors.is_some() { u64::MAX } else { self.chunks[chunk].with_vector() }
     }
 
-    /// Of these rows of a chunk those that live in a view of operation `now` and, if `vectors`, have a vector.
-    #[inline]
-    pub fn living(&self, chunk: usize, rows: u64, now: u64, vectors: bool) -> u64 {
-        let with_vector = if vectors { self.with_vector(chunk) } else { u64::MAX };
-        rows & self.alive(chunk, now) & with_vector
-    }
-
     /// A row dies for every view from operation `now` on.
     pub fn kill(&self, chunk: usize, at: usize, now: u64) {
         self.chunks[chunk].kill(at, now);

@@ -231,11 +231,6 @@ impl Rows {
         (chunk.with_vector() >> at & 1 == 1).then(|| chunk.vector(at, self.dimension))
     }
 
-    /// A full block.
-    pub fn full_block(&self, block: usize) -> Option<&FullBlock> {
-        self.full.get(block).map(|block| &**block)
-    }
-
     /// Bits of the rows of a chunk that live in a view of operation `now`.
     #[inline]
     pub fn alive(&self, chunk: usize, now: u64) -> u64 {

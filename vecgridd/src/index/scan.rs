@@ -79,20 +79,15 @@ impl<'a> Wanted<'a> {
                     &found
                 }
             };
-            let full = self.rows.full_block(block);
-            let living = |at: usize, word: u64| match full {
-                Some(full) => full.living(at, word, self.now, self.vectors),
-                None => word & self.base(block * BLOCK + at),
-            };
             // Most words of a narrow filter are zero.
             for (eight, some) in words.as_chunks::<8>().0.iter().enumerate() {
                 if some.iter().fold(0, |any, word| any | word) == 0 {
                     continue;
                 }
-                for (at, word) in (8 * eight..).zip(some).filter(|(_, word)| **word != 0) {
-                    let word = living(at, *word);
-                    bits[block * BLOCK + at] = word;
-                    count += word.count_ones() as usize;
+                let first = block * BLOCK + 8 * eight;
+                for (index, word) in (first..).zip(some).filter(|(_, word)| **word != 0) {
+                    bits[index] = word & self.base(index);
+                    count += bits[index].count_ones() as usize;
                 }
             }
         }

@@ -252,7 +252,7 @@ impl Numbers {
             let mut dots = [0; BATCH];
             (self.kernels.dots)(&operand.numbers, &self.upper, slots, &mut dots);
             self.add_lower(operand, lower, slots, &mut dots);
-            products.extend(slots.iter().zip(dots).map(|(_, dot)| dot as f32));
+            products.extend(dots[..slots.len()].iter().map(|dot| *dot as f32));
         }
         Some(products)
     }
