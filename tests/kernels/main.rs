@@ -28,29 +28,9 @@ mod index {
 #[path = "../../vecgridd/src/types"]
 mod types {
     mod invalid;
+    mod metric;
+    mod quantization;
     mod vector;
 
-    pub use self::{invalid::Invalid, vector::Vector};
-
-    /// As in `collection`, which knows much else.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Metric {
-        Cosine,
-        Euclidean,
-        Dot,
-    }
-
-    /// The same.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Quantization {
-        Int8,
-        Int4,
-        F16,
-        Bf16,
-        None,
-    }
-
-    impl Quantization {
-        pub const ALL: [Self; 5] = [Self::Int8, Self::Int4, Self::F16, Self::Bf16, Self::None];
-    }
+    pub use self::{invalid::Invalid, metric::Metric, quantization::Quantization, vector::Vector};
 }

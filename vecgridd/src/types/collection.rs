@@ -2,20 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Breadth, CollectionName, Invalid, TargetRecall, vector::MAX_DIMENSION};
-
-/// How far apart two vectors are. Smaller is nearer, always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-pub enum Metric {
-    /// `1 - cos(a, b)`, 0 to 2.
-    #[default]
-    Cosine,
-    /// L2 distance.
-    Euclidean,
-    /// `-(a·b)`.
-    Dot,
-}
+use super::{Breadth, CollectionName, Invalid, Metric, Quantization, TargetRecall, vector::MAX_DIMENSION};
 
 /// When a write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
@@ -54,44 +41,6 @@ pub enum VectorPlace {
     Memory,
     /// In mapped files: the operating system keeps in memory what is used, and room allows.
     Disk,
-}
-
-/// What the graph keeps of a vector, to walk on. Distances in answers are exact whatever it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-pub enum Quantization {
-    /// Numbers of 8 bits with a scale per vector, and 1 bit.
-    #[default]
-    Int8,
-    /// Of these numbers the upper 4 bits, and 1 bit. Short vectors have all 8.
-    Int4,
-    /// Floats of 16 bits, 11 of them precision.
-    F16,
-    /// Floats of 16 bits, 8 of them precision.
-    Bf16,
-    /// The components themselves.
-    None,
-}
-
-impl Quantization {
-    /// All there are.
-    pub const ALL: [Self; 5] = [Self::Int8, Self::Int4, Self::F16, Self::Bf16, Self::None];
-
-    /// Its word in the contract.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Int8 => "int8",
-            Self::Int4 => "int4",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::None => "none",
-        }
-    }
-
-    /// By its word.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
 }
 
 /// How the collection is indexed.

@@ -13,7 +13,9 @@ mod ids;
 mod invalid;
 mod member;
 mod metadata;
+mod metric;
 mod mutation;
+mod quantization;
 mod query;
 mod recall;
 mod token;
@@ -21,9 +23,7 @@ mod vector;
 mod version;
 
 pub use cluster::{ClusterView, Collection, CopySettings, Holders, MAX_BACKUPS, Placement};
-pub use collection::{
-    CollectionConfig, Durability, EngineKind, IndexOptions, Metric, Quantization, VectorPlace,
-};
+pub use collection::{CollectionConfig, Durability, EngineKind, IndexOptions, VectorPlace};
 pub use entry::{Entry, StoredEntry};
 pub use explain::{Explain, SearchPlan, Times};
 pub use filter::Filter;
@@ -34,7 +34,9 @@ pub use ids::{
 pub use invalid::Invalid;
 pub use member::{Absence, Member, MemberDetails, MemberState};
 pub use metadata::Metadata;
+pub use metric::Metric;
 pub use mutation::{Mutation, MutationOutcome, Operation};
+pub use quantization::Quantization;
 pub use query::{Coverage, Hit, Query, SearchAnswer};
 pub use recall::{Breadth, TargetRecall};
 pub use token::Token;

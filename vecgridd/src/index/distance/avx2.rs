@@ -14,7 +14,7 @@ use std::arch::x86_64::{
 
 use half::{bf16, f16};
 
-use super::{Component, Kernels, Sums};
+use super::{Component, Kernels, Sums, safe::safe_sums};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
@@ -44,31 +44,7 @@ pub(super) fn prefetch<T>(items: &[T]) {
     }
 }
 
-const fn sums<T: Load>() -> Sums<T> {
-    Sums { dot: dot::<T>, dot_of_four: dot_of_four::<T>, l2: l2::<T>, l2_of_four: l2_of_four::<T> }
-}
-
-fn dot<T: Load>(query: &[f32], row: &[T]) -> f32 {
-    // SAFETY: `AVX2` is handed out by `kernels` alone, after the instructions were detected.
-    let [dot] = unsafe { score::<false, 1, T>(query, [row]) };
-    dot
-}
-
-fn dot_of_four<T: Load>(query: &[f32], rows: [&[T]; 4]) -> [f32; 4] {
-    // SAFETY: as in `dot`.
-    unsafe { score::<false, 4, T>(query, rows) }
-}
-
-fn l2<T: Load>(query: &[f32], row: &[T]) -> f32 {
-    // SAFETY: as in `dot`.
-    let [squares] = unsafe { score::<true, 1, T>(query, [row]) };
-    squares
-}
-
-fn l2_of_four<T: Load>(query: &[f32], rows: [&[T]; 4]) -> [f32; 4] {
-    // SAFETY: as in `dot`.
-    unsafe { score::<true, 4, T>(query, rows) }
-}
+safe_sums!();
 
 /// Squared differences when `L2`, products when not.
 #[target_feature(enable = "avx2,fma,f16c")]

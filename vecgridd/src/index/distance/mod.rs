@@ -23,6 +23,8 @@ mod measure;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod precision;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod safe;
 mod scalar;
 #[cfg(test)]
 mod tests;

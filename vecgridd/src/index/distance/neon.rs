@@ -18,7 +18,7 @@ use std::arch::{
 
 use half::{bf16, f16};
 
-use super::{Component, Kernels, Sums};
+use super::{Component, Kernels, Sums, safe::safe_sums};
 
 /// Floats of one register.
 pub(super) const LANES: usize = 4;
@@ -33,31 +33,7 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
     is_aarch64_feature_detected!("neon").then_some(&NEON)
 }
 
-const fn sums<T: Load>() -> Sums<T> {
-    Sums { dot: dot::<T>, dot_of_four: dot_of_four::<T>, l2: l2::<T>, l2_of_four: l2_of_four::<T> }
-}
-
-fn dot<T: Load>(query: &[f32], row: &[T]) -> f32 {
-    // SAFETY: `NEON` is handed out by `kernels` alone, after the instructions were detected.
-    let [dot] = unsafe { score::<false, 1, T>(query, [row]) };
-    dot
-}
-
-fn dot_of_four<T: Load>(query: &[f32], rows: [&[T]; 4]) -> [f32; 4] {
-    // SAFETY: as in `dot`.
-    unsafe { score::<false, 4, T>(query, rows) }
-}
-
-fn l2<T: Load>(query: &[f32], row: &[T]) -> f32 {
-    // SAFETY: as in `dot`.
-    let [squares] = unsafe { score::<true, 1, T>(query, [row]) };
-    squares
-}
-
-fn l2_of_four<T: Load>(query: &[f32], rows: [&[T]; 4]) -> [f32; 4] {
-    // SAFETY: as in `dot`.
-    unsafe { score::<true, 4, T>(query, rows) }
-}
+safe_sums!();
 
 /// Squared differences when `L2`, products when not.
 #[target_feature(enable = "neon")]
