@@ -272,7 +272,13 @@ impl Frame {
             Quantization::Bf16 => ROUNDED[1],
             Quantization::None | Quantization::Int8 | Quantization::Int4 => 0.0,
         };
-        let squares = query.own.floats.iter().zip(&own.floats).map(|(q, x)| (q * x).powi(2)).sum::<f32>();
+        let pairs = || query.own.floats.iter().zip(&own.floats);
+        let mut squares = pairs().map(|(q, x)| (q * x).powi(2)).sum::<f32>();
+        if self.metric == Metric::Euclidean {
+            // The row as it is kept stands in `|x|²`, too: what is off is a product with the difference.
+            let of_difference = |(q, x): (&f32, &f32)| ((q - code.scale() * x) * x).powi(2);
+            squares = squares.max(pairs().map(of_difference).sum());
+        }
         let deviation = rounded * squares.sqrt() * query.per_product.abs() * code.scale();
         // Two ranks that differ in their last bits may be one distance, and then ids decide.
         let largest = near.last().map_or(0.0, |(_, rank)| rank.abs());

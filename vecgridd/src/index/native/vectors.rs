@@ -382,9 +382,15 @@ mod tests {
             let rank = |at: usize| {
                 f64::from(prepared.rank(Code(&encoded[at].code), products[at]))
             };
+            // What a row's rounding is multiplied with: the query, or the way to it where `|x|²` is of the rounded row.
+            let reach = |row: &[f32]| match (metric, quantization) {
+                (Metric::Euclidean, Quantization::F16 | Quantization::Bf16) => exact(row).sqrt(),
+                _ => norm(&query),
+            };
+            let rounding = |at: usize| reach(&rows[at]) * norm(&rows[at]);
             for at in 0..rows.len() {
                 let wanted = exact(&rows[at]) - exact(&rows[0]);
-                let bound = 2.0 * off * norm(&query) * (norm(&rows[at]) + norm(&rows[0]))
+                let bound = 2.0 * off * (rounding(at) + rounding(0))
                     + 4e-6 * (size(&rows[at]) + size(&rows[0]) + size(&centre) + size(&query)).powi(2);
                 prop_assert!((rank(at) - rank(0) - wanted).abs() <= bound, "{} {} {}", rank(at) - rank(0), wanted, bound);
             }
