@@ -5,7 +5,8 @@
 //! that much less. When too many rows are dead it compacts: it copies the live rows and builds a
 //! new graph over them beside the old one, while the applier goes on and searches use the old. If
 //! the old tail grows long meanwhile, it works on both in turn. When it has nothing else to do, and
-//! enough has changed, it writes a checkpoint.
+//! enough has changed, it writes a checkpoint. When a great part of many rows is not in the graph, it first asks whether
+//! another member has linked them already.
 //!
 //! It, and the threads that help it, step behind searches that want the same core, by a share that is a
 //! setting. It stops between two rows.
@@ -16,6 +17,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Instant,
 };
 
 use super::{
@@ -23,6 +25,7 @@ use super::{
     checkpoint::Store,
     collection_index::Core,
     compaction::Compaction,
+    donor::{Elsewhere, GraphLinks},
     engine::{Engine, EngineError, EngineOptions, MakeEngine},
     owner::Work,
     rows::Rows,
@@ -40,9 +43,9 @@ const CENTRE_ROWS: u32 = 1_024;
 const ROUNDS: usize = 8;
 
 /// Works until the index is dropped.
-pub(super) fn run(core: &Core, make: MakeEngine, store: Option<Store>) {
+pub(super) fn run(core: &Core, make: MakeEngine, store: Option<Store>, elsewhere: Option<Elsewhere>) {
     take_share(core.build_share());
-    let mut builder = Builder { core, make, store };
+    let mut builder = Builder { core, make, store, elsewhere };
     let mut calibrator = Calibrator::default();
     while let Some(work) = core.next_work() {
         let done = catch_unwind(AssertUnwindSafe(|| match work {
@@ -77,12 +80,20 @@ struct Builder<'a> {
     core: &'a Core,
     make: MakeEngine,
     store: Option<Store>,
+    elsewhere: Option<Elsewhere>,
 }
 
 impl Builder<'_> {
-    /// One batch from the tail into the graph.
-    fn link(&self) -> Result<(), EngineError> {
+    /// One batch from the tail into the graph, or what another member's graph has of it.
+    fn link(&mut self) -> Result<(), EngineError> {
         let (rows, linked) = self.core.with_owner(|owner| (owner.view().rows, owner.linked()));
+        let indexed = linked.as_ref().map_or(0, |linked| linked.live);
+        if let Some(elsewhere) = &mut self.elsewhere
+            && let Some(links) = elsewhere.ask(rows.points(), indexed, self.core.shape().small_rows)
+            && self.adopt(&links, &rows)?
+        {
+            return Ok(());
+        }
         let (engine, from) = match linked {
             Some(linked) => (linked.engine, linked.until),
             None => {
@@ -97,6 +108,26 @@ impl Builder<'_> {
         }
         self.core.publish(|owner| owner.advance(until));
         Ok(())
+    }
+
+    /// Begins a new graph with links that another member found. What it lacks is linked after that, as if it were new.
+    fn adopt(&self, links: &GraphLinks, rows: &Rows) -> Result<bool, EngineError> {
+        let started = Instant::now();
+        let (engine, placed) = (self.engine(rows)?, links.here(rows));
+        // All of them have one: see `here`.
+        if !engine.adopt(&placed, &|slot| rows.vector(slot).unwrap_or_default())? {
+            return Ok(false);
+        }
+        let (collection, adopted, took) = (self.core.collection(), placed.len(), started.elapsed());
+        tracing::info!(
+            collection,
+            rows = rows.points(),
+            adopted,
+            ?took,
+            "links came from another member's graph"
+        );
+        self.core.publish(|owner| owner.adopt_graph(engine));
+        Ok(true)
     }
 
     /// Live rows into new memory, with a new graph.
@@ -159,7 +190,7 @@ impl Builder<'_> {
 
     /// One batch of rows from a slot on into a graph; gives the slot behind it.
     fn insert_next(&self, engine: &Arc<dyn Engine>, rows: &Rows, from: u32) -> Result<u32, EngineError> {
-        let (batch, until) = self.batch(rows, from);
+        let (batch, until) = self.batch(engine, rows, from);
         if !batch.is_empty() {
             engine.insert(batch)?;
         }
@@ -229,8 +260,9 @@ impl Builder<'_> {
         })
     }
 
-    /// The next rows for a graph, and the slot behind them.
-    fn batch(&self, rows: &Rows, from: u32) -> (Vec<(u32, Vec<f32>)>, u32) {
+    /// The next rows for a graph, and the slot behind them. Those that came from another member are in it, and are not
+    /// copied for nothing.
+    fn batch(&self, engine: &Arc<dyn Engine>, rows: &Rows, from: u32) -> (Vec<(u32, Vec<f32>)>, u32) {
         let size = BATCH * self.core.threads();
         let mut batch = Vec::with_capacity(size);
         let end = rows.len().min(from.saturating_add(BATCH_SLOTS));
@@ -239,6 +271,7 @@ impl Builder<'_> {
                 return (batch, slot);
             }
             if rows.is_untouched(slot)
+                && !engine.has(slot)
                 && let Some(vector) = rows.vector(slot)
             {
                 batch.push((slot, vector.to_vec()));

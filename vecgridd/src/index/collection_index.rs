@@ -17,6 +17,7 @@ use super::{
     checkpoint::{Refusal, Stamps, Store},
     digest::Digest,
     distance::Measure,
+    donor::Elsewhere,
     engine::{EngineOptions, MakeEngine, engine_of, restore_of},
     error::IndexError,
     owner::{Owner, Work},
@@ -58,6 +59,15 @@ impl Default for IndexLimits {
             checkpoint_pause: Some(Duration::from_secs(30)),
         }
     }
+}
+
+/// What an index has around it.
+#[derive(Default)]
+pub(super) struct Surroundings {
+    /// Where it is saved.
+    pub store: Option<Store>,
+    /// Where links may come from.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// One change to one row.
@@ -124,27 +134,28 @@ impl CollectionIndex {
         make: Option<MakeEngine>,
     ) -> Result<Self, IndexError> {
         let owner = Owner::new(shape(config, &limits), limits.clone(), make.is_some());
-        Self::start(config, &limits, owner, make, None, Arc::default())
+        Self::start(config, &limits, owner, make, Surroundings::default(), Arc::default())
     }
 
-    /// An empty index that is saved now and then, unless its engine cannot be.
-    pub(super) fn saved_in(
+    /// An empty index that is saved now and then, if it has a store and its engine can be, and may have links from
+    /// other members.
+    pub(super) fn within(
         config: &CollectionConfig,
         limits: IndexLimits,
-        store: Store,
+        around: Surroundings,
     ) -> Result<Self, IndexError> {
         let make = engine_of(config);
         let owner = Owner::new(shape(config, &limits), limits.clone(), make.is_some());
-        Self::start(config, &limits, owner, make, Some(store), Arc::default())
+        Self::start(config, &limits, owner, make, around, Arc::default())
     }
 
     /// The index that was saved last; `None` when none was, or when none can be.
     pub(super) fn restore(
         config: &CollectionConfig,
         limits: IndexLimits,
-        mut store: Store,
+        mut around: Surroundings,
     ) -> Result<Option<Self>, RestoreError> {
-        let Some(restore) = restore_of(config) else { return Ok(None) };
+        let (Some(restore), Some(store)) = (restore_of(config), &mut around.store) else { return Ok(None) };
         let shape = shape(config, &limits);
         let stopping = Arc::new(AtomicBool::new(false));
         let options = EngineOptions {
@@ -160,7 +171,7 @@ impl CollectionIndex {
         };
         let Some(loaded) = store.load(&shape, &options, restore)? else { return Ok(None) };
         let owner = Owner::restored(shape, limits.clone(), loaded)?;
-        Ok(Some(Self::start(config, &limits, owner, engine_of(config), Some(store), stopping)?))
+        Ok(Some(Self::start(config, &limits, owner, engine_of(config), around, stopping)?))
     }
 
     fn start(
@@ -168,9 +179,10 @@ impl CollectionIndex {
         limits: &IndexLimits,
         mut owner: Owner,
         make: Option<MakeEngine>,
-        store: Option<Store>,
+        around: Surroundings,
         stopping: Arc<AtomicBool>,
     ) -> Result<Self, IndexError> {
+        let Surroundings { store, elsewhere } = around;
         if let (Some(_), Some(_), Some(pause)) = (&store, restore_of(config), limits.checkpoint_pause) {
             owner.save_every(pause);
         }
@@ -194,7 +206,11 @@ impl CollectionIndex {
             Some(make) => {
                 let core = Arc::clone(&core);
                 let thread = std::thread::Builder::new().name("index-builder".into());
-                Some(thread.spawn(move || builder::run(&core, make, store)).map_err(IndexError::Thread)?)
+                Some(
+                    thread
+                        .spawn(move || builder::run(&core, make, store, elsewhere))
+                        .map_err(IndexError::Thread)?,
+                )
             }
             None => None,
         };

@@ -28,7 +28,8 @@ impl Digest {
     }
 }
 
-fn hash(id: &str, version: Version) -> u64 {
+/// A number for a row as it is.
+pub(super) fn hash(id: &str, version: Version) -> u64 {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&version.epoch.to_le_bytes());
     bytes[8..].copy_from_slice(&version.sequence.to_le_bytes());

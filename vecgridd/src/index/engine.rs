@@ -21,6 +21,7 @@ use std::{
 use super::{
     checkpoint::{Refusal, Sections, Writer},
     distance::Measure,
+    donor::Placed,
     hnsw_rs::HnswRs,
     native::{Native, Query},
 };
@@ -77,6 +78,27 @@ pub(super) trait Engine: Send + Sync {
     /// All rows so far are in: time for what is better done once than per row.
     fn settle(&self) -> Result<(), EngineError> {
         Ok(())
+    }
+
+    /// Whether a slot is in the graph already, as far as the engine can tell.
+    fn has(&self, _slot: u32) -> bool {
+        false
+    }
+
+    /// Adds the links of a slot on the lowest level; `false` when it is not in the graph, or its links are nobody's
+    /// business.
+    fn links(&self, _slot: u32, _into: &mut Vec<u32>) -> bool {
+        false
+    }
+
+    /// Inserts rows with links that another graph of the same kind has. Only into an empty graph that nobody walks yet;
+    /// `false` when the engine cannot. `vector`: of a row, in the form of [`Measure::prepare`].
+    fn adopt<'v>(
+        &self,
+        _rows: &[Placed],
+        _vector: &(dyn Fn(u32) -> &'v [f32] + Sync),
+    ) -> Result<bool, EngineError> {
+        Ok(false)
     }
 
     /// Writes the graph, for [`restore_of`] to read; `false` when it cannot be stored. Called by the thread

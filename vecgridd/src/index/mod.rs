@@ -37,6 +37,8 @@
 //! An index is saved now and then, by its builder, so that a start neither reads all rows nor builds a
 //! graph (`checkpoint`); what came after is read from the row store.
 //!
+//! A member that has many rows and no graph over them takes over the links of another one that has (`donor`).
+//!
 //! What it leaves out, for now: one search uses one thread.
 
 mod asked;
@@ -52,6 +54,7 @@ mod compaction;
 mod deaths;
 mod digest;
 mod distance;
+mod donor;
 mod draw;
 mod effort;
 mod engine;
@@ -84,6 +87,7 @@ pub use checkpoint::Refusal;
 pub use collection_index::{Change, CollectionIndex, IndexLimits};
 pub use digest::Digest;
 pub use distance::{Component, Kernels, Precision, Sums};
+pub use donor::{Donor, Gift, GraphLinks, LinksPart, are_alike};
 pub use error::IndexError;
 pub use partition_set::PartitionSet;
 pub use recall_window::RecallStats;

@@ -81,6 +81,7 @@ pub(super) struct Owner {
     /// The index is being dropped.
     pub stopping: bool,
     build_failures: u64,
+    adopted: u64,
     /// Failed builds since the last good one.
     failures: u32,
     retry_at: Option<Instant>,
@@ -159,6 +160,7 @@ impl Owner {
             building: false,
             stopping: false,
             build_failures: 0,
+            adopted: 0,
             failures: 0,
             retry_at: None,
             saving: Saving::default(),
@@ -487,6 +489,13 @@ impl Owner {
         self.linked = Some(Linked { engine, until: 0, live: 0 });
     }
 
+    /// The builder starts again with a graph that has many rows already, wherever they are.
+    pub fn adopt_graph(&mut self, engine: Arc<dyn Engine>) {
+        self.start_graph(engine);
+        self.calibrated = false;
+        self.adopted += 1;
+    }
+
     /// All rows below `until` are in the graph now, but for those that were dead already.
     pub fn advance(&mut self, until: u32) {
         if let Some(linked) = &mut self.linked {
@@ -554,6 +563,7 @@ impl Owner {
             calibrated_rows: self.linked.as_ref().map_or(0, |_| self.calibration.measured_rows()),
             building: self.building || self.work().is_some(),
             build_failures: self.build_failures,
+            adopted: self.adopted,
             checkpoint: CheckpointStats {
                 saves: self.saving.saves,
                 failures: self.saving.failures,

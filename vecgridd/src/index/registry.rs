@@ -4,13 +4,14 @@ use std::{
     collections::HashMap,
     fs,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
 use super::{
     CollectionIndex, IndexError, IndexLimits, Refusal,
     checkpoint::{Store, discard},
-    collection_index::RestoreError,
+    collection_index::{RestoreError, Surroundings},
+    donor::{Donor, Elsewhere},
 };
 use crate::types::{CollectionConfig, CollectionId, VectorPlace};
 
@@ -29,6 +30,7 @@ pub struct Registry {
     folder: Option<IndexFolder>,
     indexes: RwLock<HashMap<CollectionId, Arc<CollectionIndex>>>,
     loads: RwLock<Loads>,
+    donor: Arc<OnceLock<Arc<dyn Donor>>>,
 }
 
 /// What became of saved indexes at the start.
@@ -43,7 +45,13 @@ pub struct Loads {
 impl Registry {
     /// No indexes yet; each will have these limits, and be saved in this folder.
     pub fn new(limits: IndexLimits, folder: Option<IndexFolder>) -> Self {
-        Self { limits, folder, indexes: RwLock::default(), loads: RwLock::default() }
+        let (indexes, loads) = (RwLock::default(), RwLock::default());
+        Self { limits, folder, indexes, loads, donor: Arc::default() }
+    }
+
+    /// From now on builders may ask other members for links; once.
+    pub fn ask_others(&self, donor: Arc<dyn Donor>) {
+        let _ = self.donor.set(donor);
     }
 
     /// The index of a collection, if it has one yet.
@@ -72,11 +80,8 @@ impl Registry {
         if let Some(index) = indexes.get(&id) {
             return Ok(Arc::clone(index));
         }
-        let index = match self.store(id, config) {
-            Some(store) => CollectionIndex::saved_in(config, self.limits.clone(), store)?,
-            None => CollectionIndex::new(config, self.limits.clone())?,
-        };
-        let index = Arc::new(index);
+        let around = self.around(id, self.store(id, config));
+        let index = Arc::new(CollectionIndex::within(config, self.limits.clone(), around)?);
         indexes.insert(id, Arc::clone(&index));
         Ok(index)
     }
@@ -93,8 +98,7 @@ impl Registry {
         usable: impl FnOnce(&CollectionIndex) -> Result<(), Refusal>,
     ) -> Result<Option<Arc<CollectionIndex>>, IndexError> {
         let store = self.limits.checkpoint_pause.and_then(|_| self.store(id, config));
-        let Some(store) = store else { return Ok(None) };
-        let restored = match CollectionIndex::restore(config, self.limits.clone(), store) {
+        let restored = match CollectionIndex::restore(config, self.limits.clone(), self.around(id, store)) {
             Ok(None) => return Ok(None),
             Ok(Some(index)) => usable(&index).map(|()| index),
             Err(RestoreError::Refused(refusal)) => Err(refusal),
@@ -152,6 +156,10 @@ impl Registry {
         let indexes = std::mem::take(&mut *self.indexes.write().unwrap_or_else(PoisonError::into_inner));
         indexes.values().for_each(|index| index.save_at_end());
         drop(indexes);
+    }
+
+    fn around(&self, id: CollectionId, store: Option<Store>) -> Surroundings {
+        Surroundings { store, elsewhere: Some(Elsewhere::new(id, Arc::clone(&self.donor))) }
     }
 
     fn place(&self, id: CollectionId) -> Option<(PathBuf, &IndexFolder)> {

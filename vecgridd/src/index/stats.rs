@@ -24,6 +24,8 @@ pub struct IndexStats {
     pub building: bool,
     /// Builds that failed since the start; each was, or will be, tried again.
     pub build_failures: u64,
+    /// Times since the start that links were taken over from another member's graph.
+    pub adopted: u64,
     /// What is on disk.
     pub checkpoint: CheckpointStats,
     /// Memory, estimated.

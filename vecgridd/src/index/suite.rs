@@ -5,6 +5,7 @@
 mod checkpoint;
 mod checks;
 mod churn;
+mod donor;
 mod effort;
 mod failure;
 mod filters;

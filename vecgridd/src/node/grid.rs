@@ -29,6 +29,7 @@ use crate::{
     },
     config::{Config, PeerConfig, Trust},
     control::{Control, ControlParts, ControlStore, ControlTiming, Entry, Rescued, StartError, carried_over},
+    index::Registry,
     partition::{Hosts, Verifier, begin_empty},
     peer::{
         DataServices, Guard, MAX_COPY_MESSAGE, MAX_DATA_MESSAGE, Me, PeerLimits, PeerListener, Pool,
@@ -93,6 +94,8 @@ pub struct Doors {
     pub hosts: Hosts,
     /// Compares them, when the rows are there.
     pub verifier: Arc<OnceLock<Verifier>>,
+    /// The same of indexes.
+    pub indexes: Arc<OnceLock<Arc<Registry>>>,
     /// A grid may also be there, besides the places that were configured.
     pub other: Option<SocketAddr>,
 }
@@ -136,7 +139,8 @@ pub async fn enter(
             let data = DataServer::new(answers).max_decoding_message_size(MAX_DATA_MESSAGE);
             let data =
                 InterceptedService::new(data.max_encoding_message_size(MAX_DATA_MESSAGE), guard.clone());
-            let copies = CopiesServer::new(CopiesService::new(doors.hosts, doors.verifier));
+            let copies = CopiesService::new(doors.hosts, doors.verifier, doors.indexes);
+            let copies = CopiesServer::new(copies);
             let copies = copies.max_decoding_message_size(MAX_COPY_MESSAGE);
             let routes = Routes::new(data).add_service(InterceptedService::new(copies, guard));
             let serving = Serving {

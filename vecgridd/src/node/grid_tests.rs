@@ -44,7 +44,7 @@ async fn start(folder: &TempDir, rows: &MemoryEngine) -> anyhow::Result<GridPart
     let home = Home { engine: rows, identity: &identity };
     let metrics = Arc::new(Metrics::new("0", "test")?);
     let (answers, verifier) = (Answers::new(&Arc::default()), Arc::default());
-    let doors = Doors { answers, hosts: Hosts::default(), verifier, other: None };
+    let doors = Doors { answers, hosts: Hosts::default(), verifier, indexes: Arc::default(), other: None };
     enter(&config, &data_dir, home, &metrics, doors, &CancellationToken::new()).await
 }
 

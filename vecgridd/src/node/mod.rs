@@ -35,7 +35,7 @@ use crate::{
     control::StartError,
     index::{CheckOptions, Checker, IndexFolder, IndexLimits, PartitionSet, Registry},
     partition::{self, Applier, Hosts, OwnerParts, Retention, Verifier, VerifierParts, VerifyOptions},
-    replication::{self, CopyOptions, Inspect},
+    replication::{self, CopyOptions, Inspect, Links},
     service::{Answers, Parts, Service},
     storage::{Engine, LogWriter, RocksEngine, RocksOptions, StorageError, keys::member::Identity},
     task::{CpuPool, Health, Tasks},
@@ -129,7 +129,7 @@ async fn run_once(
     });
 
     let (answers, verifier) = (Answers::new(&service), Arc::default());
-    let for_members = Doors { answers, hosts: Hosts::default(), verifier, other };
+    let for_members = Doors { answers, hosts: Hosts::default(), verifier, indexes: Arc::default(), other };
     let started = start(config, &data_dir, &tasks, &health, &observer, for_members, shutdown).await;
     let result = match started {
         Ok(running) => {
@@ -260,7 +260,7 @@ async fn start(
     let identity = data_dir::identity(&*engine, may_be_new)?;
     let home = Home { engine: &*engine, identity: &identity };
     let (metrics, hosts) = (observer.metrics(), doors.hosts.clone());
-    let verifies = Arc::clone(&doors.verifier);
+    let (verifies, shown) = (Arc::clone(&doors.verifier), Arc::clone(&doors.indexes));
     let grid = grid::enter(config, data_dir, home, metrics, doors, shutdown).await?;
     let view = grid.control.view();
     if view.grid() != config.grid {
@@ -333,6 +333,12 @@ async fn start(
     let checks = CheckOptions { share: config.recall_checks, cpu: config.recall_cpu };
     let (recall, check_thread) = Checker::start(checks)?;
     quiet::spawn(tasks, Arc::clone(&engine));
+    let (control, disk, stop) = (grid.control.clone(), Arc::clone(health), tasks.token());
+    tasks.spawn("disk", async move {
+        if stop.run_until_cancelled(disk.failed()).await.is_some() {
+            control.give_up().await;
+        }
+    });
     let verifier = Verifier::new(VerifierParts {
         member: identity.member.clone(),
         engine: Arc::clone(&engine),
@@ -342,7 +348,9 @@ async fn start(
         others: Arc::new(Inspect::new(grid.pool.clone())),
         metrics: Arc::clone(metrics),
     });
-    let _ = verifies.set(verifier.clone());
+    let _ = (verifies.set(verifier.clone()), shown.set(Arc::clone(&indexes)));
+    let (pool, table) = (grid.pool.clone(), grid.control.watch());
+    indexes.ask_others(Arc::new(Links::new(identity.member.clone(), pool, table, tasks.token())));
     let verify = VerifyOptions { every: config.verify_every };
     tasks.spawn("verify", partition::keep_verifying(tasks.clone(), verifier.clone(), verify));
     // One I/O thread is always with the connections.

@@ -78,7 +78,7 @@ impl Snapshot for Observer {
         metrics.set_storage_bytes("block_cache", usage.block_cache);
         if let Some(indexes) = store.indexes.upgrade() {
             let view = store.control.view();
-            let (mut failures, mut unsaved) = (0, 0);
+            let (mut failures, mut adopted, mut unsaved) = (0, 0, 0);
             for collection in view.collections() {
                 let Some(stats) = indexes.get(collection.id).map(|index| index.stats()) else { continue };
                 let name = collection.config.name.as_str();
@@ -88,6 +88,7 @@ impl Snapshot for Observer {
                     metrics.set_index_bytes(name, kind, bytes);
                 }
                 failures += stats.build_failures;
+                adopted += stats.adopted;
                 unsaved += stats.checkpoint.failures;
                 if let Some(at) = stats.checkpoint.at {
                     // A clock that was set back makes no age.
@@ -95,7 +96,7 @@ impl Snapshot for Observer {
                     metrics.set_checkpoint(name, age, stats.checkpoint.took, stats.checkpoint.bytes);
                 }
             }
-            metrics.set_index_build_failures(failures);
+            metrics.set_index_builds(failures, adopted);
             metrics.set_checkpoint_failures(unsaved);
             let loads = indexes.loads();
             metrics.set_checkpoint_loads("ok", loads.good);

@@ -54,6 +54,7 @@ async fn start(folder: &Path) -> Start {
         answers: Answers::new(&Arc::default()),
         hosts: Hosts::default(),
         verifier: Arc::default(),
+        indexes: Arc::default(),
         other: None,
     };
     let entered = enter(&config, &lock, home, &metrics, doors, &CancellationToken::new()).await;

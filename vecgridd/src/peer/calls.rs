@@ -172,6 +172,35 @@ impl Pool {
         ask(self, (Some(to), &to.0), patience, message, send).await
     }
 
+    /// The links of a collection's graph, part by part; `take` says whether it wants more.
+    ///
+    /// # Errors
+    /// [`PeerError`]; what was taken before came from that member.
+    pub async fn links(
+        &self,
+        to: &MemberId,
+        message: wire::LinksRequest,
+        patience: Duration,
+        mut take: impl FnMut(wire::LinksPart) -> bool,
+    ) -> Result<(), PeerError> {
+        let by = Instant::now() + patience;
+        let mut client = self.copies(to)?;
+        let send = |request| async move { client.links(request).await };
+        let mut parts = ask(self, (Some(to), &to.0), patience, message, send).await?;
+        loop {
+            match timeout_at(by, parts.message()).await {
+                Ok(Ok(Some(part))) => {
+                    if !take(part) {
+                        return Ok(());
+                    }
+                }
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(status)) => return Err(PeerError::of(&to.0, &status)),
+                Err(_) => return Err(PeerError::Late(to.0.clone())),
+            }
+        }
+    }
+
     /// A sign of life.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 
 mod grid;
 mod inspect;
+mod links;
 mod outbox;
 mod pace;
 mod service;
@@ -14,4 +15,5 @@ mod wire;
 
 pub use grid::{CopyOptions, Grid};
 pub use inspect::Inspect;
+pub use links::Links;
 pub use service::CopiesService;

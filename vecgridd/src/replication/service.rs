@@ -2,20 +2,22 @@
 
 use std::{
     collections::HashMap,
+    iter,
     sync::{Arc, OnceLock},
 };
 
 use futures::{
     StreamExt,
-    stream::{BoxStream, FuturesUnordered},
+    stream::{self, BoxStream, FuturesUnordered},
 };
 use tonic::{Request, Response, Status};
 use vecgrid_proto::peer::{self as proto, copies_server::Copies};
 
 use super::wire;
 use crate::{
+    index::{Gift, Registry, are_alike},
     partition::{CopyMessage, Hosts, Question, Verifier},
-    types::PartitionId,
+    types::{CollectionId, PartitionId},
 };
 
 /// Answers of one message, if so many are ready.
@@ -24,14 +26,19 @@ const ANSWERS: usize = 256;
 /// Hands what primaries send to the owners of the copies here.
 pub struct CopiesService {
     hosts: Hosts,
-    /// There when the rows are.
+    /// Both are there when the rows are.
     verifier: Arc<OnceLock<Verifier>>,
+    indexes: Arc<OnceLock<Arc<Registry>>>,
 }
 
 impl CopiesService {
     /// Of the copies that are here, now and later.
-    pub fn new(hosts: Hosts, verifier: Arc<OnceLock<Verifier>>) -> Self {
-        Self { hosts, verifier }
+    pub fn new(
+        hosts: Hosts,
+        verifier: Arc<OnceLock<Verifier>>,
+        indexes: Arc<OnceLock<Arc<Registry>>>,
+    ) -> Self {
+        Self { hosts, verifier, indexes }
     }
 }
 
@@ -100,5 +107,26 @@ impl Copies for CopiesService {
         let answer = answer.ok_or_else(|| Status::aborted("the copy could not be looked at"))?;
         let answer = serde_json::to_vec(&answer).map_err(|error| Status::aborted(error.to_string()))?;
         Ok(Response::new(proto::InspectResponse { answer: answer.into() }))
+    }
+
+    type LinksStream = BoxStream<'static, Result<proto::LinksPart, Status>>;
+
+    async fn links(
+        &self,
+        request: Request<proto::LinksRequest>,
+    ) -> Result<Response<Self::LinksStream>, Status> {
+        let indexes = self.indexes.get().ok_or_else(|| Status::aborted("this member is starting"))?;
+        let proto::LinksRequest { collection, rows } = request.into_inner();
+        let gift = indexes.get(CollectionId(collection)).and_then(|index| Gift::of(index.view()));
+        let gift = gift.ok_or_else(|| Status::aborted("this member has no such graph"))?;
+        let first = proto::LinksPart { rows: gift.rows(), ..proto::LinksPart::default() };
+        let parts = are_alike(rows, gift.rows()).then_some(gift).into_iter().flatten();
+        let parts = iter::once(first).chain(parts.map(wire::links_part));
+        // A part is a fraction of a millisecond's work; between two of them others have their turn.
+        let parts = stream::iter(parts).then(|part| async {
+            tokio::task::yield_now().await;
+            Ok(part)
+        });
+        Ok(Response::new(parts.boxed()))
     }
 }

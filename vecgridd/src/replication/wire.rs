@@ -4,6 +4,7 @@ use bytes::Bytes;
 use vecgrid_proto::peer::{self as wire, replicate_request::Message};
 
 use crate::{
+    index::LinksPart,
     migration::{Attempt, Chain, Have},
     partition::CopyMessage,
     types::{PartitionId, Version},
@@ -31,6 +32,18 @@ pub(super) fn request(partition: PartitionId, message: CopyMessage) -> wire::Rep
         }
     };
     wire::ReplicateRequest { partition: partition.0.into(), message: Some(message) }
+}
+
+/// Some slots of a graph, as they are sent.
+pub(super) fn links_part(part: LinksPart) -> wire::LinksPart {
+    let LinksPart { points, counts, links } = part;
+    wire::LinksPart { rows: 0, points, counts, links }
+}
+
+/// As they were meant.
+pub(super) fn part_of(part: wire::LinksPart) -> LinksPart {
+    let wire::LinksPart { points, counts, links, .. } = part;
+    LinksPart { points, counts, links }
 }
 
 /// As it was meant; `None` when it is none of ours.

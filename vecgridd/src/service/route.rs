@@ -179,6 +179,9 @@ impl Service {
         collection: &Collection,
         operations: Vec<(PartitionId, Operation)>,
     ) -> Part<Vec<Written>> {
+        if let Err(refused) = self.refuse_unless_writable() {
+            return self.unwritable(operations, &refused);
+        }
         // One permit for all of them first, so that two large requests cannot each hold half of the permits and wait
         // for the other.
         let total = operations.iter().map(|(_, operation)| permits_of(operation)).sum();
@@ -209,13 +212,29 @@ impl Service {
         part
     }
 
+    /// What is in sync elsewhere, too, is on its way to there; the rest is refused.
+    fn unwritable(
+        &self,
+        operations: Vec<(PartitionId, Operation)>,
+        refused: &ServiceError,
+    ) -> Part<Vec<Written>> {
+        let view = self.view();
+        let mut part = Part::new(Vec::new(), PartitionSet::new());
+        for (partition, _) in operations {
+            match view.alive_in_sync(partition) > 1 {
+                true => part.elsewhere.insert(partition),
+                false => part.answer.push((partition, Err(refused.clone()))),
+            }
+        }
+        part
+    }
+
     async fn admit(
         &self,
         ctx: &RequestContext,
         collection: &Collection,
         total: usize,
     ) -> Result<OwnedSemaphorePermit, ServiceError> {
-        self.refuse_unless_writable()?;
         self.wait_for_tail(ctx, collection).await?;
         self.room(&self.write_permits, ctx, total).await
     }

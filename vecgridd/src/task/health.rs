@@ -5,10 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use tokio_util::sync::CancellationToken;
+
 /// Shared by the threads that notice and the doors that tell.
 #[derive(Debug, Default)]
 pub struct Health {
     failure: OnceLock<Arc<str>>,
+    failed: CancellationToken,
     draining: AtomicBool,
 }
 
@@ -16,6 +19,12 @@ impl Health {
     /// The disk failed: no more writes until a restart. The first reason is kept.
     pub fn fail(&self, why: &str) {
         let _ = self.failure.set(why.into());
+        self.failed.cancel();
+    }
+
+    /// Returns when the disk has failed.
+    pub async fn failed(&self) {
+        self.failed.cancelled().await;
     }
 
     /// Why there are no more writes, if so.

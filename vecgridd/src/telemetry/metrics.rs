@@ -57,6 +57,7 @@ pub struct Metrics {
     index_indexed_rows: IntGaugeVec,
     index_bytes: GaugeVec,
     index_build_failures: IntCounter,
+    index_adopted: IntCounter,
     recall_ratio: GaugeVec,
     recall_lower: GaugeVec,
     recall_upper: GaugeVec,
@@ -162,6 +163,11 @@ impl Metrics {
                 &r,
                 "vecgrid_index_build_failures_total",
                 "Graph builds that failed",
+            )?,
+            index_adopted: counter(
+                &r,
+                "vecgrid_index_links_adopted_total",
+                "Times that a graph was begun with the links of another member's",
             )?,
             recall_ratio: gauges(
                 &r,
@@ -382,10 +388,11 @@ impl Metrics {
         self.handler_panics.inc();
     }
 
-    /// So many graph builds have failed since the start.
-    pub fn set_index_build_failures(&self, total: u64) {
-        let told = self.index_build_failures.get();
-        self.index_build_failures.inc_by(total.saturating_sub(told));
+    /// Since the start so many graph builds have failed, and so many have begun with links of another member.
+    pub fn set_index_builds(&self, failed: u64, adopted: u64) {
+        for (counter, total) in [(&self.index_build_failures, failed), (&self.index_adopted, adopted)] {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
     }
 
     /// So many answers were to be checked and were not, since the start.

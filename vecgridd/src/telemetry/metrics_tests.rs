@@ -74,6 +74,7 @@ fn every_metric_appears_under_its_name() {
         "vecgrid_members{state=\"away\"} 2",
         "vecgrid_peer_refused_total{reason=\"other_grid\"} 1",
         "vecgrid_index_build_failures_total 0",
+        "vecgrid_index_links_adopted_total 0",
         "vecgrid_recall_ratio{collection=\"a\",k=\"10\"} 0.97",
         "vecgrid_recall_ratio_lower{collection=\"a\",k=\"10\"} 0.96",
         "vecgrid_recall_ratio_upper{collection=\"a\",k=\"10\"} 0.98",

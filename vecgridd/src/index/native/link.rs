@@ -9,6 +9,8 @@
 //! it, since others may have found the point, and linked back to it, meanwhile: writing over them once
 //! cost one percent of recall for good.
 
+use std::ops::RangeInclusive;
+
 use super::{
     frame::Query,
     kernels::BATCH,
@@ -57,8 +59,9 @@ struct Own {
 }
 
 impl Walker<'_> {
-    /// Links a point that was added with this level. `breadth` is ef_construction.
-    pub fn link(&self, slot: u32, level: usize, breadth: usize, bench: &mut Bench) {
+    /// Links a point that was added, on these levels, of which the last is its own or 0. `breadth` is ef_construction.
+    pub fn link(&self, slot: u32, levels: RangeInclusive<usize>, breadth: usize, bench: &mut Bench) {
+        let (lowest, level) = levels.into_inner();
         let Some((entry, top)) = self.graph.entry() else {
             return self.graph.offer_entry(slot, level);
         };
@@ -69,7 +72,7 @@ impl Walker<'_> {
         self.query_of(slot, &mut query);
         let from_top = (entry, self.rank(&query, entry));
         let mut start = self.descend(&query, from_top, top, level, &mut bench.scratch);
-        for level in (0..=level.min(top)).rev() {
+        for level in (lowest..=level.min(top)).rev() {
             self.spread(&query, start, level, breadth, None, &mut bench.scratch);
             let found = bench.scratch.beam.iter().filter(|(other, _)| *other != slot);
             bench.chooser.slots.clear();

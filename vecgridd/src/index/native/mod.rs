@@ -56,6 +56,7 @@ use self::{
 };
 use super::{
     checkpoint::{Refusal, Sections, Writer},
+    donor::Placed,
     engine::{Engine, EngineError, EngineOptions, Walked, Work},
 };
 use crate::types::Quantization;
@@ -128,36 +129,120 @@ impl Native {
     }
 
     fn insert_one(&self, slot: u32, vector: &[f32], bench: &mut Bench) -> Result<(), EngineError> {
-        if slot >= MAX_SLOTS {
-            return Err(EngineError::Full(MAX_SLOTS));
-        }
         // A batch that was stopped comes again, in part or from the start, after the graph was saved and restored.
         if self.graph.has(slot) {
             return Ok(());
         }
-        let encoded = self.frame.encode(vector);
-        let level = self.graph.add(slot, &encoded).map_err(|e| EngineError::Memory(e.to_string()))?;
-        self.walker().link(slot, level, self.ef_construction, bench);
+        let level = self.add(slot, vector)?;
+        self.walker().link(slot, 0..=level, self.ef_construction, bench);
         Ok(())
     }
 
-    /// Inserts what `next` hands out, until there is no more.
-    ///
-    /// Points that are inserted at the same time do not find each other, and rows that come one after the
-    /// other are often alike. So threads work `STRIDE` rows apart.
-    fn work(&self, rows: &[(u32, Vec<f32>)], next: &AtomicUsize) -> Result<(), EngineError> {
-        let mut bench = Bench::default();
-        let stride = STRIDE.min(rows.len()).max(1);
-        let whole = rows.len() / stride * stride;
-        loop {
-            let turn = next.fetch_add(1, Relaxed);
-            let at = if turn < whole { turn % stride * (whole / stride) + turn / stride } else { turn };
-            let Some((slot, vector)) = rows.get(at) else { return Ok(()) };
-            if self.stop.load(Relaxed) {
-                return Err(EngineError::Stopped);
-            }
-            self.insert_one(*slot, vector, &mut bench)?;
+    /// Stores a row without links; gives its level.
+    fn add(&self, slot: u32, vector: &[f32]) -> Result<usize, EngineError> {
+        if slot >= MAX_SLOTS {
+            return Err(EngineError::Full(MAX_SLOTS));
         }
+        let encoded = self.frame.encode(vector);
+        self.graph.add(slot, &encoded).map_err(|error| EngineError::Memory(error.to_string()))
+    }
+
+    /// Does `one` for all numbers below `count`: for the first ones, if there are to be `seeds`, one after the other,
+    /// then with all threads at once.
+    fn each(
+        &self,
+        count: usize,
+        seeds: usize,
+        one: impl Fn(usize, &mut Bench) -> Result<(), EngineError> + Sync,
+    ) -> Result<(), EngineError> {
+        let next = AtomicUsize::new(0);
+        let until = |end: usize| {
+            let mut bench = Bench::default();
+            loop {
+                // Whoever takes a number does it: none is taken beyond the end of the seeds before these are done.
+                let taken = next.fetch_update(Relaxed, Relaxed, |next| (next < end).then_some(next + 1));
+                let Ok(turn) = taken else { return Ok(()) };
+                if self.stop.load(Relaxed) {
+                    return Err(EngineError::Stopped);
+                }
+                one(turn, &mut bench)?;
+            }
+        };
+        let work = |end: usize| {
+            catch_unwind(AssertUnwindSafe(|| until(end)))
+                .unwrap_or_else(|panic| Err(EngineError::panicked(&*panic)))
+        };
+        work(seeds.min(count))?;
+        let helpers = self.threads.min(count.saturating_sub(seeds)).saturating_sub(1);
+        std::thread::scope(|scope| {
+            let spawn = |number| {
+                let builder = std::thread::Builder::new().name(format!("index-link-{number}"));
+                builder.spawn_scoped(scope, || work(count))
+            };
+            // Without a thread the others do its share.
+            let helpers: Vec<_> = (0..helpers).filter_map(|number| spawn(number).ok()).collect();
+            let own = work(count);
+            let joined = helpers
+                .into_iter()
+                .map(|helper| helper.join().unwrap_or_else(|panic| Err(EngineError::panicked(&*panic))));
+            joined.fold(own, Result::and)
+        })
+    }
+
+    /// Inserts rows. Points that are inserted at the same time do not find each other, and rows that come one after the
+    /// other are often alike. So threads work `STRIDE` rows apart.
+    fn insert_all(&self, rows: &[(u32, Vec<f32>)]) -> Result<(), EngineError> {
+        let seeds = rows.len().min(SEEDS.saturating_sub(self.graph.points()) as usize);
+        let rest = rows.len() - seeds;
+        let stride = STRIDE.min(rest).max(1);
+        let whole = rest / stride * stride;
+        self.each(rows.len(), seeds, |turn, bench| {
+            let at = match turn.checked_sub(seeds) {
+                Some(turn) if turn < whole => seeds + turn % stride * (whole / stride) + turn / stride,
+                _ => turn,
+            };
+            let (slot, vector) = &rows[at];
+            self.insert_one(*slot, vector, bench)
+        })
+    }
+
+    /// Inserts rows with these links; see [`Engine::adopt`].
+    fn adopt_all<'v>(
+        &self,
+        rows: &[Placed],
+        vector: &(dyn Fn(u32) -> &'v [f32] + Sync),
+    ) -> Result<(), EngineError> {
+        // All of them before the first link, since links lead to any of them.
+        let levels: Vec<AtomicUsize> = rows.iter().map(|_| AtomicUsize::new(0)).collect();
+        self.each(rows.len(), 0, |turn, _| {
+            let slot = rows[turn].slot;
+            levels[turn].store(self.add(slot, vector(slot))?, Relaxed);
+            Ok(())
+        })?;
+        rows.iter().for_each(|row| self.graph.lock(row.slot, 0).replace(row.links.iter().copied()));
+        let level = |at: &usize| levels[*at].load(Relaxed);
+        let above: Vec<usize> = (0..rows.len()).filter(|at| level(at) > 0).collect();
+        self.each(above.len(), SEEDS as usize, |turn, bench| {
+            let at = above[turn];
+            self.walker().link(rows[at].slot, 1..=level(&at), self.ef_construction, bench);
+            Ok(())
+        })?;
+        let poor: Vec<u32> = rows.iter().filter(|row| !row.is_whole).map(|row| row.slot).collect();
+        self.each(poor.len(), 0, |turn, bench| {
+            self.walker().link(poor[turn], 0..=0, self.ef_construction, bench);
+            Ok(())
+        })?;
+        // Where chance put none on an upper level.
+        rows.first().into_iter().for_each(|row| self.graph.offer_entry(row.slot, 0));
+        Ok(())
+    }
+
+    /// Marks the graph as broken when what was done to it failed.
+    fn done(&self, result: Result<(), EngineError>) -> Result<(), EngineError> {
+        if result.as_ref().is_err_and(|error| !matches!(error, EngineError::Stopped)) {
+            self.broken.store(true, Relaxed);
+        }
+        result
     }
 
     /// `without`: a point that is not seen.
@@ -243,34 +328,28 @@ impl Engine for Native {
         if self.broken.load(Relaxed) {
             return Err(EngineError::Broken);
         }
-        let seeds = rows.len().min(SEEDS.saturating_sub(self.graph.points()) as usize);
-        let work = |rows: &[(u32, Vec<f32>)], next: &AtomicUsize| {
-            catch_unwind(AssertUnwindSafe(|| self.work(rows, next)))
-                .unwrap_or_else(|panic| Err(EngineError::panicked(&*panic)))
-        };
-        let mut result = work(&rows[..seeds], &AtomicUsize::new(0));
-        let rest = &rows[seeds..];
-        let next = AtomicUsize::new(0);
-        let helpers = self.threads.min(rest.len()).saturating_sub(1);
-        if result.is_ok() {
-            result = std::thread::scope(|scope| {
-                let spawn = |number| {
-                    let builder = std::thread::Builder::new().name(format!("index-link-{number}"));
-                    builder.spawn_scoped(scope, || work(rest, &next))
-                };
-                // Without a thread the others do its share.
-                let helpers: Vec<_> = (0..helpers).filter_map(|number| spawn(number).ok()).collect();
-                let own = work(rest, &next);
-                let joined = helpers
-                    .into_iter()
-                    .map(|helper| helper.join().unwrap_or_else(|panic| Err(EngineError::panicked(&*panic))));
-                joined.fold(own, Result::and)
-            });
+        self.done(self.insert_all(&rows))
+    }
+
+    fn has(&self, slot: u32) -> bool {
+        self.graph.has(slot)
+    }
+
+    fn links(&self, slot: u32, into: &mut Vec<u32>) -> bool {
+        let has = self.graph.has(slot);
+        if has {
+            into.extend(self.graph.neighbours(slot, 0));
         }
-        if result.as_ref().is_err_and(|error| !matches!(error, EngineError::Stopped)) {
-            self.broken.store(true, Relaxed);
-        }
-        result
+        has
+    }
+
+    fn adopt<'v>(
+        &self,
+        rows: &[Placed],
+        vector: &(dyn Fn(u32) -> &'v [f32] + Sync),
+    ) -> Result<bool, EngineError> {
+        self.done(self.adopt_all(rows, vector))?;
+        Ok(true)
     }
 
     fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {

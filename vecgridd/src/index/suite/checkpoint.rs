@@ -11,7 +11,11 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{
-    super::{CollectionIndex, PartitionSet, Refusal, checkpoint::Store, collection_index::RestoreError},
+    super::{
+        CollectionIndex, PartitionSet, Refusal,
+        checkpoint::Store,
+        collection_index::{RestoreError, Surroundings},
+    },
     world::{Made, Numbers, PARTITIONS, Step, World, config, filter, limits, step},
 };
 use crate::types::{CollectionConfig, EngineKind, Metric, Quantization, VectorPlace};
@@ -38,15 +42,19 @@ fn store(folder: &Path, config: &CollectionConfig) -> Store {
     Store::new(folder.join("c"), "here".to_owned(), config.clone())
 }
 
+fn saved(store: Store) -> Surroundings {
+    Surroundings { store: Some(store), elsewhere: None }
+}
+
 /// A world whose index is saved in a folder.
 fn saved_world(folder: &Path, config: &CollectionConfig) -> World {
     let mut world = World::new(config.clone());
-    world.index = Arc::new(CollectionIndex::saved_in(config, limits(), store(folder, config)).unwrap());
+    world.index = Arc::new(CollectionIndex::within(config, limits(), saved(store(folder, config))).unwrap());
     world
 }
 
 fn restore(folder: &Path, config: &CollectionConfig) -> Result<Option<CollectionIndex>, RestoreError> {
-    CollectionIndex::restore(config, limits(), store(folder, config))
+    CollectionIndex::restore(config, limits(), saved(store(folder, config)))
 }
 
 /// Rows with and without vectors, a field of each kind, and some that died.
@@ -219,7 +227,7 @@ fn a_checkpoint_of_something_else_is_refused() {
     drop(world);
     let read = |config: &CollectionConfig, tag: &str| {
         let store = Store::new(folder.path().join("c"), tag.to_owned(), config.clone());
-        CollectionIndex::restore(config, limits(), store)
+        CollectionIndex::restore(config, limits(), saved(store))
     };
     let foreign = |config: &CollectionConfig, tag| {
         assert!(matches!(read(config, tag), Err(RestoreError::Refused(Refusal::Foreign(_)))));

@@ -1,9 +1,11 @@
 //! Grids that keep copies: what they promise, with real daemons that are killed, frozen, restarted and cut off from
 //! power. Each test is short by default; a variable makes it as long as it should be before a release.
 
+mod disks;
 mod few;
 mod five;
 mod kills;
+mod links;
 mod pauses;
 mod power;
 mod rolling;

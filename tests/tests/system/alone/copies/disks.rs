@@ -1,0 +1,105 @@
+//! The disk of one member fails, or is full, while the member itself goes on: it must not hold up the others.
+//!
+//! Such a member takes no more writes, and asks for its place to be taken. Where the same disk holds its part of the
+//! consensus, as here, others learn that from its silence.
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use vecgridd_tests::{
+    cluster::TestCluster,
+    disk::{Disk, cut_power},
+    report,
+    traffic::Traffic,
+    wait,
+};
+
+use super::{LIMIT, LOAD, assert_kept, grid, open, with_backups};
+
+const MEMBERS: usize = 3;
+const VICTIM: usize = 1;
+/// Writes before and after each step.
+const LEAST: u64 = 100;
+/// How long an app may wait for a write meanwhile: as after the loss of a leader, and some.
+const SLOWEST: Duration = Duration::from_secs(10);
+/// What is written to fill a disk, at a time.
+static PIECE: [u8; 1 << 20] = [7; 1 << 20];
+
+/// Fills a disk to the last byte.
+fn fill(folder: &Path) {
+    let mut file = fs::File::create(folder.join("filler")).unwrap();
+    for size in [PIECE.len(), 4_096, 1] {
+        while file.write_all(&PIECE[..size]).is_ok() {}
+    }
+}
+
+fn goes_on(traffic: &Traffic) {
+    traffic.writes.take();
+    wait::until("writes are acknowledged", LIMIT, || (traffic.writes.count() > LEAST).then_some(()));
+}
+
+/// Has the disk of one member fail under load, until the others have taken its place; then it is started again.
+fn lose_a_disk(how: &str, fail: impl Fn(&mut TestCluster), mend: impl Fn(&mut TestCluster)) {
+    if let Err(why) = Disk::possible() {
+        return report!("\n**** NOT RUN: no disk can fail here: {why} ****\n");
+    }
+    let mut options = with_backups(60, 1);
+    options.own_disks = true;
+    let (mut cluster, traffic) = grid(MEMBERS, options);
+    let id = cluster.id_of(VICTIM);
+    traffic.run(LOAD, || {
+        goes_on(&traffic);
+        let begun = Instant::now();
+        fail(&mut cluster);
+        // Only the others know: the table of the victim may be on the disk that failed.
+        let others: Vec<usize> = (0..MEMBERS).filter(|number| *number != VICTIM).collect();
+        for asked in others {
+            wait::until("the others hold everything", LIMIT, || {
+                let table = cluster.partitions(asked)?;
+                table.iter().all(|partition| !partition.in_sync.contains(&id)).then_some(())
+            });
+        }
+        let replaced = begun.elapsed();
+        assert!(cluster.daemon(VICTIM).is_running(), "it says what is wrong, and does not end");
+        goes_on(&traffic);
+        // Two copies again, without it.
+        wait::until("two copies of everything", LIMIT, || {
+            let table = cluster.partitions(0)?;
+            table.iter().all(|partition| partition.in_sync.len() == 2).then_some(())
+        });
+        let copied = begun.elapsed();
+        let slowest = traffic.writes.take().slowest;
+        report!(
+            "{how}: replaced after {replaced:.1?}, two copies of everything after {copied:.1?}; \
+             the slowest write took {slowest:.2?}"
+        );
+        assert!(slowest < SLOWEST, "a write took {slowest:?}");
+
+        cluster.kill9(VICTIM);
+        mend(&mut cluster);
+        cluster.relaunch(VICTIM);
+        open(&mut cluster, &traffic, VICTIM);
+        cluster.wait_one_grid(LIMIT);
+        goes_on(&traffic);
+    });
+    assert_kept(&mut cluster, &traffic, 2);
+}
+
+#[test]
+fn a_member_whose_disk_fails_is_replaced_and_comes_back() {
+    let fail = |cluster: &mut TestCluster| cut_power(&[cluster.daemon(VICTIM).data_dir()]);
+    lose_a_disk("no write reaches the disk", fail, |cluster| cluster.daemon(VICTIM).disk().mount_again());
+}
+
+#[test]
+fn a_member_whose_disk_is_full_is_replaced_and_comes_back() {
+    let fail = |cluster: &mut TestCluster| fill(&cluster.daemon(VICTIM).data_dir());
+    let mend = |cluster: &mut TestCluster| {
+        fs::remove_file(cluster.daemon(VICTIM).data_dir().join("filler")).unwrap();
+    };
+    lose_a_disk("the disk is full", fail, mend);
+}
