@@ -132,24 +132,30 @@ pub(super) struct Elsewhere {
     donor: Arc<OnceLock<Arc<dyn Donor>>>,
     /// When it was asked last.
     asked: Option<Instant>,
+    /// Rows when links came last.
+    taken: u64,
 }
 
 impl Elsewhere {
     pub fn new(collection: CollectionId, donor: Arc<OnceLock<Arc<dyn Donor>>>) -> Self {
-        Self { collection, donor, asked: None }
+        Self { collection, donor, asked: None, taken: 0 }
     }
 
     /// Asks for links, where so many rows and so few in the graph make that worth it, and not all the time: the rows may
     /// be on their way to here, or the other's graph may be growing.
     pub fn ask(&mut self, with_vector: u64, indexed: u64, small_rows: usize) -> Option<GraphLinks> {
         let donor = self.donor.get()?;
-        if !is_far_behind(with_vector, indexed, small_rows)
-            || self.asked.is_some_and(|at| at.elapsed() < PAUSE)
-        {
+        // What came takes a moment to count as indexed; and what is linked here since then is not thrown away.
+        let has_grown = with_vector >= 2 * self.taken;
+        let may_ask = has_grown && self.asked.is_none_or(|at| at.elapsed() >= PAUSE);
+        if !may_ask || !is_far_behind(with_vector, indexed, small_rows) {
             return None;
         }
         let links = donor.ask(self.collection, with_vector);
         self.asked = Some(Instant::now());
+        if links.is_some() {
+            self.taken = with_vector;
+        }
         links
     }
 }
