@@ -43,6 +43,7 @@ mod asked;
 mod builder;
 mod calibration;
 mod calibrator;
+mod centre;
 mod check;
 mod checker;
 mod checkpoint;
