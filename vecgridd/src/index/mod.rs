@@ -45,6 +45,7 @@ mod asked;
 mod builder;
 mod calibration;
 mod calibrator;
+mod centre;
 mod check;
 mod checker;
 mod checkpoint;

@@ -20,9 +20,10 @@
 use super::{
     super::engine::Work,
     beam::Beam,
-    frame::{Frame, Query},
+    frame::Query,
     graph::Graph,
     kernels::{BATCH, Kernels},
+    records::Records,
     vectors::Operand,
     visited::Visited,
 };
@@ -135,7 +136,7 @@ pub(super) struct Scratch {
 #[derive(Clone, Copy)]
 pub(super) struct Walker<'a> {
     pub graph: &'a Graph,
-    pub frame: &'a Frame,
+    pub records: &'a Records,
     pub kernels: &'static Kernels,
 }
 
@@ -168,7 +169,7 @@ impl Walker<'_> {
         to: usize,
         scratch: &mut Scratch,
     ) -> (u32, f32) {
-        let coded = self.frame.is_coded();
+        let coded = self.records.frame().is_coded();
         let (mut nearest, mut rank) = start;
         for level in (to + 1..=from).rev() {
             loop {
@@ -177,7 +178,7 @@ impl Walker<'_> {
                 let seen = self.graph.neighbours(nearest, level).filter(|slot| Some(*slot) != without);
                 scratch.found.extend(seen);
                 if coded {
-                    scratch.found.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
+                    scratch.found.iter().for_each(|slot| self.records.codes().prefetch(*slot));
                     self.rule_out(query, rank, scratch);
                 }
                 self.prefetch(&scratch.found);
@@ -214,7 +215,7 @@ impl Walker<'_> {
         }
         scratch.beam.offer(start.1, start.0);
         scratch.waiting.clear();
-        let coded = self.frame.is_coded();
+        let coded = self.records.frame().is_coded();
         loop {
             scratch.found.clear();
             for _ in 0..TOGETHER {
@@ -286,11 +287,11 @@ impl Walker<'_> {
             scratch.work.estimated += count as u32;
             each_ahead(
                 slots,
-                |slots| slots.iter().for_each(|slot| self.graph.codes().prefetch(*slot)),
+                |slots| slots.iter().for_each(|slot| self.records.codes().prefetch(*slot)),
                 |slots| {
                     let mut leasts = [f32::NEG_INFINITY; TURN];
-                    if self.frame.is_coded() {
-                        (self.kernels.leasts)(query, self.graph.codes(), slots, &mut leasts);
+                    if self.records.frame().is_coded() {
+                        (self.kernels.leasts)(query, self.records.codes(), slots, &mut leasts);
                     }
                     let mut kept = promising.len();
                     promising.resize(kept + slots.len(), 0);
@@ -300,7 +301,7 @@ impl Walker<'_> {
                         kept += usize::from(least < bound);
                     }
                     promising.truncate(kept);
-                    if self.frame.is_coded() && kept >= 2 * most {
+                    if self.records.frame().is_coded() && kept >= 2 * most {
                         bound = rank_of(*promising.select_nth_unstable(most).1);
                         promising.truncate(most);
                     }
@@ -353,7 +354,7 @@ impl Walker<'_> {
         }
         scratch.found.truncate(kept);
         if coded {
-            scratch.found[before..].iter().for_each(|slot| self.graph.codes().prefetch(*slot));
+            scratch.found[before..].iter().for_each(|slot| self.records.codes().prefetch(*slot));
         }
     }
 
@@ -366,7 +367,7 @@ impl Walker<'_> {
             if eligible.contains(slot) {
                 if scratch.visited.insert(slot) {
                     scratch.found.push(slot);
-                    self.graph.codes().prefetch(slot);
+                    self.records.codes().prefetch(slot);
                 }
             } else if scratch.visited.insert(slot) {
                 scratch.detours.push(slot);
@@ -384,7 +385,7 @@ impl Walker<'_> {
             for slot in self.graph.neighbours(*detour, level) {
                 if eligible.contains(slot) && scratch.visited.insert(slot) {
                     scratch.found.push(slot);
-                    self.graph.codes().prefetch(slot);
+                    self.records.codes().prefetch(slot);
                 }
             }
         }
@@ -399,7 +400,7 @@ impl Walker<'_> {
         while from < found.len() {
             let end = found.len().min(from + BATCH);
             let mut leasts = [0.0; BATCH];
-            (self.kernels.leasts)(query, self.graph.codes(), &found[from..end], &mut leasts);
+            (self.kernels.leasts)(query, self.records.codes(), &found[from..end], &mut leasts);
             for (at, least) in (from..end).zip(leasts) {
                 // No branch: whether a point stays cannot be predicted.
                 found[kept] = found[at];
@@ -413,9 +414,9 @@ impl Walker<'_> {
     #[inline]
     fn each_rank(&self, query: &Query, slots: &[u32], mut each: impl FnMut(u32, f32)) {
         for slots in slots.chunks(BATCH) {
-            let products = self.graph.vectors().products(&query.own, slots);
+            let products = self.records.vectors().products(&query.own, slots);
             for (slot, product) in slots.iter().zip(products) {
-                each(*slot, query.rank(self.graph.coded(*slot), product));
+                each(*slot, query.rank(self.records.code(*slot), product));
             }
         }
     }
@@ -423,28 +424,28 @@ impl Walker<'_> {
     /// Asks for what slots are ranked by.
     #[inline]
     fn prefetch(&self, slots: &[u32]) {
-        self.graph.vectors().prefetch(slots);
-        if !self.frame.is_coded() {
+        self.records.vectors().prefetch(slots);
+        if !self.records.frame().is_coded() {
             // Nobody has looked at these yet.
-            slots.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
+            slots.iter().for_each(|slot| self.records.codes().prefetch(*slot));
         }
     }
 
     /// The ranks of these by all that is kept, in their order; `None` when a walk ranks by that already.
     pub fn fine_ranks(&self, query: &Query, slots: &[u32]) -> Option<Vec<f32>> {
-        let products = self.graph.vectors().fine_products(&query.own, slots)?;
-        let rank = |(slot, product): (&u32, f32)| query.rank(self.graph.coded(*slot), product);
+        let products = self.records.vectors().fine_products(&query.own, slots)?;
+        let rank = |(slot, product): (&u32, f32)| query.rank(self.records.code(*slot), product);
         Some(slots.iter().zip(products).map(rank).collect())
     }
 
-    /// See [`Frame::slack`].
+    /// See [`Frame::slack`](super::frame::Frame::slack).
     pub fn slack(&self, query: &Query, near: &[(u32, f32)], fine: bool) -> f32 {
         let Some((first, _)) = near.first() else { return 0.0 };
         let mut own = Operand::default();
-        if self.frame.keeps_floats() {
-            self.graph.vectors().take(*first, &mut own);
+        if self.records.frame().keeps_floats() {
+            self.records.vectors().take(*first, &mut own);
         }
-        self.frame.slack(query, near, fine, (self.graph.coded(*first), &own))
+        self.records.frame().slack(query, near, fine, (self.records.code(*first), &own))
     }
 }
 
