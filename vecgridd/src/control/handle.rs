@@ -13,6 +13,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use vecgrid_proto::peer as wire;
 
@@ -384,6 +385,12 @@ impl Control {
         }
     }
 
+    /// Cancelled when this member's part in the consensus ended because its disk failed: it decides and learns nothing any
+    /// more.
+    pub fn failed(&self) -> &CancellationToken {
+        self.shared.core.failed()
+    }
+
     /// This member takes no writes any more, until it is started again: as soon as every partition that it holds is in sync
     /// elsewhere, too, it is fenced, so that others lead, and copies are made in place of its own. Until then it goes on,
     /// since whoever is fenced answers no reads either. Returns when that is decided.
@@ -402,7 +409,11 @@ impl Control {
                 let command =
                     Command::Fence { member: shared.me.clone(), incarnation: shared.details.incarnation };
                 match self.propose(command).await {
-                    Ok(_) => tracing::warn!("the others take this member's place until it is started again"),
+                    Ok(_) => {
+                        return tracing::warn!(
+                            "the others take this member's place until it is started again"
+                        );
+                    }
                     Err(error) => tracing::debug!(%error, "this member could not be replaced yet"),
                 }
             }

@@ -335,9 +335,14 @@ async fn start(
     quiet::spawn(tasks, Arc::clone(&engine));
     let (control, disk, stop) = (grid.control.clone(), Arc::clone(health), tasks.token());
     tasks.spawn("disk", async move {
-        if stop.run_until_cancelled(disk.failed()).await.is_some() {
-            control.give_up().await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = disk.failed() => {}
+            () = control.failed().cancelled() => {
+                disk.fail("the store of the control plane failed: start this member again");
+            }
         }
+        control.give_up().await;
     });
     let verifier = Verifier::new(VerifierParts {
         member: identity.member.clone(),

@@ -163,6 +163,9 @@ impl Service {
         for (partition, why) in gathered.missing {
             let unsure = gathered.unsure.contains(partition);
             let error = match (&why, ctx.is_late()) {
+                _ if !unsure && self.parts.health.failure().is_some() => {
+                    self.explain(WriteError::Refused(Refusal::NotWritable))
+                }
                 (_, true) if unsure => ServiceError::DeadlineDuring,
                 (Why::Late, _) => ServiceError::DeadlineBefore,
                 _ => ServiceError::Unavailable { why: describe(&[(partition, why)].into()), unsure },

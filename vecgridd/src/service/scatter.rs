@@ -50,6 +50,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 
 /// After a twentieth of the time that is left, at least and at most so long, another copy is asked, too.
 const HEDGE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+/// How long is asked for at most where no newer table comes any more.
+const WITHOUT_TABLE: Duration = Duration::from_secs(1);
 
 /// What one member answered.
 pub struct Part<T> {
@@ -380,6 +382,11 @@ impl Service {
         F: Future<Output = Result<Part<T>, Miss>> + Send,
     {
         let Parts { member: me, control, hosts, metrics, .. } = &*self.parts;
+        let mut want = want;
+        if control.failed().is_cancelled() {
+            // No newer table comes here: what the one that is known does not bring will not come.
+            want.by = want.by.min(Instant::now() + WITHOUT_TABLE);
+        }
         let who = want.who;
         let (acts, plans) = (|| self.acts_for(who), &*self.plans);
         Router { me, table: control.watch(), hosts, acts: &acts, plans, metrics }.gather(want, ask).await

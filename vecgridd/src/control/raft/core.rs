@@ -14,6 +14,7 @@ use openraft::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
 use vecgrid_proto::peer::{ConsensusRequest, consensus_request::Kind};
 
 use super::{
@@ -120,6 +121,8 @@ pub struct Core {
     pool: Pool,
     quorum: Arc<QuorumClock>,
     timing: RaftTiming,
+    /// Its store failed, so nothing is decided or learned here any more.
+    failed: CancellationToken,
 }
 
 /// A question before an election: would you vote for me?
@@ -141,6 +144,11 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl Core {
+    /// Cancelled when nothing is decided or learned here any more, until the daemon is started again.
+    pub fn failed(&self) -> &CancellationToken {
+        &self.failed
+    }
+
     /// Starts with what is on the disk. Must be called on the runtime that is to run it.
     pub async fn start(tasks: &Tasks, parts: CoreParts) -> Result<Self, CoreError> {
         let CoreParts { store, pool, publish, timing, metrics } = parts;
@@ -164,7 +172,8 @@ impl Core {
         let node = node_of(&me)?;
         let network = Network { pool: pool.clone(), quorum: Arc::clone(&quorum) };
         let raft = Raft::new(node, config, network, LogStore::new(store), machine);
-        let core = Self { raft: raft.await.map_err(stopped)?, me, node, pool, quorum, timing };
+        let (raft, failed) = (raft.await.map_err(stopped)?, CancellationToken::new());
+        let core = Self { raft, me, node, pool, quorum, timing, failed };
         tasks.spawn("election", campaign(core.clone(), tasks.clone(), metrics));
         Ok(core)
     }
@@ -383,6 +392,7 @@ async fn campaign(core: Core, tasks: Tasks, metrics: Arc<Metrics>) {
             Ok(known) => known,
             Err(error) => {
                 if !stop.is_cancelled() {
+                    core.failed.cancel();
                     tracing::error!(
                         %error,
                         "this member takes part in no more decisions until it is restarted: its control store failed"
