@@ -89,3 +89,18 @@ fn every_metric_appears_under_its_name() {
         assert!(text.contains(line), "{line} is missing in {text}");
     }
 }
+
+#[test]
+fn alerts_are_about_metrics_that_exist() {
+    let alerts = include_str!("../../../deploy/prometheus/alerts.yaml");
+    let ours = concat!(include_str!("metrics.rs"), include_str!("copies.rs"));
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    let expressions: Vec<&str> = alerts.lines().filter(|line| line.trim().starts_with("expr:")).collect();
+    let names = expressions.iter().flat_map(|line| line.split(|c| !is_part(c)));
+    let names: Vec<&str> = names.filter(|word| word.starts_with("vecgrid_")).collect();
+    assert!(expressions.len() > 5 && names.len() >= expressions.len(), "{names:?}");
+    for name in names {
+        let family = name.trim_end_matches("_bucket");
+        assert!(ours.contains(&format!("\"{family}\"")), "there is no {name}");
+    }
+}
