@@ -64,7 +64,7 @@ impl Default for Options {
 }
 
 /// What the daemon writes into its port file once it is ready.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Ports {
     /// Host and port of the local API.
     pub api: String,
@@ -147,10 +147,12 @@ impl Daemon {
 
     /// Where it listens, if it is ready by now.
     pub fn try_ports(&mut self) -> Option<&Ports> {
-        if self.ports.is_none() {
-            let read = fs::read(port_file(self.home.path())).ok();
-            let ports = read.and_then(|bytes| serde_json::from_slice::<Ports>(&bytes).ok());
-            self.ports = ports.filter(|ports| ports.pid == self.child.id());
+        // Also when it is known: a member that gives up a grid of its own for another starts anew in its process.
+        let read = fs::read(port_file(self.home.path())).ok();
+        let ports = read.and_then(|bytes| serde_json::from_slice::<Ports>(&bytes).ok());
+        let ports = ports.filter(|ports| ports.pid == self.child.id());
+        if ports.is_some() && ports != self.ports {
+            self.ports = ports;
             self.start_time = self.launched.elapsed();
         }
         self.ports.as_ref()

@@ -30,8 +30,9 @@ use futures::{
 use tokio::{
     sync::watch,
     task::yield_now,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Parts, RequestContext, Service, ServiceError,
@@ -148,6 +149,8 @@ pub struct Router<'r> {
     pub me: &'r MemberId,
     /// The table.
     pub table: watch::Receiver<Arc<ClusterView>>,
+    /// Cancelled when no newer one will come.
+    pub frozen: &'r CancellationToken,
     /// What is here.
     pub hosts: &'r Hosts,
     /// Whether the grid has confirmed lately that this member is one of it. Asked at each attempt: a question that came
@@ -182,6 +185,11 @@ impl<'r> Router<'r> {
         let mut steps: FuturesUnordered<BoxFuture<'_, Step<T>>> = FuturesUnordered::new();
         steps.push(ready(Step::Plan { set: want.partitions.clone(), attempt: 0 }).boxed());
         let mut late = pin!(sleep_until(want.by));
+        // What the table that is known does not bring soon will not come.
+        let mut hopeless = pin!(async {
+            self.frozen.cancelled().await;
+            sleep(WITHOUT_TABLE).await;
+        });
         loop {
             // An answer that is there counts, also at the last moment.
             let step = tokio::select! {
@@ -189,6 +197,11 @@ impl<'r> Router<'r> {
                 step = steps.next() => step,
                 () = &mut late => {
                     unsure = unsure.union(&sent);
+                    break;
+                }
+                // What is being done here has not had its last word either.
+                () = &mut hopeless => {
+                    unsure = unsure.union(&open.left);
                     break;
                 }
             };
@@ -382,14 +395,10 @@ impl Service {
         F: Future<Output = Result<Part<T>, Miss>> + Send,
     {
         let Parts { member: me, control, hosts, metrics, .. } = &*self.parts;
-        let mut want = want;
-        if control.failed().is_cancelled() {
-            // No newer table comes here: what the one that is known does not bring will not come.
-            want.by = want.by.min(Instant::now() + WITHOUT_TABLE);
-        }
         let who = want.who;
         let (acts, plans) = (|| self.acts_for(who), &*self.plans);
-        Router { me, table: control.watch(), hosts, acts: &acts, plans, metrics }.gather(want, ask).await
+        let (table, frozen) = (control.watch(), control.failed());
+        Router { me, table, frozen, hosts, acts: &acts, plans, metrics }.gather(want, ask).await
     }
 
     /// As [`Service::gather`], for a read: what is here is asked for when it shows what an app wrote through this

@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     ServiceError,
@@ -38,6 +39,7 @@ struct Grid {
     hosts: Hosts,
     metrics: Metrics,
     plans: Plans,
+    frozen: CancellationToken,
     me: MemberId,
 }
 
@@ -62,13 +64,14 @@ impl Grid {
         }
         let (table, _) = watch::channel(table(1, primaries, away));
         let metrics = Metrics::new("0", "test").unwrap();
-        Self { table, hosts, metrics, plans: Plans::default(), me: id("a") }
+        Self { table, hosts, metrics, plans: Plans::default(), frozen: CancellationToken::new(), me: id("a") }
     }
 
     fn router(&self) -> Router<'_> {
         Router {
             me: &self.me,
             table: self.table.subscribe(),
+            frozen: &self.frozen,
             hosts: &self.hosts,
             acts: &|| true,
             plans: &self.plans,
@@ -227,6 +230,26 @@ async fn at_the_deadline_there_is_what_there_is() {
     assert_eq!(gathered.missing, missing.into());
     // Only b was asked and did not say that it did nothing.
     assert_eq!(gathered.unsure, set(&[1]));
+}
+
+#[tokio::test]
+async fn without_a_newer_table_nobody_waits_for_the_deadline() {
+    let grid = Grid::new(&["a", "b", "c"], "");
+    grid.frozen.cancel();
+    let ask = |holder: Holder, asked: PartitionSet| async move {
+        match &holder {
+            Holder::Here => pending().await,
+            // It has moved, and where to is not known here.
+            Holder::There(member) if *member == id("b") => some_of(&holder, &asked, &[1]),
+            Holder::There(_) => all_of(&holder, &asked),
+        }
+    };
+    let begun = Instant::now();
+    let gathered = grid.router().gather(want(3, LONG, false), ask).await.unwrap();
+    assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
+    assert_eq!(answered(&gathered).keys().copied().collect::<Vec<_>>(), [2]);
+    // Also what was asked for here may have happened.
+    assert_eq!(gathered.unsure, set(&[0, 1]));
 }
 
 #[tokio::test]

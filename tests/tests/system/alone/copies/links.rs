@@ -93,7 +93,7 @@ fn a_member_without_a_graph_takes_over_the_links_of_one_that_has_the_same_rows()
 
     let begun = Instant::now();
     let second = cluster.add();
-    cluster.daemon(second).wait_ready(LIMIT);
+    cluster.wait_one_grid(LIMIT);
     cluster.wait_copies(2, LIMIT);
     let level = begun.elapsed();
     let taken = wait_whole(&mut cluster, second, rows);
