@@ -24,7 +24,7 @@ use std::{
 
 use futures::{
     FutureExt, StreamExt,
-    future::{BoxFuture, join_all, ready},
+    future::{BoxFuture, join_all, pending, ready},
     stream::FuturesUnordered,
 };
 use tokio::{
@@ -305,7 +305,13 @@ impl<'r> Router<'r> {
         let (first, most) = BACK_OFF;
         let moment = first.saturating_mul(1 << attempt.min(8)).min(most);
         async move {
-            let _ = timeout(moment, view.wait_for(|view| view.version() > seen)).await;
+            // When nobody publishes tables any more, the moment passes nevertheless.
+            let newer = async {
+                if view.wait_for(|view| view.version() > seen).await.is_err() {
+                    pending::<()>().await;
+                }
+            };
+            let _ = timeout(moment, newer).await;
             Step::Plan { set, attempt: attempt + 1 }
         }
         .boxed()
