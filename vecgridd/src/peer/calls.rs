@@ -172,7 +172,7 @@ impl Pool {
         ask(self, (Some(to), &to.0), patience, message, send).await
     }
 
-    /// The links of a collection's graph, part by part; `take` says whether it wants more.
+    /// The links of a collection's graph, part by part; `take` says whether it wants more. Waits for each part.
     ///
     /// # Errors
     /// [`PeerError`]; what was taken before came from that member.
@@ -183,12 +183,11 @@ impl Pool {
         patience: Duration,
         mut take: impl FnMut(wire::LinksPart) -> bool,
     ) -> Result<(), PeerError> {
-        let by = Instant::now() + patience;
         let mut client = self.copies(to)?;
         let send = |request| async move { client.links(request).await };
         let mut parts = ask(self, (Some(to), &to.0), patience, message, send).await?;
         loop {
-            match timeout_at(by, parts.message()).await {
+            match timeout(patience, parts.message()).await {
                 Ok(Ok(Some(part))) => {
                     if !take(part) {
                         return Ok(());

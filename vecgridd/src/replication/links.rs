@@ -13,8 +13,8 @@ use crate::{
     types::{ClusterView, CollectionId, MemberId, PartitionId},
 };
 
-/// How long all links may take: a builder waits for them.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long each part of the links may take: a builder waits for it, and links nothing meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks the member whose copies are most like those of this one.
 pub struct Links {

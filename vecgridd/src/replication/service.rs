@@ -122,7 +122,7 @@ impl Copies for CopiesService {
         let first = proto::LinksPart { rows: gift.rows(), ..proto::LinksPart::default() };
         let parts = are_alike(rows, gift.rows()).then_some(gift).into_iter().flatten();
         let parts = iter::once(first).chain(parts.map(wire::links_part));
-        // A part is a fraction of a millisecond's work; between two of them others have their turn.
+        // A part is a short piece of work; between two of them others have their turn.
         let parts = stream::iter(parts).then(|part| async {
             tokio::task::yield_now().await;
             Ok(part)

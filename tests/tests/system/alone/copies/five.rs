@@ -20,7 +20,7 @@ fn wanted(table: &[PartitionView]) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn after_one_of_five_dies_every_new_primary_was_in_sync() {
+fn vecgrids_163_of_271_after_one_of_five_dies_every_new_primary_was_in_sync() {
     let (mut cluster, traffic) = grid(5, with_backups(271, 1));
     traffic.run(LOAD, || {
         wait::until("apps are at work", LIMIT, || (traffic.writes.count() > LEAST).then_some(()));
