@@ -34,9 +34,12 @@ use super::{
 };
 use crate::task::background::take_share;
 
-/// Rows of one batch, per thread: a fraction of a second, for a tail that shrinks visibly and a
-/// builder that sees new work soon.
+/// Rows of one batch: a fraction of a second, for a tail that shrinks visibly and a builder that sees new work soon. As many
+/// for one thread as for a few: rows are linked in an order that depends on it (`native`), and that order is part of
+/// what recall there is at narrow breadths.
 const BATCH: usize = 256;
+/// But so many per thread, at least.
+const SHARE: usize = 32;
 /// Slots looked at for one batch; rows without vectors and dead ones cost nearly nothing.
 const BATCH_SLOTS: u32 = 1 << 16;
 /// Rounds of catching up with the applier before a compaction is swapped in as it is.
@@ -176,7 +179,7 @@ impl Builder<'_> {
 
     /// Whether so little came since that it may be copied while the applier waits.
     fn is_level(&self, compaction: &Compaction) -> bool {
-        (self.core.view().rows.len() - compaction.seen()) as usize <= BATCH * self.core.threads()
+        (self.core.view().rows.len() - compaction.seen()) as usize <= self.batch_size()
     }
 
     /// All rows from a slot on into a graph; gives the slot behind them.
@@ -240,7 +243,7 @@ impl Builder<'_> {
 
     /// Copies the next rows and, as long as it `moves` them, full blocks to where they belong.
     fn copy(&mut self, compaction: &mut Compaction, rows: &Rows, moves: &mut bool) {
-        compaction.copy(rows, (BATCH * self.core.threads()) as u32);
+        compaction.copy(rows, self.batch_size() as u32);
         while *moves && let (Some(to), Some(block)) = (&mut self.store, compaction.rows().first_unmapped()) {
             match to.move_block(compaction.rows(), block) {
                 Ok(chunks) => compaction.map(chunks),
@@ -248,6 +251,10 @@ impl Builder<'_> {
                 Err(_) => *moves = false,
             }
         }
+    }
+
+    fn batch_size(&self) -> usize {
+        BATCH.max(SHARE * self.core.threads())
     }
 
     fn is_large(&self, rows: &Rows) -> bool {
@@ -272,7 +279,7 @@ impl Builder<'_> {
     /// The next rows for a graph, and the slot behind them. Those that came from another member are in it, and are not
     /// copied for nothing.
     fn batch(&self, engine: &Arc<dyn Engine>, rows: &Rows, from: u32) -> (Vec<(u32, Vec<f32>)>, u32) {
-        let size = BATCH * self.core.threads();
+        let size = self.batch_size();
         let mut batch = Vec::with_capacity(size);
         let end = rows.len().min(from.saturating_add(BATCH_SLOTS));
         for slot in from..end {
