@@ -4,10 +4,9 @@
 //! the tail, inserts it with no lock held, and reports how far it has come; the next view scans
 //! that much less. When too many rows are dead it compacts: it copies the live rows and builds a
 //! new graph over them beside the old one, while the applier goes on and searches use the old. If
-//! the old tail grows long meanwhile, it works on both in turn. When a collection has outgrown its
-//! centre (`centre`), it has the graph take a new one before the next batch. When it has nothing else to do, and
+//! the old tail grows long meanwhile, it works on both in turn. When it has nothing else to do, and
 //! enough has changed, it writes a checkpoint. When a great part of many rows is not in the graph, it first asks whether
-//! another member has linked them already (`donor`).
+//! another member has linked them already.
 //!
 //! It, and the threads that help it, step behind searches that want the same core, by a share that is a
 //! setting. It stops between two rows.

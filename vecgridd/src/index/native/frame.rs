@@ -5,7 +5,7 @@
 //! whole numbers from -127 to 127. Its code is their signs. The numbers are kept in two halves (`nibbles`),
 //! so that a walk reads the upper one alone: half the memory, and the same recall. Scales per vector and the rotation make
 //! this indifferent to outliers, and to data that drifts away from what the centre was taken from:
-//! ranks stay right, they only get coarser. When they have become much coarser there is another frame (`records`).
+//! ranks stay right, they only get coarser.
 //!
 //! With `q` the query and `x` a row, both moved and rotated, `p` the prepared ones as stored, `c` the
 //! centre: `p·p' = q·x + p·c + p'·c - c·c` and `|p - p'|² = |q - x|²`. What depends on the query
