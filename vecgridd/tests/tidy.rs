@@ -70,7 +70,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "vecgridd/src/index/native/kernels/",
     "vecgridd/src/index/checkpoint/map.rs",
     "vecgridd/src/index/native/arena.rs",
-    "vecgridd/src/index/native/records.rs",
+    "vecgridd/src/index/native/graph.rs",
     "vecgridd/src/index/native/vectors.rs",
     "vecgridd/src/index/region.rs",
     "vecgridd/tests/loom/",

@@ -22,7 +22,6 @@ use std::{
 
 use super::{
     calibrator::Calibrator,
-    centre::Centre,
     checkpoint::Store,
     collection_index::Core,
     compaction::Compaction,
@@ -41,6 +40,8 @@ const BATCH: usize = 256;
 const SHARE: usize = 32;
 /// Slots looked at for one batch; rows without vectors and dead ones cost nearly nothing.
 const BATCH_SLOTS: u32 = 1 << 16;
+/// Rows whose mean is the centre of a graph: then it is off by a thirtieth of their deviation.
+const CENTRE_ROWS: u32 = 1_024;
 /// Rounds of catching up with the applier before a compaction is swapped in as it is.
 const ROUNDS: usize = 8;
 
@@ -116,7 +117,8 @@ impl Builder<'_> {
     fn adopt(&self, links: &GraphLinks, rows: &Rows) -> Result<bool, EngineError> {
         let started = Instant::now();
         let (engine, placed) = (self.engine(rows)?, links.here(rows));
-        if !engine.adopt(&placed, &|slot| rows.vector(slot))? {
+        // All of them have one: see `here`.
+        if !engine.adopt(&placed, &|slot| rows.vector(slot).unwrap_or_default())? {
             return Ok(false);
         }
         let (collection, adopted, took) = (self.core.collection(), placed.len(), started.elapsed());
@@ -193,19 +195,9 @@ impl Builder<'_> {
     fn insert_next(&self, engine: &Arc<dyn Engine>, rows: &Rows, from: u32) -> Result<u32, EngineError> {
         let (batch, until) = self.batch(engine, rows, from);
         if !batch.is_empty() {
-            self.recentre(engine, rows)?;
             engine.insert(batch)?;
         }
         Ok(until)
-    }
-
-    /// A new centre for a graph whose collection has outgrown it: also by rows that are not in the graph yet.
-    fn recentre(&self, engine: &Arc<dyn Engine>, rows: &Rows) -> Result<(), EngineError> {
-        if !engine.has_outgrown_centre(rows.len()) {
-            return Ok(());
-        }
-        let centre = Centre::of(rows, self.core.shape().dimension);
-        engine.recentre(&centre, &|slot| if slot < rows.len() { rows.vector(slot) } else { None })
     }
 
     /// A checkpoint of this moment. When it fails, the one before stays, and there will be another try.
@@ -266,7 +258,7 @@ impl Builder<'_> {
         (self.make)(&EngineOptions {
             measure: shape.measure,
             quantization: shape.quantization,
-            centre: Centre::of(rows, shape.dimension),
+            centre: centre(rows, shape.dimension),
             m: shape.m,
             ef_construction: self.core.ef_construction(),
             threads: self.core.threads(),
@@ -294,4 +286,16 @@ impl Builder<'_> {
         }
         (batch, end)
     }
+}
+
+/// The mean of some rows, evenly spaced.
+fn centre(rows: &Rows, dimension: usize) -> Vec<f32> {
+    let mut sums = vec![0.0_f64; dimension];
+    let mut count = 0_u32;
+    let step = (rows.len() / CENTRE_ROWS).max(1) as usize;
+    for vector in (0..rows.len()).step_by(step).filter_map(|slot| rows.vector(slot)) {
+        count += 1;
+        sums.iter_mut().zip(vector).for_each(|(sum, x)| *sum += f64::from(*x));
+    }
+    sums.into_iter().map(|sum| (sum / f64::from(count.max(1))) as f32).collect()
 }

@@ -14,7 +14,6 @@ use tokio::sync::watch;
 
 use super::{
     builder,
-    centre::Centre,
     checkpoint::{Refusal, Stamps, Store},
     digest::Digest,
     distance::Measure,
@@ -163,7 +162,7 @@ impl CollectionIndex {
             measure: shape.measure,
             quantization: shape.quantization,
             // The stored one counts.
-            centre: Centre::at(vec![0.0; shape.dimension]),
+            centre: vec![0.0; shape.dimension],
             m: shape.m,
             ef_construction: config.index.ef_construction as usize,
             threads: limits.build_threads.max(1),

@@ -3,8 +3,7 @@
 //! An engine holds vectors under slot numbers and finds near ones. That is all: it knows nothing
 //! of ids, filters, deletes or distances as users see them. The index around it
 //!
-//! - inserts from one builder thread, each slot once, only rows with a vector; has the same thread replace the centre
-//!   (`centre`) of what it compressed;
+//! - inserts from one builder thread, each slot once, only rows with a vector;
 //! - walks from many threads, also while slots are inserted;
 //! - drops ineligible slots, computes the distances of the nearest again, and scans what the graph does
 //!   not have yet.
@@ -20,12 +19,11 @@ use std::{
 };
 
 use super::{
-    centre::Centre,
     checkpoint::{Refusal, Sections, Writer},
     distance::Measure,
     donor::Placed,
     hnsw_rs::HnswRs,
-    native::{Native, Query, Records},
+    native::{Native, Query},
 };
 use crate::types::{CollectionConfig, EngineKind, Quantization};
 
@@ -94,20 +92,13 @@ pub(super) trait Engine: Send + Sync {
     }
 
     /// Inserts rows with links that another graph of the same kind has. Only into an empty graph that nobody walks yet;
-    /// `false` when the engine cannot.
-    fn adopt(&self, _rows: &[Placed], _: VectorOf<'_>) -> Result<bool, EngineError> {
+    /// `false` when the engine cannot. `vector`: of a row, in the form of [`Measure::prepare`].
+    fn adopt<'v>(
+        &self,
+        _rows: &[Placed],
+        _vector: &(dyn Fn(u32) -> &'v [f32] + Sync),
+    ) -> Result<bool, EngineError> {
         Ok(false)
-    }
-
-    /// Whether a collection of so many slots may have outgrown the centre that this graph's vectors are relative to.
-    fn has_outgrown_centre(&self, _slots: u32) -> bool {
-        false
-    }
-
-    /// All points are relative to this centre from now on, if it is worth that. Their links stay. Called by the thread
-    /// that inserts, while it does not; walks go on.
-    fn recentre(&self, _: &Centre, _: VectorOf<'_>) -> Result<(), EngineError> {
-        Ok(())
     }
 
     /// Writes the graph, for [`restore_of`] to read; `false` when it cannot be stored. Called by the thread
@@ -123,9 +114,6 @@ pub(super) trait Engine: Send + Sync {
     fn bytes(&self) -> u64;
 }
 
-/// The full vector of any slot of the graph, dead or alive, in the form of [`Measure::prepare`].
-pub(super) type VectorOf<'a> = &'a (dyn Fn(u32) -> Option<&'a [f32]> + Sync);
-
 /// What a walk brought.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Walked {
@@ -135,8 +123,6 @@ pub(super) struct Walked {
     pub slack: f32,
     /// The query as the native engine knows it.
     pub query: Query,
-    /// What it ranked by: a query says nothing to others.
-    pub records: Option<Arc<Records>>,
     pub work: Work,
 }
 
@@ -162,8 +148,6 @@ pub(super) enum EngineError {
     Full(u32),
     #[error("no memory for the graph: {0}")]
     Memory(String),
-    #[error("the vector of slot {0} is gone")]
-    Gone(u32),
     #[error("no threads for the engine: {0}")]
     Threads(String),
     #[error("the graph is broken since an earlier failure")]
@@ -187,8 +171,8 @@ pub(super) struct EngineOptions {
     pub measure: Measure,
     /// Only `native` has a choice.
     pub quantization: Quantization,
-    /// Of the vectors so far; as long as they are.
-    pub centre: Centre,
+    /// About the mean of the vectors, in the form of [`Measure::prepare`]; as long as they are.
+    pub centre: Vec<f32>,
     pub m: usize,
     pub ef_construction: usize,
     /// Threads that insert.

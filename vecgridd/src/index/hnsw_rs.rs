@@ -102,7 +102,7 @@ impl HnswRs {
         // Each edge is an `Arc` of 48 bytes and its pointer, in lists with room to spare; each point
         // has a list for each of 16 layers. 3,453 bytes were measured at m = 16 with 128 floats.
         let links = 2 * options.m * 72 + 640;
-        let bytes_per_point = (links + options.centre.point.len() * size_of::<f32>()) as u64;
+        let bytes_per_point = (links + options.centre.len() * size_of::<f32>()) as u64;
         Ok(Self {
             graph: Some(Arc::new(graph)),
             pool,
@@ -236,7 +236,7 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::centre::Centre, *};
+    use super::*;
     use crate::types::{Metric, Quantization};
 
     fn engine(threads: usize, metric: Metric) -> HnswRs {
@@ -244,7 +244,7 @@ mod tests {
         HnswRs::new(&EngineOptions {
             measure,
             quantization: Quantization::Int8,
-            centre: Centre::at(vec![0.0; 2]),
+            centre: vec![0.0; 2],
             m: 8,
             ef_construction: 64,
             threads,

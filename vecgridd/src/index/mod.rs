@@ -45,7 +45,6 @@ mod asked;
 mod builder;
 mod calibration;
 mod calibrator;
-mod centre;
 mod check;
 mod checker;
 mod checkpoint;

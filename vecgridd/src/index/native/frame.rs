@@ -187,11 +187,6 @@ impl Frame {
         Self { metric, quantization, rotation, centre: centre.to_vec(), factor }
     }
 
-    /// The same, around another centre.
-    pub fn around(&self, centre: &[f32]) -> Self {
-        Self::new(self.metric, self.quantization, centre)
-    }
-
     pub fn quantization(&self) -> Quantization {
         self.quantization
     }

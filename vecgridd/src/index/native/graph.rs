@@ -1,12 +1,15 @@
-//! The points of the graph, and the links between them; what is kept of their vectors is in `records`.
+//! The rows of the graph, and the links between them.
 //!
-//! Per slot: up to `2m` links on the lowest level, in an arena. One slot in `m` is on the next level too, where it has up
-//! to `m` links, and so on; those are in an arena of their own. A link is a slot plus one, so that zeroed memory is an
-//! empty list; lists are filled from the front.
+//! Per slot: the vector in its form (`vectors`), the code, and up to `2m` links on the lowest level, in arenas. One
+//! slot in `m` is on the next level too, where it has up to `m` links, and so on; those are in an
+//! arena of their own. A link is a slot plus one, so that zeroed memory is an empty list; lists are
+//! filled from the front.
 //!
 //! Anyone may read links at any time. They are changed under one of a few thousand locks, by slot,
 //! and nobody holds two. A reader may see a list between two states: a link twice, or one that is
 //! about to go. Both are harmless in a walk.
+
+#![allow(unsafe_code)]
 
 use std::{
     io,
@@ -24,6 +27,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     super::draw::splitmix64,
     arena::{Arena, Stored},
+    frame::{Code, EXTRA_WORDS, Encoded, Frame},
+    vectors::Vectors,
 };
 
 /// Locks for lists of links.
@@ -33,8 +38,8 @@ const MAX_LEVELS: usize = 16;
 /// Of a graph without points.
 const NOWHERE: u64 = u64::MAX;
 
-/// A number for how rows and links are laid out, here, in `records` and in `frame`: a stored graph of another
-/// layout is not read. Count it up with every change of what records mean.
+/// A number for how rows and links are laid out, here and in `frame`: a stored graph of another layout is
+/// not read. Count it up with every change of what records mean.
 pub(super) const LAYOUT: u32 = 2;
 
 /// What a graph is besides its arenas.
@@ -47,6 +52,8 @@ pub(super) struct GraphState {
 
 pub(super) struct Graph {
     m: usize,
+    vectors: Vectors,
+    codes: Arena<u64>,
     links: Arena<AtomicU32>,
     /// Links above the lowest level: a record per point and level.
     upper: Arena<AtomicU32>,
@@ -60,9 +67,11 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    pub fn new(m: usize, expected: usize) -> Self {
+    pub fn new(frame: &Frame, m: usize, expected: usize) -> Self {
         Self {
             m,
+            vectors: Vectors::new(frame, expected),
+            codes: Arena::new(frame.words() + EXTRA_WORDS, expected),
             links: Arena::new(2 * m, expected),
             upper: Arena::new(m, expected / m),
             upper_records: AtomicU32::new(0),
@@ -74,13 +83,25 @@ impl Graph {
     }
 
     /// Everything that is stored of a graph, but for its state.
-    pub fn arenas(&self) -> [(&'static str, &dyn Stored); 3] {
-        [("links", &self.links), ("upper", &self.upper), ("places", &self.places)]
+    pub fn arenas(&self) -> Vec<(&'static str, &dyn Stored)> {
+        let others: [(_, &dyn Stored); 4] = [
+            ("codes", &self.codes),
+            ("links", &self.links),
+            ("upper", &self.upper),
+            ("places", &self.places),
+        ];
+        self.vectors.arenas().into_iter().chain(others).collect()
     }
 
     /// As [`arenas`](Self::arenas), to be filled.
-    pub fn arenas_mut(&mut self) -> [(&'static str, &mut dyn Stored); 3] {
-        [("links", &mut self.links), ("upper", &mut self.upper), ("places", &mut self.places)]
+    pub fn arenas_mut(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        let others: [(_, &mut dyn Stored); 4] = [
+            ("codes", &mut self.codes),
+            ("links", &mut self.links),
+            ("upper", &mut self.upper),
+            ("places", &mut self.places),
+        ];
+        self.vectors.arenas_mut().into_iter().chain(others).collect()
     }
 
     pub fn state(&self) -> GraphState {
@@ -108,7 +129,8 @@ impl Graph {
             (place >> 4) + (place & 15) <= self.upper.end()
         };
         entry_is_there
-            && self.places.end() == end
+            && self.vectors.arenas().iter().all(|(_, arena)| arena.end() == end)
+            && [self.codes.end(), self.places.end()] == [end; 2]
             && state.points <= end
             && state.upper_records == self.upper.end()
             && (0..end).all(|slot| place_is_there(slot) && !self.links.atoms(slot).iter().any(leads_nowhere))
@@ -136,15 +158,22 @@ impl Graph {
                 || self.entry().is_some_and(|(entry, _)| entry == slot))
     }
 
-    /// Adds a point that has its records, without links; gives its level. Once per slot; until this returns nobody but
-    /// the caller may know the slot.
-    pub fn add(&self, slot: u32) -> io::Result<usize> {
+    /// Stores a row, without links; gives its level. Once per slot; until this returns nobody but the
+    /// caller may know the slot.
+    pub fn add(&self, slot: u32, encoded: &Encoded) -> io::Result<usize> {
+        self.vectors.reserve(slot)?;
+        self.codes.reserve(slot)?;
         self.places.reserve(slot)?;
         let level = self.level(slot);
         if level > 0 {
             let record = self.upper_records.fetch_add(level as u32, Relaxed);
             self.upper.reserve(record + level as u32 - 1)?;
             self.places.atoms(slot)[0].store(record << 4 | level as u32, Relaxed);
+        }
+        // SAFETY: walks get slots from links, and this one has none yet.
+        unsafe {
+            self.vectors.fill(slot, &encoded.own);
+            self.codes.fill(slot, &encoded.code);
         }
         self.links.reserve(slot)?;
         self.points.fetch_add(1, Relaxed);
@@ -156,6 +185,21 @@ impl Graph {
         let unit = (splitmix64(&mut u64::from(slot)) >> 11) as f64 / (1_u64 << 53) as f64;
         let level = -(1.0 - unit).ln() / (self.m as f64).ln();
         (level as usize).min(MAX_LEVELS - 1)
+    }
+
+    /// The vectors of all slots.
+    pub fn vectors(&self) -> &Vectors {
+        &self.vectors
+    }
+
+    /// Codes of all slots.
+    pub fn codes(&self) -> &Arena<u64> {
+        &self.codes
+    }
+
+    #[inline]
+    pub fn coded(&self, slot: u32) -> Code<'_> {
+        Code(self.codes.get(slot))
     }
 
     #[inline]

@@ -99,8 +99,8 @@ impl Walker<'_> {
 
     /// A point as a query.
     pub fn query_of(&self, slot: u32, query: &mut Query) {
-        self.records.vectors().take(slot, &mut query.own);
-        self.records.frame().complete(query, self.records.code(slot).scale());
+        self.graph.vectors().take(slot, &mut query.own);
+        self.frame.complete(query, self.graph.coded(slot).scale());
     }
 
     /// Links a point and the best of the slots in `bench.chooser` with each other. Gives how many kept the
@@ -208,19 +208,18 @@ impl Walker<'_> {
     }
 
     fn take(&self, slot: u32, own: &mut Own) {
-        self.records.vectors().take(slot, &mut own.vector);
-        (own.slot, own.vector.sum) = (slot, self.records.code(slot).sum());
+        self.graph.vectors().take(slot, &mut own.vector);
+        (own.slot, own.vector.sum) = (slot, self.graph.coded(slot).sum());
     }
 
     /// The ranks of a point against others.
     fn mutual(&self, own: &Own, others: &[u32], ranks: &mut Vec<f32>) {
-        let code = self.records.code(own.slot);
+        let code = self.graph.coded(own.slot);
         ranks.clear();
         for others in others.chunks(BATCH) {
-            let products = self.records.vectors().products(&own.vector, others);
-            let rank = |(other, product): (&u32, f32)| {
-                self.records.frame().mutual(code, self.records.code(*other), product)
-            };
+            let products = self.graph.vectors().products(&own.vector, others);
+            let rank =
+                |(other, product): (&u32, f32)| self.frame.mutual(code, self.graph.coded(*other), product);
             ranks.extend(others.iter().zip(products).map(rank));
         }
     }

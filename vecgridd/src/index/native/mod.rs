@@ -1,23 +1,20 @@
 //! Our own engine: one mutable graph in flat memory, walked on compressed vectors.
 //!
 //! ```text
-//! insert   ─▶ records.add ─▶ graph.add ─▶ link (walk, choose, link back)      several threads
-//! walk     ─▶ frame.query ─▶ descend ─▶ spread (codes, then numbers) ─▶ ranks   any thread
-//! recentre ─▶ records of all points, around another centre ─▶ swap            several threads
+//! insert ─▶ frame.encode ─▶ graph.add ─▶ link (walk, choose, link back)      several threads
+//! walk   ─▶ frame.encode ─▶ descend ─▶ spread (codes, then numbers) ─▶ ranks   any thread
 //! ```
 //!
 //! - `frame`, `rotation`, `nibbles`: vectors as 8-bit numbers in two halves and 1-bit codes; `kernels`: sums
 //!   over them.
 //! - `vectors`: the form that points are kept in, by the collection's choice: numbers, their upper halves, or floats.
-//! - `records`: what is kept of points, relative to a centre that may be replaced, and how walks go on meanwhile.
 //! - `arena`, `graph`: where rows and links are; growing moves nothing.
 //! - `walk`, `beam`, `visited`: the search; `link`: the build.
 //! - `repair`: points that no walk reaches.
 //!
-//! What it promises: a walk never waits for an insert or a new centre; several inserting threads reach the recall of
+//! What it promises: a walk never waits for an insert; several inserting threads reach the recall of
 //! one; memory per point is `8 bits per component + 1 bit per component + 16 bytes + 4 (2m + 1) bytes`
 //! and a few for the upper levels. With `int4` it is 4 bits instead of 8; with floats 16 or 32 bits instead of 8 + 1.
-//! While there is a new centre, all but the links is there twice.
 //!
 //! What it leaves out: distances for users and deletes (the index around it has both), moving
 //! points that are dead (a compaction builds a new graph).
@@ -29,11 +26,8 @@ mod graph;
 mod kernels;
 mod link;
 mod nibbles;
-mod records;
 mod repair;
 mod rotation;
-#[cfg(test)]
-mod swaps;
 #[cfg(test)]
 mod tests;
 mod vectors;
@@ -49,24 +43,21 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::frame::Query;
 use self::{
     beam::MAX_SLOTS,
     frame::Frame,
     graph::{Graph, GraphState, LAYOUT},
     kernels::Kernels,
     link::Bench,
-    records::Former,
     walk::{Eligible, Points, Scratch, Walker},
 };
-pub(super) use self::{frame::Query, records::Records};
 use super::{
-    centre::{Centre, is_outgrown},
     checkpoint::{Refusal, Sections, Writer},
     donor::Placed,
-    engine::{Engine, EngineError, EngineOptions, VectorOf, Walked, Work},
+    engine::{Engine, EngineError, EngineOptions, Walked, Work},
 };
 use crate::types::Quantization;
 
@@ -79,17 +70,11 @@ const STRIDE: usize = 16;
 const KEPT: usize = 64;
 /// Repair again when one point in so many is new.
 const REPAIR_SHARE: u32 = 256;
-/// Slots that a thread encodes anew at a time.
-const ANEW: u32 = 256;
 
 /// See the module.
 pub(super) struct Native {
-    quantization: Quantization,
+    frame: Frame,
     graph: Graph,
-    records: ArcSwap<Records>,
-    former: Mutex<Former>,
-    /// Slots of the collection when its centre was last looked at.
-    centred: AtomicU32,
     kernels: &'static Kernels,
     ef_construction: usize,
     threads: usize,
@@ -102,16 +87,11 @@ pub(super) struct Native {
 
 impl Native {
     pub fn new(options: &EngineOptions) -> Self {
-        Self::of(options, empty(options), Graph::new(options.m, options.expected))
-    }
-
-    fn of(options: &EngineOptions, records: Records, graph: Graph) -> Self {
+        let frame = Frame::new(options.measure.metric(), options.quantization, &options.centre);
+        let graph = Graph::new(&frame, options.m, options.expected);
         Self {
-            quantization: options.quantization,
+            frame,
             graph,
-            records: ArcSwap::from_pointee(records),
-            former: Mutex::default(),
-            centred: options.centre.slots.into(),
             kernels: Kernels::detect(),
             ef_construction: options.ef_construction,
             threads: options.threads.max(1),
@@ -126,59 +106,45 @@ impl Native {
     pub fn restore(options: &EngineOptions, file: &Sections) -> Result<Self, Refusal> {
         let stored: StoredGraph = file.json("graph")?;
         let is_ours = (stored.layout, stored.m, stored.centre.len(), stored.quantization)
-            == (LAYOUT, options.m, options.centre.point.len(), options.quantization);
+            == (LAYOUT, options.m, options.centre.len(), options.quantization);
         if !is_ours {
             return Err(Refusal::Foreign("the graph is laid out in another way".to_owned()));
         }
-        let point = stored.centre.iter().map(|bits| f32::from_bits(*bits)).collect();
-        let centre = Centre { slots: stored.centred, ..Centre::at(point) };
+        let centre = stored.centre.iter().map(|bits| f32::from_bits(*bits)).collect();
         let expected = 2 * stored.end as usize;
-        let options = EngineOptions { centre, expected, ..options.clone() };
-        let (mut records, mut graph) = (empty(&options), Graph::new(options.m, expected));
-        for (name, arena) in records.arenas_mut().into_iter().chain(graph.arenas_mut()) {
-            let stored = file.section(&section(name))?;
-            arena.read(stored.bytes()).map_err(|e| Refusal::Damaged(format!("the graph's {name}: {e}")))?;
+        let mut this = Self::new(&EngineOptions { centre, expected, ..options.clone() });
+        for (name, arena) in this.graph.arenas_mut() {
+            let records = file.section(&section(name))?;
+            arena.read(records.bytes()).map_err(|e| Refusal::Damaged(format!("the graph's {name}: {e}")))?;
         }
-        let fits = graph.resume(stored.state)
-            && records.arenas().iter().all(|(_, arena)| arena.end() == graph.end());
-        if !fits {
+        if !this.graph.resume(stored.state) {
             return Err(Refusal::Damaged("the parts of the graph do not fit each other".to_owned()));
         }
-        let mut this = Self::of(&options, records, graph);
         this.repaired = stored.repaired.into();
         Ok(this)
     }
 
-    fn walker<'a>(&'a self, records: &'a Records) -> Walker<'a> {
-        Walker { graph: &self.graph, records, kernels: self.kernels }
+    fn walker(&self) -> Walker<'_> {
+        Walker { graph: &self.graph, frame: &self.frame, kernels: self.kernels }
     }
 
-    fn insert_one(
-        &self,
-        slot: u32,
-        vector: &[f32],
-        known: &Known,
-        bench: &mut Bench,
-    ) -> Result<(), EngineError> {
+    fn insert_one(&self, slot: u32, vector: &[f32], bench: &mut Bench) -> Result<(), EngineError> {
         // A batch that was stopped comes again, in part or from the start, after the graph was saved and restored.
         if self.graph.has(slot) {
             return Ok(());
         }
-        let level = self.add(slot, vector, known)?;
-        self.walker(&known.current).link(slot, 0..=level, self.ef_construction, bench);
+        let level = self.add(slot, vector)?;
+        self.walker().link(slot, 0..=level, self.ef_construction, bench);
         Ok(())
     }
 
     /// Stores a row without links; gives its level.
-    fn add(&self, slot: u32, vector: &[f32], known: &Known) -> Result<usize, EngineError> {
+    fn add(&self, slot: u32, vector: &[f32]) -> Result<usize, EngineError> {
         if slot >= MAX_SLOTS {
             return Err(EngineError::Full(MAX_SLOTS));
         }
-        // In all of them, before the first link to it is made.
-        for records in known.former.iter().chain([&known.current]) {
-            records.add(slot, vector).map_err(no_memory)?;
-        }
-        self.graph.add(slot).map_err(no_memory)
+        let encoded = self.frame.encode(vector);
+        self.graph.add(slot, &encoded).map_err(|error| EngineError::Memory(error.to_string()))
     }
 
     /// Does `one` for all numbers below `count`: for the first ones, if there are to be `seeds`, one after the other,
@@ -226,7 +192,6 @@ impl Native {
     /// Inserts rows. Points that are inserted at the same time do not find each other, and rows that come one after the
     /// other are often alike. So threads work `STRIDE` rows apart.
     fn insert_all(&self, rows: &[(u32, Vec<f32>)]) -> Result<(), EngineError> {
-        let known = self.known();
         let seeds = rows.len().min(SEEDS.saturating_sub(self.graph.points()) as usize);
         let rest = rows.len() - seeds;
         let stride = STRIDE.min(rest).max(1);
@@ -237,33 +202,34 @@ impl Native {
                 _ => turn,
             };
             let (slot, vector) = &rows[at];
-            self.insert_one(*slot, vector, &known, bench)
+            self.insert_one(*slot, vector, bench)
         })
     }
 
     /// Inserts rows with these links; see [`Engine::adopt`].
-    fn adopt_all(&self, rows: &[Placed], vector_of: VectorOf<'_>) -> Result<(), EngineError> {
-        let known = self.known();
+    fn adopt_all<'v>(
+        &self,
+        rows: &[Placed],
+        vector: &(dyn Fn(u32) -> &'v [f32] + Sync),
+    ) -> Result<(), EngineError> {
         // All of them before the first link, since links lead to any of them.
         let levels: Vec<AtomicUsize> = rows.iter().map(|_| AtomicUsize::new(0)).collect();
         self.each(rows.len(), 0, |turn, _| {
             let slot = rows[turn].slot;
-            let vector = vector_of(slot).ok_or(EngineError::Gone(slot))?;
-            levels[turn].store(self.add(slot, vector, &known)?, Relaxed);
+            levels[turn].store(self.add(slot, vector(slot))?, Relaxed);
             Ok(())
         })?;
-        let walker = self.walker(&known.current);
         rows.iter().for_each(|row| self.graph.lock(row.slot, 0).replace(row.links.iter().copied()));
         let level = |at: &usize| levels[*at].load(Relaxed);
         let above: Vec<usize> = (0..rows.len()).filter(|at| level(at) > 0).collect();
         self.each(above.len(), SEEDS as usize, |turn, bench| {
             let at = above[turn];
-            walker.link(rows[at].slot, 1..=level(&at), self.ef_construction, bench);
+            self.walker().link(rows[at].slot, 1..=level(&at), self.ef_construction, bench);
             Ok(())
         })?;
         let poor: Vec<u32> = rows.iter().filter(|row| !row.is_whole).map(|row| row.slot).collect();
         self.each(poor.len(), 0, |turn, bench| {
-            walker.link(poor[turn], 0..=0, self.ef_construction, bench);
+            self.walker().link(poor[turn], 0..=0, self.ef_construction, bench);
             Ok(())
         })?;
         // Where chance put none on an upper level.
@@ -279,28 +245,6 @@ impl Native {
         result
     }
 
-    /// The records of all points, around another centre.
-    fn around(&self, centre: &Centre, vector_of: VectorOf<'_>) -> Result<Records, EngineError> {
-        let frame = self.records.load().frame().around(&centre.point);
-        let records = Records::new(frame, 2 * centre.slots as usize);
-        let end = self.graph.end();
-        records.make_room(end).map_err(no_memory)?;
-        self.each(end.div_ceil(ANEW) as usize, 0, |turn, _| {
-            let from = turn as u32 * ANEW;
-            (from..end.min(from + ANEW)).filter(|slot| self.graph.has(*slot)).try_for_each(|slot| {
-                let vector = vector_of(slot).ok_or(EngineError::Gone(slot))?;
-                records.add(slot, vector).map_err(no_memory)
-            })
-        })?;
-        Ok(records)
-    }
-
-    /// The sets of records that walks read.
-    fn known(&self) -> Known {
-        let former = self.former.lock().unwrap_or_else(PoisonError::into_inner).in_use();
-        Known { current: self.records.load_full(), former }
-    }
-
     /// `without`: a point that is not seen.
     fn walk_from_entry(
         &self,
@@ -309,9 +253,10 @@ impl Native {
         eligible: Option<&[u64]>,
         without: Option<u32>,
     ) -> Result<Walked, EngineError> {
-        self.look(query, |walker, query, scratch| {
+        self.look(query, |query, scratch| {
             let Some((entry, top)) = self.graph.entry() else { return };
             scratch.without = without;
+            let walker = self.walker();
             let start = walker.descend(query, (entry, walker.rank(query, entry)), top, 0, scratch);
             walker.spread(query, start, 0, ef, eligible.map(Eligible), scratch);
         })
@@ -321,7 +266,7 @@ impl Native {
     fn look(
         &self,
         query: &[f32],
-        search: impl FnOnce(Walker<'_>, &mut Query, &mut Scratch),
+        search: impl FnOnce(&mut Query, &mut Scratch),
     ) -> Result<Walked, EngineError> {
         if self.broken.load(Relaxed) {
             return Err(EngineError::Broken);
@@ -330,12 +275,11 @@ impl Native {
         let walked = catch_unwind(AssertUnwindSafe(|| {
             (scratch.work, scratch.without) = (Work::default(), None);
             scratch.beam.start(0);
-            let records = self.records.load_full();
-            let (walker, mut query) = (self.walker(&records), records.frame().query(query));
-            search(walker, &mut query, &mut scratch);
+            let mut query = self.frame.query(query);
+            search(&mut query, &mut scratch);
             let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
-            let slack = walker.slack(&query, &near, false);
-            Walked { near, slack, query, records: Some(records), work: scratch.work }
+            let slack = self.walker().slack(&query, &near, false);
+            Walked { near, slack, query, work: scratch.work }
         }));
         match walked {
             Ok(walked) => {
@@ -358,23 +302,6 @@ impl Native {
     }
 }
 
-/// The current records, and those before that walks still read.
-struct Known {
-    current: Arc<Records>,
-    former: Vec<Arc<Records>>,
-}
-
-/// Records of no points.
-fn empty(options: &EngineOptions) -> Records {
-    let frame = Frame::new(options.measure.metric(), options.quantization, &options.centre.point);
-    Records::new(frame, options.expected)
-}
-
-#[allow(clippy::needless_pass_by_value)]
-fn no_memory(error: io::Error) -> EngineError {
-    EngineError::Memory(error.to_string())
-}
-
 /// What is stored of a graph besides its arenas.
 #[derive(Serialize, Deserialize)]
 struct StoredGraph {
@@ -385,9 +312,6 @@ struct StoredGraph {
     quantization: Quantization,
     /// As bits, to come back exactly.
     centre: Vec<u32>,
-    /// Absent where it was written before centres were replaced: then it is looked at with the next rows.
-    #[serde(default)]
-    centred: u32,
     /// Records of the lowest level.
     end: u32,
     state: GraphState,
@@ -419,8 +343,12 @@ impl Engine for Native {
         has
     }
 
-    fn adopt(&self, rows: &[Placed], vector_of: VectorOf<'_>) -> Result<bool, EngineError> {
-        self.done(self.adopt_all(rows, vector_of))?;
+    fn adopt<'v>(
+        &self,
+        rows: &[Placed],
+        vector: &(dyn Fn(u32) -> &'v [f32] + Sync),
+    ) -> Result<bool, EngineError> {
+        self.done(self.adopt_all(rows, vector))?;
         Ok(true)
     }
 
@@ -435,13 +363,10 @@ impl Engine for Native {
     fn refine(&self, walked: &Walked, near: &mut [(u32, f32)]) -> f32 {
         let query = &walked.query;
         let slots: Vec<u32> = near.iter().map(|(slot, _)| *slot).collect();
-        let Some(walker) = walked.records.as_ref().map(|records| self.walker(records)) else {
-            return walked.slack;
-        };
-        let Some(ranks) = walker.fine_ranks(query, &slots) else { return walked.slack };
+        let Some(ranks) = self.walker().fine_ranks(query, &slots) else { return walked.slack };
         near.iter_mut().zip(ranks).for_each(|((_, rank), fine)| *rank = fine);
         near.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
-        walker.slack(query, near, true)
+        self.walker().slack(query, near, true)
     }
 
     fn sift(
@@ -451,15 +376,15 @@ impl Engine for Native {
         slots: &[u64],
         until: u32,
     ) -> Result<Option<Walked>, EngineError> {
-        self.look(query, |walker, query, scratch| {
-            walker.sift(query, ef, Points::new(slots, until), scratch);
+        self.look(query, |query, scratch| {
+            self.walker().sift(query, ef, Points::new(slots, until), scratch);
         })
         .map(Some)
     }
 
     fn rows_per_look(&self) -> Option<f64> {
         // Of floats a sift reads as much as a scan, or half.
-        Some(match self.quantization {
+        Some(match self.frame.quantization() {
             Quantization::Int8 | Quantization::Int4 => 0.06,
             Quantization::F16 | Quantization::Bf16 => 0.8,
             Quantization::None => 1.0,
@@ -471,7 +396,7 @@ impl Engine for Native {
     }
 
     fn rows_per_link(&self) -> f64 {
-        match self.quantization {
+        match self.frame.quantization() {
             Quantization::Int8 | Quantization::Int4 => 0.45,
             Quantization::F16 | Quantization::Bf16 => 1.0,
             Quantization::None => 1.4,
@@ -485,7 +410,7 @@ impl Engine for Native {
             return Ok(());
         }
         self.repaired.store(points, Relaxed);
-        let repair = || self.walker(&self.records.load_full()).repair(self.ef_construction);
+        let repair = || self.walker().repair(self.ef_construction);
         let repaired =
             catch_unwind(AssertUnwindSafe(repair)).map_err(|panic| EngineError::panicked(&*panic))?;
         if repaired > 0 {
@@ -494,45 +419,18 @@ impl Engine for Native {
         Ok(())
     }
 
-    fn has_outgrown_centre(&self, slots: u32) -> bool {
-        // Components as they are have none.
-        self.quantization != Quantization::None && is_outgrown(self.centred.load(Relaxed), slots)
-    }
-
-    fn recentre(&self, centre: &Centre, vector_of: VectorOf<'_>) -> Result<(), EngineError> {
-        let moved = centre.has_moved_from(self.records.load().frame().centre());
-        if moved {
-            match self.around(centre, vector_of) {
-                Ok(records) => {
-                    let old = self.records.swap(Arc::new(records));
-                    self.former.lock().unwrap_or_else(PoisonError::into_inner).push(&old);
-                }
-                // What there is still finds rows, and memory is more likely to suffice for it than for a new graph.
-                Err(error @ (EngineError::Memory(_) | EngineError::Gone(_))) => {
-                    tracing::warn!(%error, "a graph keeps the centre that it has outgrown");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        tracing::debug!(slots = centre.slots, moved, "the centre was looked at");
-        self.centred.store(centre.slots, Relaxed);
-        Ok(())
-    }
-
     fn save(&self, file: &mut Writer) -> io::Result<bool> {
         if self.broken.load(Relaxed) {
             return Ok(false);
         }
-        let records = self.records.load();
-        for (name, arena) in records.arenas().into_iter().chain(self.graph.arenas()) {
+        for (name, arena) in self.graph.arenas() {
             file.section(&section(name), |out| arena.write(out))?;
         }
         let stored = StoredGraph {
             layout: LAYOUT,
             m: self.graph.capacity(1),
-            quantization: self.quantization,
-            centre: records.frame().centre().iter().map(|x| x.to_bits()).collect(),
-            centred: self.centred.load(Relaxed),
+            quantization: self.frame.quantization(),
+            centre: self.frame.centre().iter().map(|x| x.to_bits()).collect(),
             end: self.graph.end(),
             state: self.graph.state(),
             repaired: self.repaired.load(Relaxed),
@@ -546,6 +444,6 @@ impl Engine for Native {
     }
 
     fn bytes(&self) -> u64 {
-        self.graph.bytes() + self.records.load().bytes()
+        self.graph.bytes()
     }
 }

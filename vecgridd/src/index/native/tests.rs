@@ -4,7 +4,6 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use super::{
     super::{
-        centre::Centre,
         checkpoint::{Refusal, Sections, Writer},
         distance::Measure,
         draw::splitmix64,
@@ -14,11 +13,11 @@ use super::{
 };
 use crate::types::{Metric, Quantization};
 
-pub const DIMENSION: usize = 160;
-pub const ROWS: usize = 4_000;
+const DIMENSION: usize = 160;
+const ROWS: usize = 4_000;
 
 /// Reproducible rows around 40 centres, with codes worth reading.
-pub fn rows(count: usize, seed: u64) -> Vec<Vec<f32>> {
+fn rows(count: usize, seed: u64) -> Vec<Vec<f32>> {
     let unit = |state: &mut u64| (splitmix64(state) >> 40) as f32 / (1 << 23) as f32 - 1.0;
     let mut state = seed;
     let mut row = || {
@@ -28,9 +27,9 @@ pub fn rows(count: usize, seed: u64) -> Vec<Vec<f32>> {
     (0..count).map(|_| row()).collect()
 }
 
-pub fn options(threads: usize, quantization: Quantization) -> EngineOptions {
+fn options(threads: usize, quantization: Quantization) -> EngineOptions {
     let measure = Measure::new(Metric::Euclidean);
-    let centre = Centre::at(vec![0.1; DIMENSION]);
+    let centre = vec![0.1; DIMENSION];
     let stop = Arc::default();
     EngineOptions {
         measure,
@@ -48,7 +47,7 @@ fn engine(threads: usize) -> Native {
     Native::new(&options(threads, Quantization::Int8))
 }
 
-pub fn numbered(rows: &[Vec<f32>], from: u32) -> Vec<(u32, Vec<f32>)> {
+fn numbered(rows: &[Vec<f32>], from: u32) -> Vec<(u32, Vec<f32>)> {
     (from..).zip(rows.iter().cloned()).collect()
 }
 
@@ -66,7 +65,7 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Share of the ten nearest of the eligible rows that walks bring.
-pub fn recall(engine: &Native, rows: &[Vec<f32>], ef: usize, eligible: Option<&[u64]>) -> f64 {
+fn recall(engine: &Native, rows: &[Vec<f32>], ef: usize, eligible: Option<&[u64]>) -> f64 {
     let is_eligible =
         |slot: u32| eligible.is_none_or(|words| words[slot as usize / 64] >> (slot % 64) & 1 == 1);
     let queries = self::rows(100, 99);
@@ -245,9 +244,9 @@ fn what_was_cut_off_is_linked_again() {
     // It may still be on the way down, as a point of an upper level; on the lowest nothing leads to it.
     let on_top = engine.graph.neighbours(lost, 1).next().is_some();
     assert!(on_top || find() != Some(lost));
-    assert_eq!(engine.walker(&engine.records.load()).repair(100), 1);
+    assert_eq!(engine.walker().repair(100), 1);
     assert_eq!(find(), Some(lost));
-    assert_eq!(engine.walker(&engine.records.load()).repair(100), 0);
+    assert_eq!(engine.walker().repair(100), 0);
 }
 
 /// Whatever the configuration beside it says.
@@ -281,7 +280,7 @@ fn a_stored_graph_of_another_quantization_is_refused() {
 fn a_graph_that_was_stored_before_there_was_a_choice_has_bytes() {
     let text = r#"{"layout":2,"m":16,"centre":[],"end":0,"state":{"upper_records":0,"entry":0,"points":0},"repaired":0}"#;
     let stored: StoredGraph = serde_json::from_str(text).unwrap();
-    assert_eq!((stored.layout, stored.quantization, stored.centred), (LAYOUT, Quantization::Int8, 0));
+    assert_eq!((stored.layout, stored.quantization), (LAYOUT, Quantization::Int8));
 }
 
 #[test]

@@ -20,10 +20,9 @@
 use super::{
     super::engine::Work,
     beam::Beam,
-    frame::Query,
+    frame::{Frame, Query},
     graph::Graph,
     kernels::{BATCH, Kernels},
-    records::Records,
     vectors::Operand,
     visited::Visited,
 };
@@ -136,7 +135,7 @@ pub(super) struct Scratch {
 #[derive(Clone, Copy)]
 pub(super) struct Walker<'a> {
     pub graph: &'a Graph,
-    pub records: &'a Records,
+    pub frame: &'a Frame,
     pub kernels: &'static Kernels,
 }
 
@@ -169,7 +168,7 @@ impl Walker<'_> {
         to: usize,
         scratch: &mut Scratch,
     ) -> (u32, f32) {
-        let coded = self.records.frame().is_coded();
+        let coded = self.frame.is_coded();
         let (mut nearest, mut rank) = start;
         for level in (to + 1..=from).rev() {
             loop {
@@ -178,7 +177,7 @@ impl Walker<'_> {
                 let seen = self.graph.neighbours(nearest, level).filter(|slot| Some(*slot) != without);
                 scratch.found.extend(seen);
                 if coded {
-                    scratch.found.iter().for_each(|slot| self.records.codes().prefetch(*slot));
+                    scratch.found.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
                     self.rule_out(query, rank, scratch);
                 }
                 self.prefetch(&scratch.found);
@@ -215,7 +214,7 @@ impl Walker<'_> {
         }
         scratch.beam.offer(start.1, start.0);
         scratch.waiting.clear();
-        let coded = self.records.frame().is_coded();
+        let coded = self.frame.is_coded();
         loop {
             scratch.found.clear();
             for _ in 0..TOGETHER {
@@ -287,11 +286,11 @@ impl Walker<'_> {
             scratch.work.estimated += count as u32;
             each_ahead(
                 slots,
-                |slots| slots.iter().for_each(|slot| self.records.codes().prefetch(*slot)),
+                |slots| slots.iter().for_each(|slot| self.graph.codes().prefetch(*slot)),
                 |slots| {
                     let mut leasts = [f32::NEG_INFINITY; TURN];
-                    if self.records.frame().is_coded() {
-                        (self.kernels.leasts)(query, self.records.codes(), slots, &mut leasts);
+                    if self.frame.is_coded() {
+                        (self.kernels.leasts)(query, self.graph.codes(), slots, &mut leasts);
                     }
                     let mut kept = promising.len();
                     promising.resize(kept + slots.len(), 0);
@@ -301,7 +300,7 @@ impl Walker<'_> {
                         kept += usize::from(least < bound);
                     }
                     promising.truncate(kept);
-                    if self.records.frame().is_coded() && kept >= 2 * most {
+                    if self.frame.is_coded() && kept >= 2 * most {
                         bound = rank_of(*promising.select_nth_unstable(most).1);
                         promising.truncate(most);
                     }
@@ -354,7 +353,7 @@ impl Walker<'_> {
         }
         scratch.found.truncate(kept);
         if coded {
-            scratch.found[before..].iter().for_each(|slot| self.records.codes().prefetch(*slot));
+            scratch.found[before..].iter().for_each(|slot| self.graph.codes().prefetch(*slot));
         }
     }
 
@@ -367,7 +366,7 @@ impl Walker<'_> {
             if eligible.contains(slot) {
                 if scratch.visited.insert(slot) {
                     scratch.found.push(slot);
-                    self.records.codes().prefetch(slot);
+                    self.graph.codes().prefetch(slot);
                 }
             } else if scratch.visited.insert(slot) {
                 scratch.detours.push(slot);
@@ -385,7 +384,7 @@ impl Walker<'_> {
             for slot in self.graph.neighbours(*detour, level) {
                 if eligible.contains(slot) && scratch.visited.insert(slot) {
                     scratch.found.push(slot);
-                    self.records.codes().prefetch(slot);
+                    self.graph.codes().prefetch(slot);
                 }
             }
         }
@@ -400,7 +399,7 @@ impl Walker<'_> {
         while from < found.len() {
             let end = found.len().min(from + BATCH);
             let mut leasts = [0.0; BATCH];
-            (self.kernels.leasts)(query, self.records.codes(), &found[from..end], &mut leasts);
+            (self.kernels.leasts)(query, self.graph.codes(), &found[from..end], &mut leasts);
             for (at, least) in (from..end).zip(leasts) {
                 // No branch: whether a point stays cannot be predicted.
                 found[kept] = found[at];
@@ -414,9 +413,9 @@ impl Walker<'_> {
     #[inline]
     fn each_rank(&self, query: &Query, slots: &[u32], mut each: impl FnMut(u32, f32)) {
         for slots in slots.chunks(BATCH) {
-            let products = self.records.vectors().products(&query.own, slots);
+            let products = self.graph.vectors().products(&query.own, slots);
             for (slot, product) in slots.iter().zip(products) {
-                each(*slot, query.rank(self.records.code(*slot), product));
+                each(*slot, query.rank(self.graph.coded(*slot), product));
             }
         }
     }
@@ -424,28 +423,28 @@ impl Walker<'_> {
     /// Asks for what slots are ranked by.
     #[inline]
     fn prefetch(&self, slots: &[u32]) {
-        self.records.vectors().prefetch(slots);
-        if !self.records.frame().is_coded() {
+        self.graph.vectors().prefetch(slots);
+        if !self.frame.is_coded() {
             // Nobody has looked at these yet.
-            slots.iter().for_each(|slot| self.records.codes().prefetch(*slot));
+            slots.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
         }
     }
 
     /// The ranks of these by all that is kept, in their order; `None` when a walk ranks by that already.
     pub fn fine_ranks(&self, query: &Query, slots: &[u32]) -> Option<Vec<f32>> {
-        let products = self.records.vectors().fine_products(&query.own, slots)?;
-        let rank = |(slot, product): (&u32, f32)| query.rank(self.records.code(*slot), product);
+        let products = self.graph.vectors().fine_products(&query.own, slots)?;
+        let rank = |(slot, product): (&u32, f32)| query.rank(self.graph.coded(*slot), product);
         Some(slots.iter().zip(products).map(rank).collect())
     }
 
-    /// See [`Frame::slack`](super::frame::Frame::slack).
+    /// See [`Frame::slack`].
     pub fn slack(&self, query: &Query, near: &[(u32, f32)], fine: bool) -> f32 {
         let Some((first, _)) = near.first() else { return 0.0 };
         let mut own = Operand::default();
-        if self.records.frame().keeps_floats() {
-            self.records.vectors().take(*first, &mut own);
+        if self.frame.keeps_floats() {
+            self.graph.vectors().take(*first, &mut own);
         }
-        self.records.frame().slack(query, near, fine, (self.records.code(*first), &own))
+        self.frame.slack(query, near, fine, (self.graph.coded(*first), &own))
     }
 }
 

@@ -138,37 +138,3 @@ fn scales_survive_outliers_and_data_that_drifts() {
         }
     }
 }
-
-/// A set that comes sorted by subject: its graph begins with the first subject alone. A narrow walk finds as much as when
-/// rows come in any order, since the centre is taken anew.
-#[test]
-fn a_set_that_is_sorted_by_subject_is_found_as_well_as_a_shuffled_one() {
-    const SUBJECTS: u64 = 8;
-    let subject = |n: u64| n * SUBJECTS / ROWS;
-    // Subjects are further from each other than rows of one are.
-    let vector = |n: u64| {
-        let (mut middle, mut own) = (Numbers(900 + subject(n)), Numbers(1_000 + n));
-        let middle = middle.vector(DIMENSION);
-        own.vector(DIMENSION).iter().zip(middle).map(|(x, m)| x + 2.0 * m).collect::<Vec<f32>>()
-    };
-    let recall = |metric, quantization, order: &[u64]| {
-        let mut world = World::new(config(native(quantization), metric, DIMENSION));
-        for batch in order.chunks(125) {
-            world.put(batch.iter().map(|n| (*n, json!({}), Some(vector(*n)))).collect());
-            assert!(world.index.wait_built());
-        }
-        let view = world.index.view();
-        let one = |n| world.search(&view, &world.query(vector(n), 10), &all());
-        // Rows of the last subjects, which know least of the first.
-        (ROWS / 2..ROWS).step_by(7).map(one).sum::<f64>() / (ROWS / 2).div_ceil(7) as f64
-    };
-    let sorted: Vec<u64> = (0..ROWS).collect();
-    let shuffled: Vec<u64> = (0..ROWS).map(|n| n * 1_201 % ROWS).collect();
-    for metric in [Metric::Cosine, Metric::Euclidean] {
-        for quantization in [Quantization::Int8, Quantization::Int4, Quantization::F16] {
-            let [sorted, shuffled] = [&sorted, &shuffled].map(|order| recall(metric, quantization, order));
-            eprintln!("{quantization:?} {metric:?}: {sorted} sorted, {shuffled} shuffled");
-            assert!(sorted >= shuffled - 0.02, "{quantization:?} {metric:?}: {sorted}, {shuffled} shuffled");
-        }
-    }
-}
