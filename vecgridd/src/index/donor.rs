@@ -125,7 +125,6 @@ pub(super) struct Placed {
 }
 
 /// A builder's way to a donor.
-#[derive(Clone)]
 pub(super) struct Elsewhere {
     collection: CollectionId,
     /// There when other members can be asked.

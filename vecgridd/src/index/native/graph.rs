@@ -180,8 +180,8 @@ impl Graph {
         Ok(level)
     }
 
-    /// As random as the slot number is mixed: `m` times fewer points from level to level.
-    fn level(&self, slot: u32) -> usize {
+    /// The level of a slot. As random as the slot number is mixed: `m` times fewer points from level to level.
+    pub fn level(&self, slot: u32) -> usize {
         let unit = (splitmix64(&mut u64::from(slot)) >> 11) as f64 / (1_u64 << 53) as f64;
         let level = -(1.0 - unit).ln() / (self.m as f64).ln();
         (level as usize).min(MAX_LEVELS - 1)

@@ -213,18 +213,16 @@ impl Native {
         vector: &(dyn Fn(u32) -> &'v [f32] + Sync),
     ) -> Result<(), EngineError> {
         // All of them before the first link, since links lead to any of them.
-        let levels: Vec<AtomicUsize> = rows.iter().map(|_| AtomicUsize::new(0)).collect();
         self.each(rows.len(), 0, |turn, _| {
             let slot = rows[turn].slot;
-            levels[turn].store(self.add(slot, vector(slot))?, Relaxed);
-            Ok(())
+            self.add(slot, vector(slot)).map(|_| ())
         })?;
         rows.iter().for_each(|row| self.graph.lock(row.slot, 0).replace(row.links.iter().copied()));
-        let level = |at: &usize| levels[*at].load(Relaxed);
-        let above: Vec<usize> = (0..rows.len()).filter(|at| level(at) > 0).collect();
+        let leveled = rows.iter().map(|row| (row.slot, self.graph.level(row.slot)));
+        let above: Vec<(u32, usize)> = leveled.filter(|(_, level)| *level > 0).collect();
         self.each(above.len(), SEEDS as usize, |turn, bench| {
-            let at = above[turn];
-            self.walker().link(rows[at].slot, 1..=level(&at), self.ef_construction, bench);
+            let (slot, level) = above[turn];
+            self.walker().link(slot, 1..=level, self.ef_construction, bench);
             Ok(())
         })?;
         let poor: Vec<u32> = rows.iter().filter(|row| !row.is_whole).map(|row| row.slot).collect();
