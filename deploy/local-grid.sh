@@ -93,8 +93,8 @@ for ((number = 1; number <= members; number++)); do
 done
 
 cat <<END
-A grid of $members members is ready; an app talks to the one beside it. In this version partitions do not move yet:
-member-1 holds all of them, and the others ask it.
+A grid of $members members is ready; an app talks to the one beside it. Each takes its share of the partitions now, as a
+primary or as a backup, and passes on what is another's.
 
 END
 for ((number = 1; number <= members; number++)); do
