@@ -69,7 +69,7 @@ deploy/install-deps.sh run
 
 say "2. Building vecgridd and vecgrid"
 if ! [ -x "$CARGO_TARGET_DIR/release/vecgridd" ]; then
-  echo "The first build takes about 15 to 20 minutes on 2 cores, most of it for RocksDB. Later ones take seconds to minutes."
+  echo "The first build takes about 15 to 30 minutes on 2 cores, most of it for RocksDB. Later ones take seconds to minutes."
 fi
 echo "It goes to $CARGO_TARGET_DIR"
 cargo build --locked --release -p vecgridd -p vecgrid-client

@@ -5,6 +5,8 @@
 //!                                            what was not synced is gone, as after a power cut
 //! ```
 //!
+//! It can also be made to stand still (`freeze`): writes wait, and nothing fails.
+//!
 //! It does not imitate a drive that loses what it said it had written. Needs root, `mkfs.ext4`, loop devices and
 //! `python3` (for one ioctl); without them a test says why it is left out. Unmounted when the handle is dropped.
 
@@ -55,6 +57,15 @@ impl Disk {
         shut_down(&[at])
     }
 
+    /// From now on every write waits, and none fails, until what this returns is dropped.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn freeze(&self) -> Frozen {
+        run("fsfreeze", &["--freeze".as_ref(), &self.at]).unwrap_or_else(|e| panic!("{e}"));
+        Frozen { at: self.at.clone() }
+    }
+
     fn attach(&self) -> Result<(), String> {
         run("mount", &["-o".as_ref(), "loop".as_ref(), &self.image, &self.at])
     }
@@ -65,6 +76,20 @@ impl Disk {
     /// When that fails.
     pub fn mount_again(&self) {
         run("umount", &[&self.at]).and_then(|()| self.attach()).unwrap_or_else(|e| panic!("{e}"));
+    }
+}
+
+/// A disk that stands still. It outlives no test: what waits for it could not even be killed.
+#[derive(Debug)]
+pub struct Frozen {
+    at: PathBuf,
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Err(why) = run("fsfreeze", &["--unfreeze".as_ref(), &self.at]) {
+            crate::report!("the disk at {} stands still for ever: {why}", self.at.display());
+        }
     }
 }
 

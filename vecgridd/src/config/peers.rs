@@ -68,11 +68,18 @@ impl PeerConfig {
                 let port: u16 = port.parse().ok()?;
                 (!host.is_empty() && port > 0).then_some(port)
             });
-            if port.is_none() {
+            if port.is_none() || address.matches(':').count() > 1 && !address.starts_with('[') {
                 return wrong(format!(
-                    "`{address}` is not an address: write host:port, as in 10.0.0.7:{PORT}"
+                    "`{address}` is not an address: write host:port, as in 10.0.0.7:{PORT} or [fd00::7]:{PORT}"
                 ));
             }
+        }
+        if options.bootstrap == Some(true) && options.bootstrap_expect.is_some_and(|members| members > 1) {
+            return wrong(
+                "--bootstrap has this member make a grid by itself, and --bootstrap-expect has it wait for the others: with \
+                 both on every member there would be as many grids as members. Leave one out"
+                    .to_owned(),
+            );
         }
         let multicast = options.discovery == Some(Discovery::Mdns);
         let named = options.advertise.is_some() || options.seeds.is_some();
@@ -163,8 +170,15 @@ mod tests {
     }
 
     #[test]
+    fn a_grid_is_made_by_one_member_or_by_all_that_are_expected() {
+        let both = |expect| check(move |o| (o.bootstrap, o.bootstrap_expect) = (Some(true), Some(expect)));
+        assert!(both(3).unwrap_err().to_string().contains("as many grids"));
+        assert!(both(1).is_ok(), "they say the same");
+    }
+
+    #[test]
     fn an_address_has_a_port() {
-        for bad in ["host", "host:", ":5701", "host:0", "host:99999"] {
+        for bad in ["host", "host:", ":5701", "host:0", "host:99999", "fd00::1:5701"] {
             assert!(check(|o| o.seeds = Some(vec![bad.into()])).is_err(), "{bad}");
         }
         assert!(check(|o| o.seeds = Some(vec!["[::1]:5701".into()])).is_ok());

@@ -54,7 +54,7 @@ pub(super) async fn run(control: Control) {
     let mut turn = 0;
     loop {
         tokio::select! { _ = beats.tick() => {}, () = stop.cancelled() => return }
-        if shared.paused.load(Ordering::Acquire) {
+        if shared.paused.load(Ordering::Acquire) || shared.core.is_silent() {
             continue;
         }
         let role = shared.core.role();

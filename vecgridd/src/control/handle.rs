@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -391,40 +391,6 @@ impl Control {
         self.shared.core.failed()
     }
 
-    /// This member takes no writes any more, until it is started again: as soon as every partition that it holds is in sync
-    /// elsewhere, too, it is fenced, so that others lead, and copies are made in place of its own. Until then it goes on,
-    /// since whoever is fenced answers no reads either. Returns when that is decided.
-    pub async fn give_up(&self) {
-        let (shared, stop) = (&self.shared, self.shared.tasks.token());
-        let (mut view, mut again) = (self.watch(), interval(shared.timing.beat));
-        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let now = Arc::clone(&view.borrow_and_update());
-            if !now.member(&shared.me).is_some_and(Member::is_alive) {
-                return;
-            }
-            if can_do_without(&now, &shared.me) {
-                // As in `pause`.
-                shared.paused.store(true, Ordering::Release);
-                let command =
-                    Command::Fence { member: shared.me.clone(), incarnation: shared.details.incarnation };
-                match self.propose(command).await {
-                    Ok(_) => {
-                        return tracing::warn!(
-                            "the others take this member's place until it is started again"
-                        );
-                    }
-                    Err(error) => tracing::debug!(%error, "this member could not be replaced yet"),
-                }
-            }
-            tokio::select! {
-                _ = again.tick() => {}
-                changed = view.changed() => if changed.is_err() { return },
-                () = stop.cancelled() => return,
-            }
-        }
-    }
-
     /// Returns when this member does not vote any more, and whoever does can do without it.
     async fn without_vote(&self) {
         let shared = &self.shared;
@@ -545,12 +511,6 @@ async fn found(control: &Control, first: ClusterView) -> Result<(), StartError> 
         Ok(_) | Err(ControlError::Refused(Refused::NotFirst)) => Ok(()),
         Err(error) => Err(cannot(&error)),
     }
-}
-
-/// Whether everything that a member holds is in sync elsewhere, too.
-fn can_do_without(view: &ClusterView, member: &MemberId) -> bool {
-    view.members().count() > 1
-        && view.hosted(member).iter().all(|partition| view.alive_in_sync(*partition) > 1)
 }
 
 /// Tells `peer/` where members are, whenever the grid learns it.

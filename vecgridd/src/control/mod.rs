@@ -38,6 +38,7 @@ mod state;
 #[cfg(test)]
 mod state_tests;
 mod voters;
+mod withdraw;
 
 pub(crate) use beat::details_for;
 pub use carry_over::carried_over;

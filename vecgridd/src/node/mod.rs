@@ -333,10 +333,12 @@ async fn start(
     let checks = CheckOptions { share: config.recall_checks, cpu: config.recall_cpu };
     let (recall, check_thread) = Checker::start(checks)?;
     quiet::spawn(tasks, Arc::clone(&engine));
-    let (control, disk, stop) = (grid.control.clone(), Arc::clone(health), tasks.token());
+    let (control, disk, stop, rows) =
+        (grid.control.clone(), Arc::clone(health), tasks.token(), Arc::clone(&engine));
     tasks.spawn("disk", async move {
         tokio::select! {
             () = stop.cancelled() => return,
+            () = control.watch_writes(rows.as_ref()) => return,
             () = disk.failed() => {}
             () = control.failed().cancelled() => {
                 disk.fail("the store of the control plane failed: start this member again");

@@ -1,6 +1,6 @@
 //! What the daemon asks of a store.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 
 use crate::types::PartitionId;
 
@@ -165,6 +165,11 @@ pub trait Engine: Send + Sync + 'static {
     /// As [`Engine::commit`].
     fn flush(&self) -> Result<(), StorageError> {
         Ok(())
+    }
+
+    /// How long the oldest of the writes that are under way has taken so far.
+    fn waits(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Space used.

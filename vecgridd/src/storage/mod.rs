@@ -14,6 +14,7 @@ mod memory;
 mod rocks;
 #[cfg(test)]
 mod suite;
+mod under_way;
 
 pub use engine::{Batch, Engine, Family, StorageError, Usage, Visit};
 pub use log_writer::{Append, FsyncObserver, LogFailed, LogWriter};

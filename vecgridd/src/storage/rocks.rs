@@ -14,6 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use rocksdb::{
@@ -22,7 +23,10 @@ use rocksdb::{
     WriteOptions, properties,
 };
 
-use super::engine::{Batch, Engine, Family, StorageError, Usage, Visit, Write};
+use super::{
+    engine::{Batch, Engine, Family, StorageError, Usage, Visit, Write},
+    under_way::UnderWay,
+};
 use crate::types::PartitionId;
 
 const MEMBER: &str = "member";
@@ -53,6 +57,7 @@ pub struct RocksEngine {
     failed: AtomicBool,
     /// Bytes of batches since the last flush: opening flushes too.
     unflushed: AtomicU64,
+    under_way: UnderWay,
 }
 
 impl RocksEngine {
@@ -77,6 +82,7 @@ impl RocksEngine {
             partition_options,
             failed: AtomicBool::new(false),
             unflushed: AtomicU64::new(0),
+            under_way: UnderWay::default(),
         })
     }
 
@@ -161,11 +167,13 @@ impl Engine for RocksEngine {
         let mut options = WriteOptions::default();
         options.set_sync(sync);
         self.unflushed.fetch_add(native.size_in_bytes() as u64, Ordering::Relaxed);
+        let _way = self.under_way.begin();
         self.guard(self.db.write_opt(&native, &options))
     }
 
     fn sync(&self) -> Result<(), StorageError> {
         self.refuse_after_failure()?;
+        let _way = self.under_way.begin();
         self.guard(self.db.flush_wal(true))
     }
 
@@ -236,6 +244,10 @@ impl Engine for RocksEngine {
         self.guard(self.db.flush_cfs_opt(&handles, &FlushOptions::default()))?;
         self.unflushed.fetch_sub(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn waits(&self) -> Duration {
+        self.under_way.longest()
     }
 
     fn usage(&self) -> Usage {

@@ -24,9 +24,10 @@ use crate::{bench::index::PARTITIONS, load};
 const WANTED: [(&str, f64); 2] = [("memory", 2_300.0), ("disk", 700.0)];
 /// Breadths at which recall before and after is compared.
 const BREADTHS: [usize; 4] = [32, 64, 128, 256];
-/// Memory has settled when it changes by less than a hundredth in this time; and when it is given up.
-const SETTLE: Duration = Duration::from_millis(500);
-const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+/// Memory has settled when it changes by less than a thousandth in this time; and when it is given up. The allocator gives
+/// pages back over ten seconds, less and less of them.
+const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Measures rows 9 and 10.
 ///
@@ -82,7 +83,7 @@ fn settled(served: &Served) -> Result<u64> {
     loop {
         std::thread::sleep(SETTLE);
         let now = served.anonymous_bytes()?;
-        if now.abs_diff(last) < last / 100 || begun.elapsed() > SETTLE_LIMIT {
+        if now.abs_diff(last) < last / 1_000 || begun.elapsed() > SETTLE_LIMIT {
             return Ok(now);
         }
         last = now;

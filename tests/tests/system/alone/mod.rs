@@ -9,6 +9,7 @@ mod memory_and_start;
 mod move_progress;
 mod moves;
 mod new_collections;
+mod overload;
 mod recall;
 mod recover;
 mod sample_search;

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -123,6 +126,9 @@ pub struct Core {
     timing: RaftTiming,
     /// Its store failed, so nothing is decided or learned here any more.
     failed: CancellationToken,
+    store: ControlStore,
+    /// It sends nothing, so that it does not lead.
+    silent: Arc<AtomicBool>,
 }
 
 /// A question before an election: would you vote for me?
@@ -149,6 +155,21 @@ impl Core {
         &self.failed
     }
 
+    /// How long the oldest write to its store that is under way has taken so far.
+    pub fn waits(&self) -> Duration {
+        self.store.engine.waits()
+    }
+
+    /// Sends nothing from now on, so that another member leads; or takes part again.
+    pub fn be_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Release);
+    }
+
+    /// As said last.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Acquire)
+    }
+
     /// Starts with what is on the disk. Must be called on the runtime that is to run it.
     pub async fn start(tasks: &Tasks, parts: CoreParts) -> Result<Self, CoreError> {
         let CoreParts { store, pool, publish, timing, metrics } = parts;
@@ -170,10 +191,12 @@ impl Core {
         let machine = Machine::open(store.clone(), publish).map_err(stopped)?;
         let (quorum, me) = (Arc::new(QuorumClock::default()), pool.me().member().clone());
         let node = node_of(&me)?;
-        let network = Network { pool: pool.clone(), quorum: Arc::clone(&quorum) };
-        let raft = Raft::new(node, config, network, LogStore::new(store), machine);
-        let (raft, failed) = (raft.await.map_err(stopped)?, CancellationToken::new());
-        let core = Self { raft, me, node, pool, quorum, timing, failed };
+        let (silent, failed) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
+        let network =
+            Network { pool: pool.clone(), quorum: Arc::clone(&quorum), silent: Arc::clone(&silent) };
+        let raft = Raft::new(node, config, network, LogStore::new(store.clone()), machine);
+        let raft = raft.await.map_err(stopped)?;
+        let core = Self { raft, me, node, pool, quorum, timing, failed, store, silent };
         tasks.spawn("election", campaign(core.clone(), tasks.clone(), metrics));
         Ok(core)
     }
@@ -293,7 +316,7 @@ impl Core {
             Kind::Canvass => {
                 let theirs: Canvass = decode(message)?;
                 let (at, own_log) = self.situation(Duration::MAX).await?;
-                encode(&would_vote(&at, &self.timing, &own_log, &theirs.last_log))
+                encode(&(!self.is_silent() && would_vote(&at, &self.timing, &own_log, &theirs.last_log)))
             }
             Kind::Unspecified => Err(CoreError::Malformed("no kind".to_owned())),
         }
@@ -401,7 +424,7 @@ async fn campaign(core: Core, tasks: Tasks, metrics: Arc<Metrics>) {
                 return;
             }
         };
-        if !is_due(&situation, &core.timing, jitter) {
+        if core.is_silent() || !is_due(&situation, &core.timing, jitter) {
             continue;
         }
         if core.canvass(last_log).await {

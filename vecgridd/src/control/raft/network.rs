@@ -1,6 +1,12 @@
 //! Messages of the consensus, over `peer/`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use openraft::{
@@ -30,6 +36,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Network {
     pub pool: Pool,
     pub quorum: Arc<QuorumClock>,
+    pub silent: Arc<AtomicBool>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -39,6 +46,7 @@ impl RaftNetworkFactory<Types> for Network {
         Link {
             pool: self.pool.clone(),
             quorum: Arc::clone(&self.quorum),
+            silent: Arc::clone(&self.silent),
             target: member_of(target),
             node: target,
         }
@@ -49,6 +57,7 @@ impl RaftNetworkFactory<Types> for Network {
 pub struct Link {
     pool: Pool,
     quorum: Arc<QuorumClock>,
+    silent: Arc<AtomicBool>,
     target: MemberId,
     node: NodeId,
 }
@@ -66,6 +75,9 @@ impl Link {
     where
         E: std::error::Error + DeserializeOwned,
     {
+        if self.silent.load(Ordering::Acquire) {
+            return Err(RPCError::Unreachable(Unreachable::new(&std::io::Error::other("silent"))));
+        }
         let message = serde_json::to_vec(message).map_err(|e| NetworkError::new(&e))?.into();
         let request = ConsensusRequest { kind: kind.into(), message, data };
         let answer =

@@ -1,7 +1,7 @@
-//! The disk of one member fails, or is full, while the member itself goes on: it must not hold up the others.
+//! The disk of one member fails, is full, or stands still, while the member itself goes on: it must not hold up the others.
 //!
 //! Such a member takes no more writes, and asks for its place to be taken. Where the same disk holds its part of the
-//! consensus, as here, others learn that from its silence.
+//! consensus, as here, others learn that from its silence. When a disk goes on its member is level again by itself.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use vecgridd_tests::{
     wait,
 };
 
-use super::{LIMIT, LOAD, assert_kept, grid, open, with_backups};
+use super::{LIMIT, LOAD, assert_kept, grid, open, pauses, with_backups};
 
 const MEMBERS: usize = 3;
 const VICTIM: usize = 1;
@@ -28,6 +28,8 @@ const LARGE: Load = Load { text: 8_000, ..LOAD };
 const LEAST: u64 = 100;
 /// How long an app may wait for a write meanwhile: as after the loss of a leader, and some.
 const SLOWEST: Duration = Duration::from_secs(10);
+/// How long a disk stands still: longer than apps wait.
+const STILL: Duration = Duration::from_secs(15);
 /// What is written to fill a disk, at a time.
 static PIECE: [u8; 1 << 20] = [7; 1 << 20];
 
@@ -104,4 +106,31 @@ fn a_member_whose_disk_is_full_is_replaced_and_comes_back() {
         fs::remove_file(cluster.daemon(VICTIM).data_dir().join("filler")).unwrap();
     };
     lose_a_disk("the disk is full", fail, mend);
+}
+
+#[test]
+fn a_member_whose_disk_stands_still_is_replaced_until_it_goes_on() {
+    if let Err(why) = Disk::possible() {
+        return report!("\n**** NOT RUN: no disk can stand still here: {why} ****\n");
+    }
+    let mut options = with_backups(60, 1);
+    options.own_disks = true;
+    let (mut cluster, traffic) = grid(MEMBERS, options);
+    traffic.run(LOAD, || {
+        for led in [false, true] {
+            goes_on(&traffic);
+            let (leader, _) = cluster.wait_leader(0, LIMIT);
+            let victim = if led { leader } else { (leader + 1) % MEMBERS };
+            let how = (
+                |cluster: &mut TestCluster| cluster.daemon(victim).disk().freeze(),
+                |_: &mut TestCluster, frozen| drop(frozen),
+            );
+            let name = if led { "leader" } else { "other" };
+            let (fenced, slowest) = pauses::freeze((&mut cluster, &traffic), (victim, name), STILL, how);
+            assert!(fenced.is_some(), "its disk stood still for {STILL:?}, and it was not missed");
+            assert!(slowest < SLOWEST, "an app waited {slowest:?} elsewhere");
+        }
+        goes_on(&traffic);
+    });
+    assert_kept(&mut cluster, &traffic, 2);
 }

@@ -12,7 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use vecgridd_tests::{cluster::GridView, report, rest::Rest, traffic::Traffic, wait};
+use vecgridd_tests::{
+    cluster::{GridView, TestCluster},
+    report,
+    rest::Rest,
+    traffic::Traffic,
+    wait,
+};
 
 use super::{LIMIT, LOAD, assert_kept, grid, open, setting, with_backups};
 
@@ -58,6 +64,68 @@ impl Waited {
     }
 }
 
+/// Freezes a member for some time while apps go on elsewhere, and some wait for it with reads and writes. Says how long it
+/// took until it was fenced, and what the slowest write and search took elsewhere.
+pub(super) fn freeze<G>(
+    (cluster, traffic): (&mut TestCluster, &Traffic),
+    (victim, name): (usize, &str),
+    frozen_for: Duration,
+    (begin, end): (impl FnOnce(&mut TestCluster) -> G, impl FnOnce(&mut TestCluster, G)),
+) -> (Option<Duration>, Duration) {
+    let (leader, _) = cluster.wait_leader(0, LIMIT);
+    let rest = Rest::within(&cluster.daemon(victim).ports().api, PATIENCE);
+    traffic.close(victim);
+    traffic.writes.take();
+    traffic.searches.take();
+    let (waited, mut fenced) = (Waited::default(), None);
+    thread::scope(|scope| {
+        let (waited, rest) = (&waited, &rest);
+        let begun = Instant::now();
+        let frozen = begin(cluster);
+        for app in 0..WAITING {
+            // Some ask when it has just been frozen, others when it has long been replaced.
+            let moment = frozen_for * app / WAITING;
+            scope.spawn(move || {
+                thread::sleep(moment);
+                waited.read(traffic, rest, app.into());
+            });
+            scope.spawn(move || {
+                thread::sleep(moment);
+                waited.write(traffic, rest, &format!("{name}-{app}"));
+            });
+        }
+        let other = (victim + 1) % 3;
+        let gone = |view: &GridView| view.members.iter().any(|member| member.state == "away");
+        while begun.elapsed() < frozen_for {
+            if fenced.is_none() && cluster.view(other).is_some_and(|view| gone(&view)) {
+                fenced = Some(begun.elapsed());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        end(cluster, frozen);
+        thread::sleep(AFTER);
+        waited.over.store(true, Ordering::Relaxed);
+    });
+    let (writes, searches) = (traffic.writes.take(), traffic.searches.take());
+    open(cluster, traffic, victim);
+    cluster.wait_one_grid(LIMIT);
+    let level = cluster.wait_copies(2, LIMIT);
+    report!(
+        "n{victim}{} frozen for {frozen_for:?}, fenced after {fenced:.1?}: elsewhere {} writes (slowest {:.2?}) and {} searches \
+         (slowest {:.2?}); there {} strong reads and {} writes were answered; in sync again {level:.1?} later",
+        if victim == leader { ", the leader," } else { "" },
+        writes.count,
+        writes.slowest,
+        searches.count,
+        searches.slowest,
+        waited.reads.load(Ordering::Relaxed),
+        waited.writes.load(Ordering::Relaxed)
+    );
+    assert!(writes.count > 0 && searches.count > 0, "nothing was done elsewhere");
+    traffic.assert_right();
+    (fenced, writes.slowest.max(searches.slowest))
+}
+
 #[test]
 fn a_primary_that_was_frozen_shows_nothing_stale_and_acknowledges_nothing_by_its_old_epoch() {
     let rounds = setting("VECGRID_COPIES_PAUSES", 1);
@@ -69,59 +137,15 @@ fn a_primary_that_was_frozen_shows_nothing_stale_and_acknowledges_nothing_by_its
             // Also the one that has others fenced, in turn.
             let victim = if (sessions + round) % 2 == 1 { (leader + 1) % 3 } else { leader };
             let victim = if sessions == 3 { leader } else { victim };
-            let rest = Rest::within(&cluster.daemon(victim).ports().api, PATIENCE);
             let frozen_for = SESSION * sessions as u32;
-            traffic.close(victim);
-            traffic.writes.take();
-            traffic.searches.take();
-            let (waited, mut fenced) = (Waited::default(), None);
-            thread::scope(|scope| {
-                let (waited, traffic, rest) = (&waited, &traffic, &rest);
-                let begun = Instant::now();
-                cluster.pause(victim);
-                for app in 0..WAITING {
-                    // Some ask when it has just been frozen, others when it has long been replaced.
-                    let moment = frozen_for * app / WAITING;
-                    scope.spawn(move || {
-                        thread::sleep(moment);
-                        waited.read(traffic, rest, app.into());
-                    });
-                    scope.spawn(move || {
-                        thread::sleep(moment);
-                        waited.write(traffic, rest, &format!("s{round}-{sessions}-{app}"));
-                    });
-                }
-                let other = (victim + 1) % 3;
-                let gone = |view: &GridView| view.members.iter().any(|member| member.state == "away");
-                while begun.elapsed() < frozen_for {
-                    if fenced.is_none() && cluster.view(other).is_some_and(|view| gone(&view)) {
-                        fenced = Some(begun.elapsed());
-                    }
-                    thread::sleep(Duration::from_millis(10));
-                }
-                cluster.resume(victim);
-                thread::sleep(AFTER);
-                waited.over.store(true, Ordering::Relaxed);
-            });
-            let (writes, searches) = (traffic.writes.take(), traffic.searches.take());
-            open(&mut cluster, &traffic, victim);
-            cluster.wait_one_grid(LIMIT);
-            let level = cluster.wait_copies(2, LIMIT);
-            report!(
-                "n{victim}{} frozen for {frozen_for:?}, fenced after {fenced:.1?}: elsewhere {} writes (slowest {:.2?}) and {} searches (slowest \
-                 {:.2?}); there {} strong reads and {} writes were answered; in sync again {level:.1?} later",
-                if victim == leader { ", the leader," } else { "" },
-                writes.count,
-                writes.slowest,
-                searches.count,
-                searches.slowest,
-                waited.reads.load(Ordering::Relaxed),
-                waited.writes.load(Ordering::Relaxed)
+            let how = (
+                |cluster: &mut TestCluster| cluster.pause(victim),
+                |cluster: &mut TestCluster, ()| cluster.resume(victim),
             );
+            let name = format!("s{round}-{sessions}");
+            let (fenced, _) = freeze((&mut cluster, &traffic), (victim, &name), frozen_for, how);
             // The two others are a majority: they fence it, and choose another leader first if it led.
             assert!(sessions < 3 || fenced.is_some(), "frozen for {frozen_for:?} and not missed");
-            assert!(writes.count > 0 && searches.count > 0, "nothing was done elsewhere");
-            traffic.assert_right();
         }
     });
     assert_kept(&mut cluster, &traffic, 2);
