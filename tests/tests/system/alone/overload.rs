@@ -116,7 +116,7 @@ fn a_daemon_whose_disk_stands_still_sheds_and_stays_small() {
         before >> 20,
         grown >> 20,
     );
-    assert!(count(&seen.sent) > 2 * GROWTH, "too little was sent to tell");
+    assert!(count(&seen.sent) > GROWTH, "too little was sent to tell");
     assert!(count(&seen.refused) > 0, "nothing was refused");
     assert!(grown < GROWTH, "{grown} bytes more");
     daemon.assert_no_panic();
