@@ -5,7 +5,7 @@
 //! grow with the time that the disk stands still.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -38,21 +38,20 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct Seen {
-    over: AtomicBool,
     sent: AtomicU64,
     refused: AtomicU64,
     others: AtomicU64,
     slowest_refusal_us: AtomicU64,
 }
 
-/// Sends the same request until told to stop. Nothing of it is acknowledged while no write ends.
-fn storm(rest: &Rest, app: usize, seen: &Seen) {
+/// Sends the same request until then. Nothing of it is acknowledged while no write ends.
+fn storm(rest: &Rest, app: usize, until: Instant, seen: &Seen) {
     let text = "x".repeat(TEXT);
     let entry = |n| json!({"id": format!("{app}-{n}"), "vector": [app, n], "metadata": {"text": text}});
     let body = json!({"entries": (0..ENTRIES).map(entry).collect::<Vec<_>>()}).to_string();
     let rest = rest.with_header("x-request-timeout-ms", PATIENCE_MS);
     let path = format!("{}/entries", rest::collection_path(COLLECTION));
-    while !seen.over.load(Ordering::Relaxed) {
+    while Instant::now() < until {
         let asked = Instant::now();
         let answer = rest.send("POST", &path, "application/json", body.as_bytes()).unwrap();
         seen.sent.fetch_add(body.len() as u64, Ordering::Relaxed);
@@ -82,19 +81,18 @@ fn a_daemon_whose_disk_stands_still_sheds_and_stays_small() {
 
     let (seen, mut most) = (Seen::default(), 0);
     let frozen = daemon.disk().freeze();
+    let until = Instant::now() + STILL;
     thread::scope(|scope| {
         for app in 0..APPS {
             let (rest, seen) = (&rest, &seen);
-            scope.spawn(move || storm(rest, app, seen));
+            scope.spawn(move || storm(rest, app, until, seen));
         }
-        let begun = Instant::now();
-        while begun.elapsed() < STILL {
+        while Instant::now() < until {
             most = most.max(daemon.resident_bytes());
             // What was acknowledged is read on.
             rest.get(&kept).ok();
             thread::sleep(Duration::from_millis(20));
         }
-        seen.over.store(true, Ordering::Relaxed);
     });
     drop(frozen);
     let goes_on = Instant::now();
