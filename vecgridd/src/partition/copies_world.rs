@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
@@ -323,7 +326,11 @@ pub(super) struct World {
     pub(super) retention: Retention,
     /// What was acknowledged last of each id, or may have happened.
     pub(super) ledger: Arc<Mutex<BTreeMap<(u16, String), Entries>>>,
+    /// Writes that nobody waits for any more; they may still happen.
+    abandoned: Abandoned,
 }
+
+type Abandoned = Arc<Mutex<Vec<BoxFuture<'static, ()>>>>;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Entries {
@@ -365,7 +372,7 @@ impl World {
             member.start(&between, retention);
             members.insert(id(name), member);
         }
-        Self { between, members, retention, ledger: Arc::default() }
+        Self { between, members, retention, ledger: Arc::default(), abandoned: Abandoned::default() }
     }
 
     pub(super) fn want(&self, partition: u16, primary: &str, others: &[&str]) {
@@ -438,7 +445,7 @@ impl World {
 
     pub(super) fn writer(&self, seed: u64) -> Writer {
         let (between, ledger) = (Arc::clone(&self.between), Arc::clone(&self.ledger));
-        Writer { between, ledger, next: seed << 32, request: 0 }
+        Writer { between, ledger, abandoned: Arc::clone(&self.abandoned), next: seed << 32, request: 0 }
     }
 
     /// Every acknowledged write is in the rows and in the index of the primary, and of every copy in sync.
@@ -465,8 +472,11 @@ impl World {
         }
     }
 
-    /// Waits until all copies show the same.
+    /// Waits until no write is under way and all copies show the same.
     pub(super) async fn quiet(&self) {
+        let abandoned = std::mem::take(&mut *self.abandoned.lock().unwrap());
+        let ended = tokio::time::timeout(PATIENCE, join_all(abandoned)).await;
+        assert!(ended.is_ok(), "a write is still under way");
         let began = tokio::time::Instant::now();
         for partition in (0..PARTITIONS).map(PartitionId) {
             let placement = self.between.view.borrow().partition(partition).clone();
@@ -483,6 +493,7 @@ impl World {
 pub(super) struct Writer {
     pub(super) between: Arc<Between>,
     pub(super) ledger: Arc<Mutex<BTreeMap<(u16, String), Entries>>>,
+    abandoned: Abandoned,
     pub(super) next: u64,
     pub(super) request: u64,
 }
@@ -511,10 +522,16 @@ impl Writer {
             };
             let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
             let outcome = match owner.write(operation.clone(), Durability::Sync, permit).await {
-                Ok(taken) => match tokio::time::timeout_at(until, taken.done()).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => Err(WriteError::Interrupted),
-                },
+                Ok(taken) => {
+                    let mut done = taken.done().boxed();
+                    match tokio::time::timeout_at(until, &mut done).await {
+                        Ok(outcome) => outcome,
+                        Err(_) => {
+                            self.abandoned.lock().unwrap().push(done.map(drop).boxed());
+                            Err(WriteError::Interrupted)
+                        }
+                    }
+                }
                 Err(error) => Err(error),
             };
             match outcome {

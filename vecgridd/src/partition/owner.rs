@@ -211,7 +211,6 @@ impl Owner {
                     // "interrupted" when their replies are dropped here.
                     let applied = applied.ok_or(Ended)?;
                     self.step(Event::Applied { sequence, applied }).await;
-                    self.show_applied();
                 }
                 Some((sequence, durable)) = self.durable.next() => match durable {
                     Ok(()) => self.step(Event::Durable { member: self.me.clone(), sequence }).await,
@@ -356,7 +355,12 @@ impl Owner {
     }
 
     pub(super) async fn step(&mut self, event: Event) {
+        let rows_changed = matches!(event, Event::Applied { .. });
         let effects = self.state.step(event);
+        if rows_changed {
+            // Before anybody is answered: whoever has an answer finds the write shown.
+            self.show_applied();
+        }
         self.carry_out(effects).await;
         self.replica.commit_own(self.state.committed());
         if self.lead.as_ref().is_some_and(|lead| !lead.lines.is_empty()) {
