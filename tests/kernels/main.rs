@@ -16,6 +16,7 @@ mod index {
     mod draw;
     mod native {
         mod arena;
+        mod columns;
         mod frame;
         mod kernels;
         mod nibbles;

@@ -23,7 +23,7 @@ use super::{
     distance::Measure,
     donor::Placed,
     hnsw_rs::HnswRs,
-    native::{Native, Query},
+    native::{Gathered, Native, Query},
 };
 use crate::types::{CollectionConfig, EngineKind, Quantization};
 
@@ -50,20 +50,26 @@ pub(super) trait Engine: Send + Sync {
     }
 
     /// About the nearest `ef` of these slots, a bit each, by a look at the compressed form of each, in order, without
-    /// links. Those from `until` on are not looked at; the others are in the graph. `None` when the engine cannot do
-    /// that.
+    /// links. Those from `until` on are not looked at; the others are in the graph. Of those below a slot, a multiple of
+    /// 64, only what is [`gather`](Self::gather)ed is looked at, if anything is. `None` when the engine cannot do that.
     fn sift(
         &self,
         _query: &[f32],
         _ef: usize,
         _slots: &[u64],
         _until: u32,
+        _gathered: Option<(&Gathered, u32)>,
     ) -> Result<Option<Walked>, EngineError> {
         Ok(None)
     }
 
-    /// Rows that a scan reads while a sift looks at one; `None` when the engine cannot sift.
-    fn rows_per_look(&self) -> Option<f64> {
+    /// Makes sifts quicker that look at these slots again and again; they are in the graph. `None` when nothing would.
+    fn gather(&self, _slots: Vec<u32>) -> Option<Gathered> {
+        None
+    }
+
+    /// Rows that a scan reads while a sift looks at one, `gathered` or not; `None` when the engine cannot sift.
+    fn rows_per_look(&self, _gathered: bool) -> Option<f64> {
         None
     }
 

@@ -11,9 +11,11 @@ use std::{array, collections::BTreeSet, sync::Arc};
 use super::{
     chunk::{CHUNK, Chunk},
     distance::{Measure, prefetch},
+    engine::Engine,
+    fields::PLACES,
     partition_set::PartitionSet,
     rows::{BLOCK, Rows},
-    selections::{Asked, Known, Selection},
+    selections::{Asked, Codes, Known, MAX_CODES, Selection},
     top_k::TopK,
 };
 use crate::types::Filter;
@@ -51,7 +53,7 @@ impl<'a> Wanted<'a> {
     /// Finds the eligible rows.
     pub fn select(self) -> Eligible<'a> {
         if self.is_plain() {
-            return Eligible { wanted: self, bits: None, count: 0, held: 0 };
+            return Eligible { wanted: self, bits: None, count: 0, held: 0, kept: None };
         }
         let asked = Asked::new(self.filter, self.partitions);
         let known = asked.as_ref().map_or(Known::Nothing, |asked| self.rows.selections().ask(asked));
@@ -91,13 +93,16 @@ impl<'a> Wanted<'a> {
                 }
             }
         }
-        if let Some(asked) = asked
-            && !fresh.is_empty()
-        {
-            let blocks = known.blocks.iter().cloned().chain(fresh).collect();
-            self.rows.selections().keep(asked, Selection { blocks });
+        let mut kept = None;
+        if let Some(asked) = asked {
+            if fresh.is_empty() {
+                kept = Some((asked, known));
+            } else {
+                let blocks = known.blocks.iter().cloned().chain(fresh).collect();
+                self.rows.selections().keep(asked, Selection { blocks, codes: known.codes.clone() });
+            }
         }
-        Eligible { wanted: self, bits: Some(bits), count, held }
+        Eligible { wanted: self, bits: Some(bits), count, held, kept }
     }
 
     /// The rows of a block that answer set and filter choose, dead or alive, and how many had to be looked at for it.
@@ -145,6 +150,8 @@ pub(super) struct Eligible<'a> {
     count: usize,
     /// Rows that the filter was held against, one by one.
     held: usize,
+    /// What is known of full blocks.
+    kept: Option<(Asked, Arc<Selection>)>,
 }
 
 impl<'a> Eligible<'a> {
@@ -161,6 +168,32 @@ impl<'a> Eligible<'a> {
     /// A word per chunk; `None` when nothing is restricted.
     pub fn words(&self) -> Option<&[u64]> {
         self.bits.as_deref()
+    }
+
+    /// Up to here codes of eligible rows are kept, or may be, where rows below `until` are in the graph; `None`: nowhere.
+    pub fn codes_until(&self, until: u32) -> Option<u32> {
+        let known = self.kept.as_ref().map_or(0, |(_, selection)| selection.blocks.len());
+        // Of an older view fewer blocks may be full.
+        let blocks = known.min(self.wanted.rows.full_blocks()).min(until as usize / PLACES);
+        (blocks > 0 && self.count <= MAX_CODES).then_some((blocks * PLACES) as u32)
+    }
+
+    /// Their codes, side by side: those that are kept, or new ones. `None` when the engine has none.
+    pub fn codes(&self, engine: &Arc<dyn Engine>, until: u32) -> Option<Arc<Codes>> {
+        let until = self.codes_until(until)?;
+        let ((asked, selection), bits) = (self.kept.as_ref()?, self.bits.as_ref()?);
+        if let Some(codes) = &selection.codes
+            && codes.serve(engine, self.wanted.now, until)
+        {
+            return Some(Arc::clone(codes));
+        }
+        let chunks = bits.iter().enumerate().take(until as usize / CHUNK);
+        let slots = chunks.flat_map(|(index, word)| ones(*word).map(move |at| (index * CHUNK + at) as u32));
+        let codes = Codes::gather(engine, self.wanted.now, until, slots.collect())?;
+        let (blocks, codes) = (selection.blocks.clone(), Arc::new(codes));
+        let selection = Selection { blocks, codes: Some(Arc::clone(&codes)) };
+        self.wanted.rows.selections().keep(asked.clone(), selection);
+        Some(codes)
     }
 
     fn chunk_bits(&self, index: usize) -> u64 {

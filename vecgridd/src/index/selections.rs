@@ -6,21 +6,25 @@
 //! leaves out the dead. The second time that something is asked for it is kept: what is asked once would only push out
 //! what is asked often. Bounded in number and bytes; who was not asked for the longest goes first.
 //!
+//! Where a selection is so narrow that its rows are all looked at, their codes may be kept beside it ([`Codes`]).
+//!
 //! Rows that got their numbers together share one of these, and it knows no others: a compaction begins a new one.
 
 use std::{
     collections::VecDeque,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use super::{partition_set::PartitionSet, rows::BLOCK};
+use super::{engine::Engine, native::Gathered, partition_set::PartitionSet, rows::BLOCK};
 use crate::types::Filter;
 
 /// Selections that are kept, at most.
 const MAX_KEPT: usize = 64;
 /// And their bytes.
-const MAX_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 16 << 20;
+/// Rows of one whose codes are kept, at most.
+pub(super) const MAX_CODES: usize = 1 << 16;
 /// Longest filter that is kept, in bytes of its text.
 const MAX_TEXT: usize = 4 << 10;
 /// Askings that are remembered to see whether they come again.
@@ -51,14 +55,48 @@ impl Asked {
 pub(super) type Words = Arc<[u64; BLOCK]>;
 
 /// What was chosen of the first full blocks.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Selection {
     pub blocks: Vec<Words>,
+    pub codes: Option<Arc<Codes>>,
 }
 
 impl Selection {
     fn bytes(&self) -> usize {
-        self.blocks.len() * (BLOCK * size_of::<u64>() + 2 * size_of::<usize>())
+        let blocks = self.blocks.len() * (BLOCK * size_of::<u64>() + 2 * size_of::<usize>());
+        blocks + self.codes.as_ref().map_or(0, |codes| codes.gathered.bytes())
+    }
+
+    /// Whether the other one knows nothing that this does not.
+    fn is_as_good_as(&self, other: &Self) -> bool {
+        let until = |selection: &Self| selection.codes.as_ref().map_or(0, |codes| codes.until);
+        let same_graph = match (&self.codes, &other.codes) {
+            (Some(own), Some(other)) => own.of.ptr_eq(&other.of),
+            _ => true,
+        };
+        same_graph && self.blocks.len() >= other.blocks.len() && until(self) >= until(other)
+    }
+}
+
+/// Codes of the chosen rows of some full blocks, side by side.
+pub(super) struct Codes {
+    of: Weak<dyn Engine>,
+    /// Operation of the view whose living rows these are: in a later one fewer of them live, and no others.
+    now: u64,
+    /// They are of slots below, and of all of them that were chosen.
+    pub until: u32,
+    pub gathered: Gathered,
+}
+
+impl Codes {
+    /// Of rows that live in the view of operation `now`.
+    pub fn gather(engine: &Arc<dyn Engine>, now: u64, until: u32, slots: Vec<u32>) -> Option<Self> {
+        Some(Self { of: Arc::downgrade(engine), now, until, gathered: engine.gather(slots)? })
+    }
+
+    /// Whether they are of this graph, and of all rows below `until` that a view may see.
+    pub fn serve(&self, engine: &Arc<dyn Engine>, now: u64, until: u32) -> bool {
+        self.of.ptr_eq(&Arc::downgrade(engine)) && self.now <= now && self.until == until
     }
 }
 
@@ -111,7 +149,7 @@ impl Selections {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = state.place(hash, &asked) {
             // Another search may have been here first.
-            if state.kept[at].2.blocks.len() >= selection.blocks.len() {
+            if state.kept[at].2.is_as_good_as(&selection) {
                 return;
             }
             state.remove(at);
@@ -155,7 +193,7 @@ mod tests {
     }
 
     fn selection(blocks: usize) -> Selection {
-        Selection { blocks: (0..blocks).map(|_| Arc::new([7; BLOCK])).collect() }
+        Selection { blocks: (0..blocks).map(|_| Arc::new([7; BLOCK])).collect(), codes: None }
     }
 
     fn blocks(selections: &Selections, asked: &Asked) -> Option<usize> {
@@ -187,7 +225,7 @@ mod tests {
         assert_eq!(blocks(&selections, &asked(0)), Some(1));
         selections.keep(asked(1_000), selection(1));
         assert_eq!((blocks(&selections, &asked(0)), blocks(&selections, &asked(1))), (Some(1), None));
-        let large = MAX_BYTES / (BLOCK * 8) - 40;
+        let large = MAX_BYTES / selection(1).bytes() - 1;
         selections.keep(asked(2_000), selection(large));
         assert!(selections.bytes() as usize <= MAX_BYTES);
         assert_eq!(blocks(&selections, &asked(2_000)), Some(large));

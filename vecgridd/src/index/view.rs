@@ -188,7 +188,10 @@ impl View {
             eligible_points,
             rows_per_link: linked.engine.rows_per_link(),
             filtered: linked.engine.walks_filtered() && !eligible.is_plain(),
-            rows_per_look: linked.engine.rows_per_look().filter(|_| !eligible.is_plain()),
+            rows_per_look: match eligible.is_plain() {
+                true => None,
+                false => linked.engine.rows_per_look(eligible.codes_until(linked.until).is_some()),
+            },
         });
         let (ef, mut done) = match plan {
             Plan::Scan => return None,
@@ -201,7 +204,11 @@ impl View {
         explain.plan = SearchPlan::WalkThenScan;
         let mut lap = Lap::start();
         let walk = |words| linked.engine.walk(vector, ef, words);
-        let sift = |ef| linked.engine.sift(vector, ef, eligible.words()?, linked.until).transpose();
+        let sift = |ef| {
+            let codes = eligible.codes(&linked.engine, linked.until);
+            let gathered = codes.as_ref().map(|codes| (&codes.gathered, codes.until));
+            linked.engine.sift(vector, ef, eligible.words()?, linked.until, gathered).transpose()
+        };
         let mut walked = match plan {
             Plan::Sift { ef } => sift(ef)?,
             Plan::FilteredWalk { .. } => walk(eligible.words()),

@@ -107,7 +107,7 @@ impl Code<'_> {
     }
 
     /// Dot product per agreement of signs.
-    fn reach(&self) -> f32 {
+    pub fn reach(&self) -> f32 {
         f32::from_bits(self.extra(1).0)
     }
 
@@ -170,7 +170,13 @@ impl Query {
     /// The lowest rank that a row with so much agreement is thought to have.
     #[inline(always)]
     pub(super) fn least_rank(&self, row: Code<'_>, agreement: i32) -> f32 {
-        row.offset() - self.per_agreement * row.reach() * (agreement as f32 + self.doubt)
+        self.least(row.offset(), row.reach(), agreement)
+    }
+
+    /// The same of a row's offset and reach.
+    #[inline(always)]
+    pub(super) fn least(&self, offset: f32, reach: f32, agreement: i32) -> f32 {
+        offset - self.per_agreement * reach * (agreement as f32 + self.doubt)
     }
 }
 

@@ -8,8 +8,8 @@
 //! - `frame`, `rotation`, `nibbles`: vectors as 8-bit numbers in two halves and 1-bit codes; `kernels`: sums
 //!   over them.
 //! - `vectors`: the form that points are kept in, by the collection's choice: numbers, their upper halves, or floats.
-//! - `arena`, `graph`: where rows and links are; growing moves nothing.
-//! - `walk`, `beam`, `visited`: the search; `link`: the build.
+//! - `arena`, `graph`: where rows and links are; growing moves nothing; `columns`: copies of codes for sifts.
+//! - `walk`, `beam`, `visited`: the search; `sift`: the search where few points are eligible; `link`: the build.
 //! - `repair`: points that no walk reaches.
 //!
 //! What it promises: a walk never waits for an insert; several inserting threads reach the recall of
@@ -21,6 +21,7 @@
 
 mod arena;
 mod beam;
+mod columns;
 mod frame;
 mod graph;
 mod kernels;
@@ -28,6 +29,7 @@ mod link;
 mod nibbles;
 mod repair;
 mod rotation;
+mod sift;
 #[cfg(test)]
 mod tests;
 mod vectors;
@@ -45,15 +47,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::frame::Query;
 use self::{
     beam::MAX_SLOTS,
     frame::Frame,
     graph::{Graph, GraphState, LAYOUT},
     kernels::Kernels,
     link::Bench,
-    walk::{Eligible, Points, Scratch, Walker},
+    sift::{Points, Sifted},
+    walk::{Eligible, Scratch, Walker},
 };
+pub(super) use self::{frame::Query, sift::Gathered};
 use super::{
     checkpoint::{Refusal, Sections, Writer},
     donor::Placed,
@@ -373,16 +376,23 @@ impl Engine for Native {
         ef: usize,
         slots: &[u64],
         until: u32,
+        gathered: Option<(&Gathered, u32)>,
     ) -> Result<Option<Walked>, EngineError> {
-        self.look(query, |query, scratch| {
-            self.walker().sift(query, ef, Points::new(slots, until), scratch);
-        })
-        .map(Some)
+        let from = gathered.map_or(0, |(_, from)| from);
+        let (eligible, others) = (Eligible(slots), Points::new(slots, from, until));
+        let points = Sifted { eligible, gathered: gathered.map(|(gathered, _)| gathered), others };
+        self.look(query, |query, scratch| self.walker().sift(query, ef, points, scratch)).map(Some)
     }
 
-    fn rows_per_look(&self) -> Option<f64> {
+    fn gather(&self, slots: Vec<u32>) -> Option<Gathered> {
+        let codes = self.frame.is_coded() && !self.broken.load(Relaxed);
+        codes.then(|| Gathered::of(&self.graph, &self.frame, slots))
+    }
+
+    fn rows_per_look(&self, gathered: bool) -> Option<f64> {
         // Of floats a sift reads as much as a scan, or half.
         Some(match self.frame.quantization() {
+            Quantization::Int8 | Quantization::Int4 if gathered && self.frame.is_coded() => 0.02,
             Quantization::Int8 | Quantization::Int4 => 0.06,
             Quantization::F16 | Quantization::Bf16 => 0.8,
             Quantization::None => 1.0,

@@ -134,11 +134,19 @@ fn a_sift_finds_the_nearest_eligible_rows() {
     for one_in in [1, 2, 10, 700] {
         let mut words = vec![0_u64; ROWS / 64 + 1];
         (0..ROWS).filter(|slot| slot % one_in == 0).for_each(|slot| words[slot / 64] |= 1 << (slot % 64));
+        // The next slot may have been eligible when these were gathered.
+        let below = |from: u32| (0..from).filter(|slot| (*slot as usize % one_in) < 2).collect();
+        let gathered: Vec<_> =
+            [64, 128, until / 64 * 64].map(|from| (engine.gather(below(from)).unwrap(), from)).into();
         let mut missed = 0;
         for query in rows.iter().step_by(37) {
-            let walked = engine.sift(query, 33, &words, until).unwrap().unwrap();
+            let walked = engine.sift(query, 33, &words, until, None).unwrap().unwrap();
             let eligible = |slot: u32| slot < until && (slot as usize).is_multiple_of(one_in);
             assert!(walked.near.iter().all(|(slot, _)| eligible(*slot)));
+            for (gathered, from) in &gathered {
+                let same = engine.sift(query, 33, &words, until, Some((gathered, *from))).unwrap().unwrap();
+                assert_eq!(same.near, walked.near, "from {from}");
+            }
             let mut truth: Vec<u32> = (0..until).filter(|slot| eligible(*slot)).collect();
             truth.sort_by(|a, b| {
                 let to = |slot: &u32| distance(query, &rows[*slot as usize]);

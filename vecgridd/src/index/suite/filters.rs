@@ -1,5 +1,7 @@
 //! Filters over many blocks of rows that come, change and go.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -113,6 +115,56 @@ fn order_makes_no_difference() {
             assert_eq!(ids(&one), ids(&other));
         }
     }
+}
+
+/// Codes of rows that a filter chooses again and again are kept side by side. That changes no answer: not when rows die,
+/// come, are changed or compacted, and not that of an older view.
+#[test]
+fn a_filter_that_comes_again_finds_the_same() {
+    let mut world = World::new(config(EngineKind::Native, Metric::Euclidean, 128));
+    let mut numbers = Numbers(63);
+    let mut put = |world: &mut World, rows: Range<u64>| {
+        let rows: Vec<_> = rows.map(|n| (n, json!({"tenth": n % 10}), Some(numbers.vector(128)))).collect();
+        rows.chunks(700).for_each(|batch| world.put(batch.to_vec()));
+    };
+    let query = |world: &World, seed: u64| {
+        let filter = filter(json!({"tenth": 3}));
+        Query { filter, ..world.query(Numbers(seed).vector(128), 10) }
+    };
+    let check = |world: &World| {
+        assert!(world.index.wait_built());
+        let view = world.index.view();
+        let recall = |seed| world.search(&view, &query(world, seed), &all());
+        let recall = (0..100).map(recall).sum::<f64>() / 100.0;
+        assert!(recall >= 0.98, "{recall}");
+    };
+    let selections = |world: &World| world.index.stats().bytes.selections;
+    // A full block, and some.
+    put(&mut world, 0..18_000);
+    assert!(world.index.wait_built());
+    let old = world.index.view();
+    let found = |seed| old.search_explained(&query(&world, seed), &all()).unwrap();
+    let (first, explain) = found(5);
+    assert_eq!(explain.plan, SearchPlan::Sift);
+    // The second time it is kept, from the third on with codes.
+    assert_eq!(found(5).0, first);
+    let without = selections(&world);
+    assert_eq!(found(5).0, first);
+    let codes = 1_600 * (2 * 8 + 4 + 4 + 4);
+    assert!(selections(&world) >= without + codes, "{} {without}", selections(&world));
+    assert_eq!(found(5).0, first);
+    check(&world);
+    world.delete((0..2_000).filter(|n| n % 10 == 3));
+    check(&world);
+    put(&mut world, 4_000..5_000);
+    check(&world);
+    assert_eq!(old.search(&query(&world, 5), &all()).unwrap(), first);
+    // More blocks, then so many deaths that a compaction begins anew.
+    put(&mut world, 18_000..36_000);
+    check(&world);
+    world.delete(20_000..32_000);
+    check(&world);
+    assert_eq!(old.search(&query(&world, 5), &all()).unwrap(), first);
 }
 
 #[test]

@@ -13,7 +13,12 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    super::{arena::Arena, frame::Query, nibbles::BLOCK},
+    super::{
+        arena::Arena,
+        columns::{Columns, EIGHT},
+        frame::Query,
+        nibbles::BLOCK,
+    },
     Kernels, Wide, scalar,
 };
 
@@ -21,7 +26,7 @@ use super::{
 const BYTES: usize = 32;
 
 /// Reached through [`kernels`] only.
-const AVX2: Kernels = Kernels { dots, leasts };
+const AVX2: Kernels = Kernels { dots, leasts, leasts_of_eights };
 
 /// The kernels, when this processor has the instructions.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -51,6 +56,16 @@ fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
 fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
     // SAFETY: as in `dots`.
     unsafe { popcnt_leasts(query, rows, slots, out) }
+}
+
+fn leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
+    // SAFETY: as in `dots`.
+    unsafe { popcnt_leasts_of_eights(query, rows, from, out) }
+}
+
+#[target_feature(enable = "popcnt")]
+fn popcnt_leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
+    scalar::leasts_of_eights_here(query, rows, from, out);
 }
 
 #[target_feature(enable = "popcnt")]

@@ -9,11 +9,11 @@
 use std::{
     arch::x86_64::{
         __m128i, __m512i, _mm_add_epi32, _mm_storeu_si128, _mm256_add_epi32, _mm256_castsi256_si128,
-        _mm256_extracti128_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
-        _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_maskz_loadu_epi64,
-        _mm512_popcnt_epi64, _mm512_set1_epi8, _mm512_setzero_si512, _mm512_srli_epi16,
-        _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
-        _mm512_xor_si512,
+        _mm256_extracti128_si256, _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
+        _mm512_castsi512_si256, _mm512_cvtepi64_epi32, _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64,
+        _mm512_maskz_loadu_epi64, _mm512_popcnt_epi64, _mm512_set1_epi8, _mm512_set1_epi64,
+        _mm512_setzero_si512, _mm512_srli_epi16, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+        _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
     },
     array,
 };
@@ -21,6 +21,7 @@ use std::{
 use super::{
     super::{
         arena::{Arena, Plain},
+        columns::{Columns, EIGHT},
         frame::{Code, Query},
         nibbles::BLOCK,
     },
@@ -33,7 +34,7 @@ const WORDS: usize = 8;
 const ROWS: usize = 4;
 
 /// Reached through [`kernels`] only.
-const AVX512: Kernels = Kernels { dots, leasts };
+const AVX512: Kernels = Kernels { dots, leasts, leasts_of_eights };
 
 /// The kernels, when this processor has the instructions.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -52,6 +53,34 @@ fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
 fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
     // SAFETY: as in `dots`.
     unsafe { popcnt_leasts(query, rows, slots, out) }
+}
+
+fn leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
+    // SAFETY: as in `dots`.
+    unsafe { popcnt_leasts_of_eights(query, rows, from, out) }
+}
+
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+fn popcnt_leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
+    let words = query.planes.len() / 2;
+    let (first, second) = query.planes.split_at(words);
+    let bits = (words * 64) as i32;
+    for ((columns, offsets, reaches), out) in rows.eights(from).zip(out) {
+        let mut sum = _mm512_setzero_si512();
+        for ((column, x), y) in columns.iter().zip(first).zip(second) {
+            let column = words_of(column);
+            let once = _mm512_popcnt_epi64(_mm512_xor_si512(column, _mm512_set1_epi64(x.cast_signed())));
+            let twice = _mm512_popcnt_epi64(_mm512_xor_si512(column, _mm512_set1_epi64(y.cast_signed())));
+            sum = _mm512_add_epi64(sum, _mm512_add_epi64(_mm512_add_epi64(once, once), twice));
+        }
+        let mut differ = [0_i32; EIGHT];
+        // SAFETY: a register of eight counts fills it.
+        unsafe { _mm256_storeu_si256(differ.as_mut_ptr().cast(), _mm512_cvtepi64_epi32(sum)) };
+        let rows = differ.into_iter().zip(offsets.iter().zip(reaches));
+        for (out, (differ, (offset, reach))) in out.iter_mut().zip(rows) {
+            *out = query.least(*offset, *reach, agreement(bits, differ));
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]

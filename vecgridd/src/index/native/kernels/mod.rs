@@ -11,7 +11,11 @@ mod avx512;
 mod neon;
 mod scalar;
 
-use super::{arena::Arena, frame::Query};
+use super::{
+    arena::Arena,
+    columns::{Columns, EIGHT},
+    frame::Query,
+};
 
 /// Slots that whoever calls a kernel has room for results of, at most.
 pub(super) const BATCH: usize = 32;
@@ -24,10 +28,14 @@ type Dots = fn(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]);
 /// of `±` being whether the row's bit equals that of the query's first and of its second plane.
 type Leasts = fn(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]);
 
+/// The same of rows that lie side by side, from an eight on; as many as there is room for.
+type LeastsOfEights = fn(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]);
+
 /// The kernels of one instruction set. Results come in the order of the slots; as many as there is room for.
 pub(super) struct Kernels {
     pub dots: Dots,
     pub leasts: Leasts,
+    pub leasts_of_eights: LeastsOfEights,
 }
 
 /// Work that gains from wide registers without saying how.
@@ -82,7 +90,8 @@ mod tests {
     use super::{
         super::{
             arena::{Arena, Plain},
-            frame::Query,
+            columns::{Columns, EIGHT},
+            frame::{Code, Query},
             nibbles,
         },
         Kernels,
@@ -101,7 +110,7 @@ mod tests {
             let extra = [0, u64::from(1_f32.to_bits())];
             let row =
                 prop::collection::vec(any::<u64>(), words).prop_map(move |row| [&row[..], &extra].concat());
-            (prop::collection::vec(any::<u64>(), 2 * words), prop::collection::vec(row, 0..9))
+            (prop::collection::vec(any::<u64>(), 2 * words), prop::collection::vec(row, 0..20))
         })
     }
 
@@ -146,6 +155,12 @@ mod tests {
                 let mut found = vec![0.0; rows.len()];
                 (kernels.leasts)(&query, &arena, &slots, &mut found);
                 prop_assert_eq!(&found, &expected);
+                let columns = Columns::new(words, slots.iter().map(|slot| Code(arena.get(*slot))));
+                for from in 0..rows.len().div_ceil(EIGHT) {
+                    let mut found = vec![[0.0; EIGHT]; rows.len().div_ceil(EIGHT) - from];
+                    (kernels.leasts_of_eights)(&query, &columns, from, &mut found);
+                    prop_assert_eq!(&found.as_flattened()[..rows.len() - from * EIGHT], &expected[from * EIGHT..]);
+                }
             }
         }
     }

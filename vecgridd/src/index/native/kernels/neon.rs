@@ -19,17 +19,18 @@ use std::arch::{
 use super::{
     super::{
         arena::Arena,
+        columns::{Columns, EIGHT},
         frame::{Code, Query},
         nibbles::BLOCK,
     },
-    Kernels,
+    Kernels, scalar,
 };
 
 /// Bytes of one register.
 const BYTES: usize = 16;
 
 /// Reached through [`kernels`] only.
-const NEON: Kernels = Kernels { dots, leasts };
+const NEON: Kernels = Kernels { dots, leasts, leasts_of_eights };
 
 /// The kernels, when this processor has the instructions.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -44,6 +45,11 @@ fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
 fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
     // SAFETY: as in `dots`.
     unsafe { neon_leasts(query, rows, slots, out) }
+}
+
+/// Compilers count bits with NEON by themselves.
+fn leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
+    scalar::leasts_of_eights_here(query, rows, from, out);
 }
 
 #[target_feature(enable = "neon")]

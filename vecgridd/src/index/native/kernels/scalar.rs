@@ -3,13 +3,14 @@
 use super::{
     super::{
         arena::Arena,
+        columns::{Columns, EIGHT},
         frame::{Code, Query},
         nibbles::BLOCK,
     },
     Kernels,
 };
 
-pub(super) const KERNELS: Kernels = Kernels { dots, leasts };
+pub(super) const KERNELS: Kernels = Kernels { dots, leasts, leasts_of_eights };
 
 fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
     for (slot, out) in slots.iter().zip(out) {
@@ -46,5 +47,29 @@ pub(super) fn leasts_here(query: &Query, rows: &Arena<u64>, slots: &[u32], out: 
         let bits = (words * 64) as i32;
         let agreement = 2 * (bits - 2 * differ[0] as i32) + (bits - 2 * differ[1] as i32);
         *out = query.least_rank(Code(row), agreement);
+    }
+}
+
+fn leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
+    leasts_of_eights_here(query, rows, from, out);
+}
+
+/// As [`leasts_here`].
+#[inline(always)]
+pub(super) fn leasts_of_eights_here(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
+    let words = query.planes.len() / 2;
+    let (first, second) = query.planes.split_at(words);
+    let bits = (words * 64) as i32;
+    for ((columns, offsets, reaches), out) in rows.eights(from).zip(out) {
+        let mut differ = [0_u32; EIGHT];
+        for ((column, first), second) in columns.iter().zip(first).zip(second) {
+            for (differ, word) in differ.iter_mut().zip(column) {
+                *differ += 2 * (word ^ first).count_ones() + (word ^ second).count_ones();
+            }
+        }
+        let rows = differ.iter().zip(offsets.iter().zip(reaches));
+        for (out, (differ, (offset, reach))) in out.iter_mut().zip(rows) {
+            *out = query.least(*offset, *reach, 3 * bits - 2 * *differ as i32);
+        }
     }
 }

@@ -1,0 +1,317 @@
+//! Finding the points near a query by a look at all that are eligible, without links.
+//!
+//! Where few points are eligible that is quicker than a walk, and surer. First the codes of all are looked at and the
+//! points of the lowest least ranks kept. Then the numbers of these are: of the most promising ones first, so that their
+//! ranks rule out nearly all of the others.
+//!
+//! A code is one cache line, somewhere in memory: waiting for it takes several times longer than reading it. So codes of
+//! points that are sifted again and again may be [`Gathered`] in the order they are looked at (`columns`).
+
+use super::{
+    columns::{Columns, EIGHT},
+    frame::{Frame, Query},
+    graph::Graph,
+    walk::{Eligible, Scratch, Walker},
+};
+
+/// Points that a sift works on at a time, …
+const TURN: usize = 16;
+/// … those whose memory was asked for before, …
+const AHEAD: usize = 32;
+/// … and those whose slots are found at a time.
+const LOOKED: usize = 512;
+/// Eights of gathered points whose least ranks are computed at a time.
+const EIGHTS: usize = 16;
+/// A sift keeps so many times its breadth of points after the look at codes. Behind a filter codes differ by little more
+/// than what they are off, so more of them may belong among the nearest than in a walk.
+const PROMISING: usize = 8;
+
+/// A point with a rank, in the order of these.
+#[inline]
+fn ranked(rank: f32, slot: u32) -> u64 {
+    // Floats are ordered as their bits are, but for the sign, which turns the order of negative ones.
+    let bits = rank.to_bits();
+    let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    u64::from(ordered) << 32 | u64::from(slot)
+}
+
+#[inline]
+fn rank_of(ranked: u64) -> f32 {
+    let ordered = (ranked >> 32) as u32;
+    f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
+}
+
+/// The `count` lowest, in no order, and the others.
+fn split_at_nth(ranked: &mut [u64], count: usize) -> (&mut [u64], &mut [u64]) {
+    if count < ranked.len() {
+        ranked.select_nth_unstable(count);
+    }
+    let count = count.min(ranked.len());
+    ranked.split_at_mut(count)
+}
+
+/// Does `work` on a few slots at a time, in order, having asked for those that come [`AHEAD`] later: as many are on their
+/// way as the processor can wait for, all the time, and never more at once.
+#[inline]
+fn each_ahead(slots: &[u32], ask: impl Fn(&[u32]), mut work: impl FnMut(&[u32])) {
+    let part = |from: usize, count: usize| &slots[from.min(slots.len())..(from + count).min(slots.len())];
+    ask(part(0, AHEAD));
+    for (turn, now) in slots.chunks(TURN).enumerate() {
+        ask(part(turn * TURN + AHEAD, TURN));
+        work(now);
+    }
+}
+
+/// Slots of eligible points, in order.
+pub(super) struct Points<'a> {
+    words: &'a [u64],
+    /// Of the next word.
+    next: usize,
+    /// What is left of the word before it.
+    bits: u64,
+    until: u32,
+}
+
+impl<'a> Points<'a> {
+    /// A bit per slot; those below `from`, a multiple of 64, and those from `until` on are left out.
+    pub fn new(words: &'a [u64], from: u32, until: u32) -> Self {
+        debug_assert_eq!(from % 64, 0);
+        let words = &words[..words.len().min((until as usize).div_ceil(64))];
+        Self { words, next: from as usize / 64, bits: 0, until }
+    }
+
+    /// The next ones, as many as there is room for; gives how many.
+    #[inline]
+    fn fill(&mut self, slots: &mut [u32]) -> usize {
+        let mut count = 0;
+        while count < slots.len() {
+            while self.bits == 0 {
+                let Some(word) = self.words.get(self.next) else { return count };
+                self.next += 1;
+                self.bits = *word;
+                let first = 64 * (self.next as u32 - 1);
+                if self.until - first < 64 {
+                    self.bits &= (1 << (self.until - first)) - 1;
+                }
+            }
+            slots[count] = 64 * (self.next as u32 - 1) + self.bits.trailing_zeros();
+            self.bits &= self.bits - 1;
+            count += 1;
+        }
+        count
+    }
+}
+
+/// Codes of some points of a graph, side by side.
+pub(in crate::index) struct Gathered {
+    slots: Vec<u32>,
+    /// In the order of `slots`.
+    codes: Columns,
+}
+
+impl Gathered {
+    /// Of these points, which are in the graph.
+    pub(super) fn of(graph: &Graph, frame: &Frame, slots: Vec<u32>) -> Self {
+        let codes = Columns::new(frame.words(), slots.iter().map(|slot| graph.coded(*slot)));
+        Self { slots, codes }
+    }
+
+    /// Memory.
+    pub(in crate::index) fn bytes(&self) -> usize {
+        size_of_val(&*self.slots) + self.codes.bytes()
+    }
+}
+
+/// The points that a sift looks at: those that are gathered, and others.
+pub(super) struct Sifted<'a> {
+    /// Of those that are gathered these only; others are dead by now.
+    pub eligible: Eligible<'a>,
+    pub gathered: Option<&'a Gathered>,
+    pub others: Points<'a>,
+}
+
+/// The points of the lowest least ranks so far: `most` of them, and up to as many more.
+struct Promising<'a> {
+    points: &'a mut Vec<u64>,
+    most: usize,
+    /// Those above do not belong here any more.
+    bound: f32,
+}
+
+impl Promising<'_> {
+    /// Takes those that belong here.
+    #[inline]
+    fn take(&mut self, points: impl ExactSizeIterator<Item = (u32, f32, bool)>) {
+        let mut kept = self.points.len();
+        self.points.resize(kept + points.len(), 0);
+        for (slot, least, eligible) in points {
+            // No branch: whether a point is promising cannot be predicted.
+            self.points[kept] = ranked(least, slot);
+            kept += usize::from(least < self.bound && eligible);
+        }
+        self.points.truncate(kept);
+        if kept >= 2 * self.most {
+            self.bound = rank_of(*self.points.select_nth_unstable(self.most).1);
+            self.points.truncate(self.most);
+        }
+    }
+}
+
+impl Walker<'_> {
+    /// Fills the beam of `scratch` with about the nearest `breadth` of these points, which must be in the graph.
+    pub fn sift(&self, query: &mut Query, breadth: usize, points: Sifted<'_>, scratch: &mut Scratch) {
+        query.doubt_more();
+        let breadth = breadth.max(1);
+        let (mut promising, mut ranked) =
+            (std::mem::take(&mut scratch.promising), std::mem::take(&mut scratch.ranked));
+        promising.clear();
+        let (most, bound) = (PROMISING * breadth, f32::INFINITY);
+        let mut found = Promising { points: &mut promising, most, bound };
+        if let Some(gathered) = points.gathered {
+            self.look_at_gathered(query, gathered, points.eligible, &mut found, scratch);
+        }
+        self.look_at_codes(query, points.others, &mut found, scratch);
+        let most = found.most;
+        ranked.clear();
+        // The most promising first: with each stage the bound is lower, and fewer are left below it.
+        let (mut rest, _) = split_at_nth(&mut promising, most);
+        let mut bound = f32::INFINITY;
+        for stage in [breadth, 2 * breadth, usize::MAX] {
+            let (now, later) = split_at_nth(rest, stage);
+            self.rank_promising(query, now, bound, &mut ranked, scratch);
+            if ranked.len() >= breadth {
+                bound = rank_of(*ranked.select_nth_unstable(breadth - 1).1);
+                ranked.truncate(breadth);
+            }
+            rest = later;
+        }
+        let (nearest, _) = split_at_nth(&mut ranked, breadth);
+        nearest.sort_unstable();
+        scratch.beam.start(breadth);
+        nearest.iter().for_each(|one| scratch.beam.offer(rank_of(*one), *one as u32));
+        (scratch.promising, scratch.ranked) = (promising, ranked);
+    }
+
+    fn look_at_gathered(
+        &self,
+        query: &Query,
+        gathered: &Gathered,
+        eligible: Eligible<'_>,
+        found: &mut Promising<'_>,
+        scratch: &mut Scratch,
+    ) {
+        scratch.work.estimated += gathered.slots.len() as u32;
+        for (turn, slots) in gathered.slots.chunks(EIGHTS * EIGHT).enumerate() {
+            let mut leasts = [[0.0; EIGHT]; EIGHTS];
+            (self.kernels.leasts_of_eights)(query, &gathered.codes, turn * EIGHTS, &mut leasts);
+            for (slots, leasts) in slots.chunks(EIGHT).zip(leasts) {
+                // Most eights have none, once the bound is low.
+                if leasts.iter().fold(false, |any, least| any | (*least < found.bound)) {
+                    let points = slots.iter().zip(leasts);
+                    found.take(points.map(|(slot, least)| (*slot, least, eligible.contains(*slot))));
+                }
+            }
+        }
+    }
+
+    fn look_at_codes(
+        &self,
+        query: &Query,
+        mut points: Points<'_>,
+        found: &mut Promising<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let coded = self.frame.is_coded();
+        if !coded {
+            // Nothing is known of them before they are ranked.
+            found.most = usize::MAX / 2;
+        }
+        let mut slots = [0; LOOKED];
+        loop {
+            let count = points.fill(&mut slots);
+            let slots = &slots[..count];
+            scratch.work.estimated += count as u32;
+            each_ahead(
+                slots,
+                |slots| slots.iter().for_each(|slot| self.graph.codes().prefetch(*slot)),
+                |slots| {
+                    let mut leasts = [f32::NEG_INFINITY; TURN];
+                    if coded {
+                        (self.kernels.leasts)(query, self.graph.codes(), slots, &mut leasts);
+                    }
+                    found.take(slots.iter().zip(leasts).map(|(slot, least)| (*slot, least, true)));
+                },
+            );
+            if count < LOOKED {
+                return;
+            }
+        }
+    }
+
+    /// Adds the ranks of those whose least rank is below the bound, as far as they are, too.
+    fn rank_promising(
+        &self,
+        query: &Query,
+        points: &[u64],
+        bound: f32,
+        into: &mut Vec<u64>,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { found, work, .. } = scratch;
+        found.clear();
+        found.extend(points.iter().filter(|point| rank_of(**point) < bound).map(|point| *point as u32));
+        work.ranked += found.len() as u32;
+        each_ahead(
+            found,
+            |slots| {
+                self.prefetch(slots);
+                // Of gathered points nobody has looked at these.
+                slots.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
+            },
+            |slots| {
+                self.each_rank(query, slots, |slot, rank| {
+                    if rank < bound {
+                        into.push(ranked(rank, slot));
+                    }
+                });
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_in_the_order_of_ranks() {
+        let ranks = [f32::NEG_INFINITY, -2.5, -1e-30, -0.0, 0.0, 1e-30, 3.0, f32::INFINITY];
+        let points = ranks.map(|rank| ranked(rank, 7));
+        assert!(points.is_sorted());
+        assert_eq!(points.map(|one| rank_of(one).to_bits()), ranks.map(f32::to_bits));
+        assert!(ranked(1.0, 3) < ranked(1.0, 4));
+        assert_eq!(ranked(-1.0, u32::MAX) as u32, u32::MAX);
+    }
+
+    #[test]
+    fn eligible_slots_come_in_order_up_to_the_end() {
+        let words = [0, 1 << 63 | 1, 0, u64::MAX, 6];
+        let all: Vec<u32> =
+            (0..320).filter(|slot| words[*slot as usize / 64] >> (slot % 64) & 1 == 1).collect();
+        let ends = [0, 1, 64, 65, 127, 128, 192, 200, 256, 257, 258, 320, 1_000];
+        for (from, until) in [0, 64, 192, 320].into_iter().flat_map(|from| ends.map(|until| (from, until))) {
+            let (mut points, mut found) = (Points::new(&words, from, until), Vec::new());
+            let mut batch = [0; TURN];
+            loop {
+                let count = points.fill(&mut batch);
+                found.extend_from_slice(&batch[..count]);
+                if count < TURN {
+                    break;
+                }
+            }
+            let expected: Vec<u32> =
+                all.iter().copied().filter(|slot| (from..until).contains(slot)).collect();
+            assert_eq!(found, expected, "{from} {until}");
+        }
+    }
+}
