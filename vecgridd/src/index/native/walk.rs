@@ -241,7 +241,8 @@ impl Walker<'_> {
     }
 
     /// Asks for what slots are ranked by.
-    #[inline]
+    // As a call it was 4 % of a build, beside the walks' own 20.
+    #[inline(always)]
     pub fn prefetch(&self, slots: &[u32]) {
         self.graph.vectors().prefetch(slots);
         if !self.frame.is_coded() {
