@@ -181,15 +181,14 @@ impl<'a> Eligible<'a> {
     /// Their codes, side by side: those that are kept, or new ones. `None` when the engine has none.
     pub fn codes(&self, engine: &Arc<dyn Engine>, until: u32) -> Option<Arc<Codes>> {
         let until = self.codes_until(until)?;
-        let ((asked, selection), bits) = (self.kept.as_ref()?, self.bits.as_ref()?);
+        let (asked, selection) = self.kept.as_ref()?;
         if let Some(codes) = &selection.codes
             && codes.serve(engine, self.wanted.now, until)
         {
             return Some(Arc::clone(codes));
         }
-        let chunks = bits.iter().enumerate().take(until as usize / CHUNK);
-        let slots = chunks.flat_map(|(index, word)| ones(*word).map(move |at| (index * CHUNK + at) as u32));
-        let codes = Codes::gather(engine, self.wanted.now, until, slots.collect())?;
+        let slots = self.slots().take_while(|slot| *slot < until).collect();
+        let codes = Codes::gather(engine, self.wanted.now, until, slots)?;
         let (blocks, codes) = (selection.blocks.clone(), Arc::new(codes));
         let selection = Selection { blocks, codes: Some(Arc::clone(&codes)) };
         self.wanted.rows.selections().keep(asked.clone(), selection);

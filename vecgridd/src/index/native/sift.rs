@@ -185,10 +185,9 @@ impl Walker<'_> {
             }
             rest = later;
         }
-        let (nearest, _) = split_at_nth(&mut ranked, breadth);
-        nearest.sort_unstable();
+        ranked.sort_unstable();
         scratch.beam.start(breadth);
-        nearest.iter().for_each(|one| scratch.beam.offer(rank_of(*one), *one as u32));
+        ranked.iter().for_each(|one| scratch.beam.offer(rank_of(*one), *one as u32));
         (scratch.promising, scratch.ranked) = (promising, ranked);
     }
 

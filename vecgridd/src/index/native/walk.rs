@@ -29,6 +29,7 @@ use super::{
 
 /// Candidates that are expanded together.
 const TOGETHER: usize = 2;
+
 /// What a walk needs besides the graph, kept between walks.
 #[derive(Default)]
 pub(super) struct Scratch {
