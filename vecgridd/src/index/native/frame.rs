@@ -131,9 +131,9 @@ pub(in crate::index) struct Query {
     /// Rank per product of whole numbers, but for the row's scale.
     per_product: f32,
     /// Rank per agreement, but for the row's reach.
-    per_agreement: f32,
+    pub(super) per_agreement: f32,
     /// Agreements that a row may lack and not be ruled out.
-    doubt: f32,
+    pub(super) doubt: f32,
     /// Of the whole numbers.
     square: f32,
 }
