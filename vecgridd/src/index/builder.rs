@@ -9,7 +9,7 @@
 //! another member has linked them already.
 //!
 //! It, and the threads that help it, step behind searches that want the same core, by a share that is a
-//! setting. It stops between two rows.
+//! setting. It stops between two rows, and there the native engine gives way to searches, too.
 //!
 //! Whatever goes wrong in a build, a panic included, throws that graph away: searches scan, the
 //! failure is counted, and after a pause that doubles up to a minute the builder starts again.
@@ -263,7 +263,7 @@ impl Builder<'_> {
             ef_construction: self.core.ef_construction(),
             threads: self.core.threads(),
             expected: 2 * rows.len() as usize,
-            stop: self.core.stop(),
+            demands: self.core.demands(),
         })
     }
 

@@ -1,10 +1,7 @@
 //! The index of one collection on this member: the handle that everyone else has.
 
 use std::{
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -18,7 +15,7 @@ use super::{
     digest::Digest,
     distance::Measure,
     donor::Elsewhere,
-    engine::{EngineOptions, MakeEngine, engine_of, restore_of},
+    engine::{Demands, EngineOptions, MakeEngine, engine_of, restore_of},
     error::IndexError,
     owner::{Owner, Work},
     stats::IndexStats,
@@ -157,7 +154,7 @@ impl CollectionIndex {
     ) -> Result<Option<Self>, RestoreError> {
         let (Some(restore), Some(store)) = (restore_of(config), &mut around.store) else { return Ok(None) };
         let shape = shape(config, &limits);
-        let stopping = Arc::new(AtomicBool::new(false));
+        let demands = Arc::new(Demands::default());
         let options = EngineOptions {
             measure: shape.measure,
             quantization: shape.quantization,
@@ -167,11 +164,11 @@ impl CollectionIndex {
             ef_construction: config.index.ef_construction as usize,
             threads: limits.build_threads.max(1),
             expected: 0,
-            stop: Arc::clone(&stopping),
+            demands: Arc::clone(&demands),
         };
         let Some(loaded) = store.load(&shape, &options, restore)? else { return Ok(None) };
         let owner = Owner::restored(shape, limits.clone(), loaded)?;
-        Ok(Some(Self::start(config, &limits, owner, engine_of(config), around, stopping)?))
+        Ok(Some(Self::start(config, &limits, owner, engine_of(config), around, demands)?))
     }
 
     fn start(
@@ -180,7 +177,7 @@ impl CollectionIndex {
         mut owner: Owner,
         make: Option<MakeEngine>,
         around: Surroundings,
-        stopping: Arc<AtomicBool>,
+        demands: Arc<Demands>,
     ) -> Result<Self, IndexError> {
         let Surroundings { store, elsewhere } = around;
         if let (Some(_), Some(_), Some(pause)) = (&store, restore_of(config), limits.checkpoint_pause) {
@@ -200,7 +197,7 @@ impl CollectionIndex {
             work: Condvar::new(),
             idle: Condvar::new(),
             room: watch::Sender::new(true),
-            stopping,
+            demands,
         });
         let builder = match make {
             Some(make) => {
@@ -357,7 +354,7 @@ pub(super) enum RestoreError {
 
 impl Drop for CollectionIndex {
     fn drop(&mut self) {
-        self.core.stopping.store(true, Relaxed);
+        self.core.demands.stop.store(true, Relaxed);
         // Under the mutex, so that a builder about to wait cannot miss it.
         self.core.owner().stopping = true;
         self.core.work.notify_all();
@@ -386,7 +383,7 @@ pub(super) struct Core {
     /// Whether the tail is below its bound.
     room: watch::Sender<bool>,
     /// For the builder and its engine, between rows.
-    stopping: Arc<AtomicBool>,
+    demands: Arc<Demands>,
 }
 
 impl Core {
@@ -406,9 +403,9 @@ impl Core {
         self.build_share
     }
 
-    /// What tells an engine to stop.
-    pub fn stop(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stopping)
+    /// What engines are to heed.
+    pub fn demands(&self) -> Arc<Demands> {
+        Arc::clone(&self.demands)
     }
 
     pub fn collection(&self) -> &str {
@@ -416,7 +413,7 @@ impl Core {
     }
 
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Relaxed)
+        self.demands.stop.load(Relaxed)
     }
 
     pub fn view(&self) -> Arc<View> {

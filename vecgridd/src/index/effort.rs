@@ -18,6 +18,8 @@ const SHORT: Duration = Duration::from_micros(250);
 /// Together 156 ns for a scanned row of 384 floats, on a busy machine (see `plan.rs`).
 const SCAN_NS_PER_ROW: f64 = 20.0;
 const SCAN_NS_PER_COMPONENT: f64 = 0.35;
+/// A row of the tail takes a third of that: it came not long ago, and most of the tail is still near the processor.
+const TAIL: f64 = 0.35;
 /// Making one hit: its id, its metadata, its place in the answer.
 const HIT_NS: f64 = 200.0;
 
@@ -39,7 +41,8 @@ impl View {
                 let ef = self.breadth(query).0.max(query.k) as f64;
                 let walk = row * ef * self.shape.m as f64 * linked.engine.rows_per_link();
                 // The plan takes the cheaper way; a walk is followed by a scan of the tail.
-                (walk + scan(self.with_vector.saturating_sub(linked.live))).min(everything)
+                let tail = TAIL * scan(self.with_vector.saturating_sub(linked.live));
+                (walk + tail).min(everything)
             }
             _ => everything,
         };

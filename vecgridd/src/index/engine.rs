@@ -15,7 +15,10 @@
 use std::{
     any::Any,
     io,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32},
+    },
 };
 
 use super::{
@@ -185,8 +188,16 @@ pub(super) struct EngineOptions {
     pub threads: usize,
     /// Slots to make room for; more may come.
     pub expected: usize,
-    /// Set when nobody wants the graph any more: inserting ends early, with an error.
-    pub stop: Arc<AtomicBool>,
+    pub demands: Arc<Demands>,
+}
+
+/// What others want while a graph is built.
+#[derive(Debug, Default)]
+pub(super) struct Demands {
+    /// Nobody wants the graph any more: inserting ends early, with an error.
+    pub stop: AtomicBool,
+    /// Counts searches in graphs of the collection, over and over: those that build give way to them.
+    pub searches: AtomicU32,
 }
 
 /// Makes an empty graph.

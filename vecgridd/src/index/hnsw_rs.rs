@@ -55,7 +55,7 @@ use rayon::ThreadPool;
 
 use super::{
     distance::Measure,
-    engine::{Engine, EngineError, EngineOptions, Walked},
+    engine::{Demands, Engine, EngineError, EngineOptions, Walked},
 };
 
 /// Points that one thread inserts first.
@@ -85,7 +85,7 @@ pub(super) struct HnswRs {
     threads: usize,
     /// A failed insert leaves a graph that nobody should enter.
     broken: AtomicBool,
-    stop: Arc<AtomicBool>,
+    demands: Arc<Demands>,
     bytes_per_point: u64,
 }
 
@@ -108,7 +108,7 @@ impl HnswRs {
             pool,
             threads,
             broken: AtomicBool::new(false),
-            stop: Arc::clone(&options.stop),
+            demands: Arc::clone(&options.demands),
             bytes_per_point,
         })
     }
@@ -125,8 +125,8 @@ impl HnswRs {
     ) -> Result<(), EngineError> {
         let graph = Arc::clone(self.graph()?);
         let rows = Arc::clone(rows);
-        let stop = Arc::clone(&self.stop);
-        let job = Arc::new(Job { graph, rows, next: AtomicUsize::new(range.start), end: range.end, stop });
+        let demands = Arc::clone(&self.demands);
+        let job = Arc::new(Job { graph, rows, next: AtomicUsize::new(range.start), end: range.end, demands });
         let (done, finished) = sync_channel(workers);
         for _ in 0..workers {
             let (job, done) = (Arc::clone(&job), done.clone());
@@ -215,7 +215,7 @@ struct Job {
     rows: Arc<Vec<(u32, Vec<f32>)>>,
     next: AtomicUsize,
     end: usize,
-    stop: Arc<AtomicBool>,
+    demands: Arc<Demands>,
 }
 
 impl Job {
@@ -225,7 +225,7 @@ impl Job {
             if at >= self.end {
                 return Ok(());
             }
-            if self.stop.load(Relaxed) {
+            if self.demands.stop.load(Relaxed) {
                 return Err(EngineError::Stopped);
             }
             let (slot, vector) = &self.rows[at];
@@ -249,7 +249,7 @@ mod tests {
             ef_construction: 64,
             threads,
             expected: 10,
-            stop: Arc::default(),
+            demands: Arc::default(),
         })
         .unwrap()
     }

@@ -43,6 +43,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,7 @@ pub(super) use self::{frame::Query, sift::Gathered};
 use super::{
     checkpoint::{Refusal, Sections, Writer},
     donor::Placed,
-    engine::{Engine, EngineError, EngineOptions, Walked, Work},
+    engine::{Demands, Engine, EngineError, EngineOptions, Walked, Work},
 };
 use crate::types::Quantization;
 
@@ -71,6 +72,10 @@ const SEEDS: u32 = 256;
 const STRIDE: usize = 16;
 /// Scratch memory that is kept for later walks, at most.
 const KEPT: usize = 64;
+/// How long a thread that builds gives way after a row when there was a search meanwhile. A thread that waits for a core
+/// gets it when another one sleeps; when none does, at the next tick of the system's clock, whatever the priorities: that
+/// can be 4 ms.
+const GIVE_WAY: Duration = Duration::from_micros(50);
 /// Repair again when one point in so many is new.
 const REPAIR_SHARE: u32 = 256;
 
@@ -83,7 +88,7 @@ pub(super) struct Native {
     threads: usize,
     scratch: Mutex<Vec<Scratch>>,
     broken: AtomicBool,
-    stop: Arc<AtomicBool>,
+    demands: Arc<Demands>,
     /// Points when unreachable ones were last looked for.
     repaired: AtomicU32,
 }
@@ -100,7 +105,7 @@ impl Native {
             threads: options.threads.max(1),
             scratch: Mutex::default(),
             broken: AtomicBool::new(false),
-            stop: Arc::clone(&options.stop),
+            demands: Arc::clone(&options.demands),
             repaired: AtomicU32::new(0),
         }
     }
@@ -161,14 +166,19 @@ impl Native {
         let next = AtomicUsize::new(0);
         let until = |end: usize| {
             let mut bench = Bench::default();
+            let mut searches = self.demands.searches.load(Relaxed);
             loop {
                 // Whoever takes a number does it: none is taken beyond the end of the seeds before these are done.
                 let taken = next.fetch_update(Relaxed, Relaxed, |next| (next < end).then_some(next + 1));
                 let Ok(turn) = taken else { return Ok(()) };
-                if self.stop.load(Relaxed) {
+                if self.demands.stop.load(Relaxed) {
                     return Err(EngineError::Stopped);
                 }
                 one(turn, &mut bench)?;
+                let before = std::mem::replace(&mut searches, self.demands.searches.load(Relaxed));
+                if searches != before {
+                    std::thread::sleep(GIVE_WAY);
+                }
             }
         };
         let work = |end: usize| {
@@ -272,6 +282,7 @@ impl Native {
         if self.broken.load(Relaxed) {
             return Err(EngineError::Broken);
         }
+        self.demands.searches.fetch_add(1, Relaxed);
         let mut scratch = self.take_scratch();
         let walked = catch_unwind(AssertUnwindSafe(|| {
             (scratch.work, scratch.without) = (Work::default(), None);

@@ -174,16 +174,19 @@ impl Walker<'_> {
         let most = found.most;
         ranked.clear();
         // The most promising first: with each stage the bound is lower, and fewer are left below it.
-        let (mut rest, _) = split_at_nth(&mut promising, most);
-        let mut bound = f32::INFINITY;
-        for stage in [breadth, 2 * breadth, usize::MAX] {
-            let (now, later) = split_at_nth(rest, stage);
+        let (mut bound, mut done) = (f32::INFINITY, 0);
+        for stage in [breadth, breadth, usize::MAX] {
+            promising.retain(|point| rank_of(*point) < bound);
+            let now = stage.min(most.saturating_sub(done));
+            let (now, _) = split_at_nth(&mut promising, now);
             self.rank_promising(query, now, bound, &mut ranked, scratch);
+            let now = now.len();
+            promising.drain(..now);
+            done += now;
             if ranked.len() >= breadth {
                 bound = rank_of(*ranked.select_nth_unstable(breadth - 1).1);
                 ranked.truncate(breadth);
             }
-            rest = later;
         }
         ranked.sort_unstable();
         scratch.beam.start(breadth);

@@ -30,7 +30,7 @@ fn rows(count: usize, seed: u64) -> Vec<Vec<f32>> {
 fn options(threads: usize, quantization: Quantization) -> EngineOptions {
     let measure = Measure::new(Metric::Euclidean);
     let centre = vec![0.1; DIMENSION];
-    let stop = Arc::default();
+    let demands = Arc::default();
     EngineOptions {
         measure,
         quantization,
@@ -39,7 +39,7 @@ fn options(threads: usize, quantization: Quantization) -> EngineOptions {
         ef_construction: 100,
         threads,
         expected: ROWS,
-        stop,
+        demands,
     }
 }
 
