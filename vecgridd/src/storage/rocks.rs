@@ -61,7 +61,7 @@ pub struct RocksEngine {
 }
 
 /// By level; level 1 of a partition has up to 256 MiB. Rows are mostly vectors, which do not shrink: of 384 components and some
-/// metadata not by a hundredth, for an eighth of a core while 2,000 of them were written per second.
+/// metadata by a thirtieth, for an eighth of a core while 2,000 of them were written per second.
 const COMPRESSION: [DBCompressionType; 7] = {
     use DBCompressionType::{Lz4, None};
     [None, None, Lz4, Lz4, Lz4, Lz4, Lz4]
