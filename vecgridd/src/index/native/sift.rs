@@ -41,13 +41,12 @@ fn rank_of(ranked: u64) -> f32 {
     f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
 }
 
-/// The `count` lowest, in no order, and the others.
-fn split_at_nth(ranked: &mut [u64], count: usize) -> (&mut [u64], &mut [u64]) {
+/// Moves the `count` lowest to the front, in no order; gives how many there are.
+fn lowest_to_front(ranked: &mut [u64], count: usize) -> usize {
     if count < ranked.len() {
         ranked.select_nth_unstable(count);
     }
-    let count = count.min(ranked.len());
-    ranked.split_at_mut(count)
+    count.min(ranked.len())
 }
 
 /// Does `work` on a few slots at a time, in order, having asked for those that come [`AHEAD`] later: as many are on their
@@ -171,18 +170,16 @@ impl Walker<'_> {
             self.look_at_gathered(query, gathered, points.eligible, &mut found, scratch);
         }
         self.look_at_codes(query, points.others, &mut found, scratch);
-        let most = found.most;
+        let mut left = found.most;
         ranked.clear();
         // The most promising first: with each stage the bound is lower, and fewer are left below it.
-        let (mut bound, mut done) = (f32::INFINITY, 0);
+        let mut bound = f32::INFINITY;
         for stage in [breadth, breadth, usize::MAX] {
             promising.retain(|point| rank_of(*point) < bound);
-            let now = stage.min(most.saturating_sub(done));
-            let (now, _) = split_at_nth(&mut promising, now);
-            self.rank_promising(query, now, bound, &mut ranked, scratch);
-            let now = now.len();
+            let now = lowest_to_front(&mut promising, stage.min(left));
+            self.rank_promising(query, &promising[..now], bound, &mut ranked, scratch);
             promising.drain(..now);
-            done += now;
+            left -= now;
             if ranked.len() >= breadth {
                 bound = rank_of(*ranked.select_nth_unstable(breadth - 1).1);
                 ranked.truncate(breadth);

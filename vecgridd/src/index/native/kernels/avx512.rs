@@ -130,6 +130,7 @@ fn popcnt_leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32
                 *sum = _mm512_add_epi64(*sum, _mm512_add_epi64(_mm512_add_epi64(once, once), twice));
             }
         }
+        // Counts are in the lower halves of words, and the upper ones are zero.
         let leasts = leasts_of(query, four.map(Code), bits, add_up(sums));
         out.iter_mut().zip(leasts).for_each(|(out, least)| *out = least);
     }
@@ -141,6 +142,7 @@ fn popcnt_leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn leasts_of(query: &Query, rows: [Code<'_>; ROWS], bits: i32, differences: __m128i) -> [f32; ROWS] {
+    // As in `agreement`: bits that differ count -1 and others +1, times 2 for the first plane.
     let agreement = _mm_sub_epi32(_mm_set1_epi32(3 * bits), _mm_slli_epi32::<1>(differences));
     let agreement = _mm_add_ps(_mm_cvtepi32_ps(agreement), _mm_set1_ps(query.doubt));
     let [a, b, c, d] = rows.map(|row| row.reach());
