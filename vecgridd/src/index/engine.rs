@@ -71,8 +71,9 @@ pub(super) trait Engine: Send + Sync {
         None
     }
 
-    /// Rows that a scan reads while a sift looks at one, `gathered` or not; `None` when the engine cannot sift.
-    fn rows_per_look(&self, _gathered: bool) -> Option<f64> {
+    /// Rows that a scan reads while a sift looks at one, where so many are gathered, or none; `None` when the engine cannot
+    /// sift.
+    fn rows_per_look(&self, _gathered: Option<usize>) -> Option<f64> {
         None
     }
 

@@ -73,6 +73,7 @@ mod registry;
 mod rows;
 mod scan;
 mod selections;
+mod side_by_side;
 mod slots;
 mod stats;
 #[cfg(test)]

@@ -28,6 +28,8 @@ const LOWEST: f64 = 2.0;
 /// Eligible points within two links that a filtered walk needs to find its way: about as many as a
 /// point has links on an upper layer.
 const WAYS: f64 = 1.0;
+/// Rows that a scan reads in the time in which it looks at one whose vector lies beside those of the others.
+const BESIDE: f64 = 0.15;
 /// Rows that a scan reads in the time in which a sift ranks one of its beam again.
 const AGAIN: f64 = 1.0;
 /// A sift keeps so many per hit: ranks of compressed vectors are off by a few places. As wide as was asked for would
@@ -67,6 +69,8 @@ pub(super) struct Situation {
     pub points: usize,
     /// Of these, eligible ones. (Eligible rows outside the graph are scanned either way.)
     pub eligible_points: usize,
+    /// Of these, those whose vectors lie side by side.
+    pub beside: usize,
     /// Rows that a scan reads while a walk goes one wider, per link of a point.
     pub rows_per_link: f64,
     /// Whether a walk may be a filtered one.
@@ -92,7 +96,8 @@ impl Plan {
         let step = links * s.rows_per_link;
 
         let plain = (breadth * slack / share).ceil();
-        let mut best = (s.eligible_points as f64, Self::Scan);
+        let beside = s.beside.min(s.eligible_points);
+        let mut best = ((s.eligible_points - beside) as f64 + beside as f64 * BESIDE, Self::Scan);
         if plain * step < best.0 {
             best = (plain * step, Self::Walk { ef: plain as usize });
         }
@@ -128,6 +133,7 @@ mod tests {
         m: 16,
         points: 100_000,
         eligible_points: 100_000,
+        beside: 0,
         rows_per_link: 4.0,
         filtered: false,
         rows_per_look: None,
@@ -176,8 +182,12 @@ mod tests {
         let plan =
             |eligible_points| Plan::choose(Situation { eligible_points, rows_per_look: Some(0.25), ..PLAIN });
         assert_eq!(plan(50), Plan::Scan);
+        assert_eq!(plan(200), Plan::Sift { ef: 44 });
         assert_eq!(plan(1_000), Plan::Sift { ef: 44 });
         assert_eq!(plan(10_000), Plan::Sift { ef: 44 });
         assert_eq!(plan(100_000), Plan::Walk { ef: 96 });
+        let few = Situation { eligible_points: 200, rows_per_look: Some(0.02), ..PLAIN };
+        assert_eq!(Plan::choose(few), Plan::Sift { ef: 44 });
+        assert_eq!(Plan::choose(Situation { beside: 200, ..few }), Plan::Scan);
     }
 }

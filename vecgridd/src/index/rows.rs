@@ -222,6 +222,11 @@ impl Rows {
         chunk.id(at)
     }
 
+    /// Of every vector.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
     pub fn vector(&self, slot: u32) -> Option<&[f32]> {
         let block = self.full.get(slot as usize / PLACES);
         if let Some(vector) = block.and_then(|block| block.vector(slot as usize % PLACES, self.dimension)) {

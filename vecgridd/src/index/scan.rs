@@ -15,7 +15,8 @@ use super::{
     fields::PLACES,
     partition_set::PartitionSet,
     rows::{BLOCK, Rows},
-    selections::{Asked, Codes, Known, MAX_CODES, Selection},
+    selections::{Asked, Chosen, Codes, Known, MAX_CODES, Selection},
+    side_by_side::SideBySide,
     top_k::TopK,
 };
 use crate::types::Filter;
@@ -62,35 +63,29 @@ impl<'a> Wanted<'a> {
             Known::Kept(known) => (known, true),
         };
         let (chunks, full) = (self.rows.chunks(), self.rows.full_blocks());
-        let mut fresh: Vec<Arc<[u64; BLOCK]>> = Vec::new();
+        let mut fresh: Vec<Arc<Chosen>> = Vec::new();
         let mut bits = vec![0; chunks];
         let (mut count, mut held) = (0, 0);
         let keys = self.filter.map(Filter::keys).unwrap_or_default();
         for block in 0..chunks.div_ceil(BLOCK) {
             let found;
             // A block that is known as full may not have been so in an older view.
-            let words = match known.blocks.get(block).filter(|_| block < full) {
-                Some(words) => words,
+            let chosen = match known.blocks.get(block).filter(|_| block < full) {
+                Some(chosen) => chosen,
                 None => {
                     let (words, looked) = self.choose(block, &keys);
                     held += looked;
-                    found = Arc::new(words);
+                    found = Arc::new(Chosen::new(words));
                     if keep && block < full {
                         fresh.push(Arc::clone(&found));
                     }
                     &found
                 }
             };
-            // Most words of a narrow filter are zero.
-            for (eight, some) in words.as_chunks::<8>().0.iter().enumerate() {
-                if some.iter().fold(0, |any, word| any | word) == 0 {
-                    continue;
-                }
-                let first = block * BLOCK + 8 * eight;
-                for (index, word) in (first..).zip(some).filter(|(_, word)| **word != 0) {
-                    bits[index] = word & self.base(index);
-                    count += bits[index].count_ones() as usize;
-                }
+            for (chunk, word) in chosen.chunks() {
+                let index = block * BLOCK + chunk;
+                bits[index] = word & self.base(index);
+                count += bits[index].count_ones() as usize;
             }
         }
         let mut kept = None;
@@ -99,7 +94,7 @@ impl<'a> Wanted<'a> {
                 kept = Some((asked, known));
             } else {
                 let blocks = known.blocks.iter().cloned().chain(fresh).collect();
-                self.rows.selections().keep(asked, Selection { blocks, codes: known.codes.clone() });
+                self.rows.selections().keep(asked, Selection { blocks, ..Selection::clone(&known) });
             }
         }
         Eligible { wanted: self, bits: Some(bits), count, held, kept }
@@ -170,11 +165,37 @@ impl<'a> Eligible<'a> {
         self.bits.as_deref()
     }
 
-    /// Up to here codes of eligible rows are kept, or may be, where rows below `until` are in the graph; `None`: nowhere.
-    pub fn codes_until(&self, until: u32) -> Option<u32> {
+    /// So many full blocks of which it is known what is chosen.
+    fn known_blocks(&self) -> usize {
         let known = self.kept.as_ref().map_or(0, |(_, selection)| selection.blocks.len());
         // Of an older view fewer blocks may be full.
-        let blocks = known.min(self.wanted.rows.full_blocks()).min(until as usize / PLACES);
+        known.min(self.wanted.rows.full_blocks())
+    }
+
+    /// Up to here vectors of eligible rows are kept side by side, or may be; `None`: nowhere.
+    pub fn vectors_until(&self) -> Option<u32> {
+        let few = self.count <= SideBySide::most(self.wanted.rows.dimension());
+        Some((self.known_blocks() * PLACES) as u32).filter(|until| *until > 0 && few)
+    }
+
+    /// Their vectors, side by side: those that are kept, or copied now.
+    fn vectors(&self) -> Option<Arc<SideBySide>> {
+        let (until, (asked, selection)) = (self.vectors_until()?, self.kept.as_ref()?);
+        if let Some(vectors) = &selection.vectors
+            && vectors.serve(self.wanted.now, until)
+        {
+            return Some(Arc::clone(vectors));
+        }
+        let slots = self.slots().take_while(|slot| *slot < until);
+        let vectors = Arc::new(SideBySide::gather(self.wanted.rows, self.wanted.now, until, slots));
+        let selection = Selection { vectors: Some(Arc::clone(&vectors)), ..Selection::clone(selection) };
+        self.wanted.rows.selections().keep(asked.clone(), selection);
+        Some(vectors)
+    }
+
+    /// Up to here codes of eligible rows are kept, or may be, where rows below `until` are in the graph; `None`: nowhere.
+    pub fn codes_until(&self, until: u32) -> Option<u32> {
+        let blocks = self.known_blocks().min(until as usize / PLACES);
         (blocks > 0 && self.count <= MAX_CODES).then_some((blocks * PLACES) as u32)
     }
 
@@ -188,9 +209,8 @@ impl<'a> Eligible<'a> {
             return Some(Arc::clone(codes));
         }
         let slots = self.slots().take_while(|slot| *slot < until).collect();
-        let codes = Codes::gather(engine, self.wanted.now, until, slots)?;
-        let (blocks, codes) = (selection.blocks.clone(), Arc::new(codes));
-        let selection = Selection { blocks, codes: Some(Arc::clone(&codes)) };
+        let codes = Arc::new(Codes::gather(engine, self.wanted.now, until, slots)?);
+        let selection = Selection { codes: Some(Arc::clone(&codes)), ..Selection::clone(selection) };
         self.wanted.rows.selections().keep(asked.clone(), selection);
         Some(codes)
     }
@@ -232,6 +252,13 @@ impl<'a> Eligible<'a> {
     /// Offers every eligible row from a slot on, with its exact distance.
     pub fn scan(&self, measure: Measure, query: &[f32], from: u32, top: &mut TopK<'a>) {
         let rows = self.wanted.rows;
+        let vectors = if from == 0 { self.vectors() } else { None };
+        let from = vectors.as_ref().map_or(from, |vectors| vectors.until);
+        if let Some(vectors) = vectors {
+            // Only ids of those that may be among the nearest are read.
+            let near = vectors.nearest(measure, query, top.most(), |slot| self.contains(slot));
+            near.into_iter().for_each(|(distance, slot)| top.offer(distance, slot, || rows.id(slot)));
+        }
         self.each(measure, query, from, |distance, slot| top.offer(distance, slot, || rows.id(slot)));
     }
 

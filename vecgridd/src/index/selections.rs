@@ -6,7 +6,8 @@
 //! leaves out the dead. The second time that something is asked for it is kept: what is asked once would only push out
 //! what is asked often. Bounded in number and bytes; who was not asked for the longest goes first.
 //!
-//! Where a selection is so narrow that its rows are all looked at, their codes may be kept beside it ([`Codes`]).
+//! Where a selection is so narrow that its rows are all looked at, their codes or numbers may be kept beside it ([`Codes`]);
+//! where it is narrower still, their vectors (`side_by_side`).
 //!
 //! Rows that got their numbers together share one of these, and it knows no others: a compaction begins a new one.
 
@@ -16,15 +17,20 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use super::{engine::Engine, native::Gathered, partition_set::PartitionSet, rows::BLOCK};
+use super::{
+    engine::Engine, native::Gathered, partition_set::PartitionSet, rows::BLOCK, side_by_side,
+    side_by_side::SideBySide,
+};
 use crate::types::Filter;
 
 /// Selections that are kept, at most.
 const MAX_KEPT: usize = 64;
-/// And their bytes.
-const MAX_BYTES: usize = 16 << 20;
+/// And their bytes: room for as many of the narrowest kind.
+const MAX_BYTES: usize = MAX_KEPT * (side_by_side::MAX_BYTES + (64 << 10));
 /// Rows of one whose codes are kept, at most.
 pub(super) const MAX_CODES: usize = 1 << 16;
+/// Words that are looked at together.
+const EIGHT: usize = 8;
 /// Longest filter that is kept, in bytes of its text.
 const MAX_TEXT: usize = 4 << 10;
 /// Askings that are remembered to see whether they come again.
@@ -51,34 +57,66 @@ impl Asked {
     }
 }
 
-/// A word per chunk of a block, dead rows included.
-pub(super) type Words = Arc<[u64; BLOCK]>;
+/// What was chosen of a block, dead rows included.
+pub(super) struct Chosen {
+    /// A word per chunk.
+    words: [u64; BLOCK],
+    /// Per eight words: whether any has a bit. Most have none where a filter is narrow.
+    eights: [bool; BLOCK / EIGHT],
+}
+
+impl Chosen {
+    /// With a word per chunk.
+    pub fn new(words: [u64; BLOCK]) -> Self {
+        let mut eights = [false; BLOCK / EIGHT];
+        for (some, words) in eights.iter_mut().zip(words.as_chunks::<EIGHT>().0) {
+            *some = words.iter().fold(0, |any, word| any | word) != 0;
+        }
+        Self { words, eights }
+    }
+
+    /// The words with a bit, and their chunks.
+    #[inline]
+    pub fn chunks(&self) -> impl Iterator<Item = (usize, u64)> {
+        let eights = self.words.as_chunks::<EIGHT>().0.iter().zip(self.eights).enumerate();
+        let words = eights
+            .filter(|(_, (_, some))| *some)
+            .flat_map(|(eight, (words, _))| (EIGHT * eight..).zip(words));
+        words.filter(|(_, word)| **word != 0).map(|(chunk, word)| (chunk, *word))
+    }
+}
 
 /// What was chosen of the first full blocks.
 #[derive(Clone, Default)]
 pub(super) struct Selection {
-    pub blocks: Vec<Words>,
+    pub blocks: Vec<Arc<Chosen>>,
     pub codes: Option<Arc<Codes>>,
+    pub vectors: Option<Arc<SideBySide>>,
 }
 
 impl Selection {
     fn bytes(&self) -> usize {
-        let blocks = self.blocks.len() * (BLOCK * size_of::<u64>() + 2 * size_of::<usize>());
-        blocks + self.codes.as_ref().map_or(0, |codes| codes.gathered.bytes())
+        let blocks = self.blocks.len() * (size_of::<Chosen>() + 2 * size_of::<usize>());
+        let codes = self.codes.as_ref().map_or(0, |codes| codes.gathered.bytes());
+        blocks + codes + self.vectors.as_ref().map_or(0, |vectors| vectors.bytes())
     }
 
     /// Whether the other one knows nothing that this does not.
     fn is_as_good_as(&self, other: &Self) -> bool {
-        let until = |selection: &Self| selection.codes.as_ref().map_or(0, |codes| codes.until);
+        let codes = |selection: &Self| selection.codes.as_ref().map_or(0, |codes| codes.until);
+        let vectors = |selection: &Self| selection.vectors.as_ref().map_or(0, |vectors| vectors.until);
         let same_graph = match (&self.codes, &other.codes) {
             (Some(own), Some(other)) => own.of.ptr_eq(&other.of),
             _ => true,
         };
-        same_graph && self.blocks.len() >= other.blocks.len() && until(self) >= until(other)
+        same_graph
+            && self.blocks.len() >= other.blocks.len()
+            && codes(self) >= codes(other)
+            && vectors(self) >= vectors(other)
     }
 }
 
-/// Codes of the chosen rows of some full blocks, side by side.
+/// Codes of the chosen rows of some full blocks, or their numbers, side by side.
 pub(super) struct Codes {
     of: Weak<dyn Engine>,
     /// Operation of the view whose living rows these are: in a later one fewer of them live, and no others.
@@ -193,7 +231,8 @@ mod tests {
     }
 
     fn selection(blocks: usize) -> Selection {
-        Selection { blocks: (0..blocks).map(|_| Arc::new([7; BLOCK])).collect(), codes: None }
+        let blocks = (0..blocks).map(|_| Arc::new(Chosen::new([7; BLOCK]))).collect();
+        Selection { blocks, ..Selection::default() }
     }
 
     fn blocks(selections: &Selections, asked: &Asked) -> Option<usize> {
@@ -231,6 +270,16 @@ mod tests {
         assert_eq!(blocks(&selections, &asked(2_000)), Some(large));
         selections.keep(asked(3_000), selection(MAX_BYTES / (BLOCK * 8) + 1));
         assert_eq!(blocks(&selections, &asked(3_000)), None, "larger than all that may be kept");
+    }
+
+    #[test]
+    fn words_without_a_bit_are_passed_over() {
+        let mut words = [0; BLOCK];
+        for (chunk, word) in [(0, 1), (9, 6), (10, u64::MAX), (BLOCK - 1, 8)] {
+            words[chunk] = word;
+        }
+        let all = words.iter().copied().enumerate().filter(|(_, word)| *word != 0);
+        assert!(Chosen::new(words).chunks().eq(all));
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl<'a> TopK<'a> {
         Self { k, kept: BinaryHeap::with_capacity(k.min(ROOM)) }
     }
 
+    /// Rows that are kept, at most.
+    pub fn most(&self) -> usize {
+        self.k
+    }
+
     pub fn len(&self) -> usize {
         self.kept.len()
     }

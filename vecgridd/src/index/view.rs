@@ -186,11 +186,16 @@ impl View {
             m: self.shape.m,
             points: linked.engine.len(),
             eligible_points,
+            beside: eligible.vectors_until().map_or(0, |until| eligible.count_below(until)),
             rows_per_link: linked.engine.rows_per_link(),
             filtered: linked.engine.walks_filtered() && !eligible.is_plain(),
             rows_per_look: match eligible.is_plain() {
                 true => None,
-                false => linked.engine.rows_per_look(eligible.codes_until(linked.until).is_some()),
+                false => {
+                    let gathered =
+                        eligible.codes_until(linked.until).map(|until| eligible.count_below(until));
+                    linked.engine.rows_per_look(gathered)
+                }
             },
         });
         let (ef, mut done) = match plan {

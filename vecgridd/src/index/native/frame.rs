@@ -128,6 +128,9 @@ pub(in crate::index) struct Query {
     pub(super) own: Operand,
     /// Two planes of bits.
     pub(super) planes: Vec<u64>,
+    /// Per word of upper halves: the eight numbers that go with its lower four bits each, and those with the upper four.
+    /// Only of one that sifts what is gathered.
+    pub(super) pairs: Vec<[u64; 2]>,
     /// Rank per product of whole numbers, but for the row's scale.
     per_product: f32,
     /// Rank per agreement, but for the row's reach.
@@ -142,7 +145,13 @@ impl Query {
     /// The rank of a row from its product with this.
     #[inline]
     pub(super) fn rank(&self, row: Code<'_>, product: f32) -> f32 {
-        row.offset() - self.per_product * row.scale() * product
+        self.rank_of(row.offset(), row.scale(), product)
+    }
+
+    /// The same from a row's offset and scale.
+    #[inline(always)]
+    pub(super) fn rank_of(&self, offset: f32, scale: f32, product: f32) -> f32 {
+        offset - self.per_product * scale * product
     }
 
     /// How far apart two ranks may be and still be in the wrong order, for rows about as long as this one:
@@ -159,6 +168,25 @@ impl Query {
     /// ranks differ by little more than what a code is off.
     pub(super) fn doubt_more(&mut self) {
         self.doubt *= FAR_DOUBT / DOUBT;
+    }
+
+    /// Makes the pairs of words.
+    pub(super) fn pair(&mut self) {
+        let word = |numbers: &[i8; 8]| u64::from_le_bytes(numbers.map(i8::cast_unsigned));
+        let blocks = self.own.numbers.chunks(nibbles::BLOCK).map(|block| block.split_at(block.len() / 2));
+        let pairs = blocks.flat_map(|(first, last)| first.as_chunks().0.iter().zip(last.as_chunks().0));
+        self.pairs.clear();
+        self.pairs.extend(pairs.map(|(first, last)| [word(first), word(last)]));
+    }
+
+    /// For rows of offset 0 and scale 1 the rank is the product.
+    #[cfg(test)]
+    pub(super) fn of_numbers(numbers: Vec<i8>) -> Self {
+        let sum = numbers.iter().map(|x| i32::from(*x)).sum();
+        let own = Operand { numbers, sum, ..Operand::default() };
+        let mut query = Self { own, per_product: -1.0, ..Self::default() };
+        query.pair();
+        query
     }
 
     /// For rows of offset 0 and reach 1 the least rank is the agreement.

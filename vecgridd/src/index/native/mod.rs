@@ -23,6 +23,7 @@ mod arena;
 mod beam;
 mod columns;
 mod frame;
+mod gathered;
 mod graph;
 mod kernels;
 mod link;
@@ -57,7 +58,7 @@ use self::{
     sift::{Points, Sifted},
     walk::{Eligible, Scratch, Walker},
 };
-pub(super) use self::{frame::Query, sift::Gathered};
+pub(super) use self::{frame::Query, gathered::Gathered};
 use super::{
     checkpoint::{Refusal, Sections, Writer},
     donor::Placed,
@@ -113,9 +114,11 @@ impl Native {
     /// Reads what [`save`](Engine::save) wrote. The centre of `options` says only how long it is.
     pub fn restore(options: &EngineOptions, file: &Sections) -> Result<Self, Refusal> {
         let stored: StoredGraph = file.json("graph")?;
-        let is_ours = (stored.layout, stored.m, stored.centre.len(), stored.quantization)
-            == (LAYOUT, options.m, options.centre.len(), options.quantization);
-        if !is_ours {
+        let is_ours =
+            (stored.layout, stored.m, stored.centre.len()) == (LAYOUT, options.m, options.centre.len());
+        // Lower halves that nobody wants are not read.
+        let (is, wanted) = (stored.quantization, options.quantization);
+        if !is_ours || (is != wanted && (is, wanted) != (Quantization::Int8, Quantization::Int4)) {
             return Err(Refusal::Foreign("the graph is laid out in another way".to_owned()));
         }
         let centre = stored.centre.iter().map(|bits| f32::from_bits(*bits)).collect();
@@ -400,13 +403,19 @@ impl Engine for Native {
         codes.then(|| Gathered::of(&self.graph, &self.frame, slots))
     }
 
-    fn rows_per_look(&self, gathered: bool) -> Option<f64> {
+    fn rows_per_look(&self, gathered: Option<usize>) -> Option<f64> {
         // Of floats a sift reads as much as a scan, or half.
-        Some(match self.frame.quantization() {
-            Quantization::Int8 | Quantization::Int4 if gathered && self.frame.is_coded() => 0.02,
-            Quantization::Int8 | Quantization::Int4 => 0.06,
-            Quantization::F16 | Quantization::Bf16 => 0.8,
-            Quantization::None => 1.0,
+        Some(match (self.frame.quantization(), gathered) {
+            (Quantization::Int8 | Quantization::Int4, Some(count)) if self.frame.is_coded() => {
+                if Gathered::ranks(&self.frame, count) {
+                    0.05
+                } else {
+                    0.02
+                }
+            }
+            (Quantization::Int8 | Quantization::Int4, _) => 0.06,
+            (Quantization::F16 | Quantization::Bf16, _) => 0.8,
+            (Quantization::None, _) => 1.0,
         })
     }
 

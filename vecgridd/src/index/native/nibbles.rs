@@ -64,10 +64,10 @@ pub(super) fn add_lower(lower: &[u8], numbers: &mut [i8]) {
     }
 }
 
-/// `Σ query · middle` from `Σ query · upper` and `Σ query`.
+/// `Σ query · middle` from `Σ query · upper` and `Σ query`. Far from overflowing, which is not checked: see decision 12.
 #[inline]
 pub(super) fn coarse(upper: i32, query: i32) -> i32 {
-    16 * upper - 120 * query
+    upper.wrapping_mul(16).wrapping_sub(query.wrapping_mul(120))
 }
 
 /// `Σ query · number` from the sums over both halves and `Σ query`.

@@ -4,13 +4,12 @@
 //! points of the lowest least ranks kept. Then the numbers of these are: of the most promising ones first, so that their
 //! ranks rule out nearly all of the others.
 //!
-//! A code is one cache line, somewhere in memory: waiting for it takes several times longer than reading it. So codes of
-//! points that are sifted again and again may be [`Gathered`] in the order they are looked at (`columns`).
+//! What points that are sifted again and again are looked at by may be [`Gathered`] in that order.
 
 use super::{
-    columns::{Columns, EIGHT},
-    frame::{Frame, Query},
-    graph::Graph,
+    columns::EIGHT,
+    frame::Query,
+    gathered::Gathered,
     walk::{Eligible, Scratch, Walker},
 };
 
@@ -20,8 +19,6 @@ const TURN: usize = 16;
 const AHEAD: usize = 32;
 /// … and those whose slots are found at a time.
 const LOOKED: usize = 512;
-/// Eights of gathered points whose least ranks are computed at a time.
-const EIGHTS: usize = 16;
 /// A sift keeps so many times its breadth of points after the look at codes. Behind a filter codes differ by little more
 /// than what they are off, so more of them may belong among the nearest than in a walk.
 const PROMISING: usize = 8;
@@ -58,6 +55,31 @@ fn each_ahead(slots: &[u32], ask: impl Fn(&[u32]), mut work: impl FnMut(&[u32]))
     for (turn, now) in slots.chunks(TURN).enumerate() {
         ask(part(turn * TURN + AHEAD, TURN));
         work(now);
+    }
+}
+
+/// Leaves the `breadth` lowest; gives the last of their ranks, or infinity when they are fewer.
+fn keep(ranked: &mut Vec<u64>, breadth: usize) -> f32 {
+    if ranked.len() < breadth {
+        return f32::INFINITY;
+    }
+    let bound = rank_of(*ranked.select_nth_unstable(breadth - 1).1);
+    ranked.truncate(breadth);
+    bound
+}
+
+/// A number that at least `count` of these are not above, and few more; infinity when there are not so many.
+fn not_above(leasts: &[[f32; EIGHT]], count: usize, minima: &mut Vec<f32>) -> f32 {
+    minima.clear();
+    match leasts.len() >= count {
+        // Each is the least rank of a point, too: `count` of them are of as many points.
+        true => minima.extend(leasts.iter().map(|eight| eight.iter().copied().fold(f32::INFINITY, f32::min))),
+        false => minima.extend(leasts.as_flattened()),
+    }
+    if minima.len() < count {
+        f32::INFINITY
+    } else {
+        *minima.select_nth_unstable_by(count - 1, f32::total_cmp).1
     }
 }
 
@@ -101,26 +123,6 @@ impl<'a> Points<'a> {
     }
 }
 
-/// Codes of some points of a graph, side by side.
-pub(in crate::index) struct Gathered {
-    slots: Vec<u32>,
-    /// In the order of `slots`.
-    codes: Columns,
-}
-
-impl Gathered {
-    /// Of these points, which are in the graph.
-    pub(super) fn of(graph: &Graph, frame: &Frame, slots: Vec<u32>) -> Self {
-        let codes = Columns::new(frame.words(), slots.iter().map(|slot| graph.coded(*slot)));
-        Self { slots, codes }
-    }
-
-    /// Memory.
-    pub(in crate::index) fn bytes(&self) -> usize {
-        size_of_val(&*self.slots) + self.codes.bytes()
-    }
-}
-
 /// The points that a sift looks at: those that are gathered, and others.
 pub(super) struct Sifted<'a> {
     /// Of those that are gathered these only; others are dead by now.
@@ -140,13 +142,13 @@ struct Promising<'a> {
 impl Promising<'_> {
     /// Takes those that belong here.
     #[inline]
-    fn take(&mut self, points: impl ExactSizeIterator<Item = (u32, f32, bool)>) {
+    fn take(&mut self, points: impl ExactSizeIterator<Item = (u32, f32)>) {
         let mut kept = self.points.len();
         self.points.resize(kept + points.len(), 0);
-        for (slot, least, eligible) in points {
+        for (slot, least) in points {
             // No branch: whether a point is promising cannot be predicted.
             self.points[kept] = ranked(least, slot);
-            kept += usize::from(least < self.bound && eligible);
+            kept += usize::from(least < self.bound);
         }
         self.points.truncate(kept);
         if kept >= 2 * self.most {
@@ -160,30 +162,29 @@ impl Walker<'_> {
     /// Fills the beam of `scratch` with about the nearest `breadth` of these points, which must be in the graph.
     pub fn sift(&self, query: &mut Query, breadth: usize, points: Sifted<'_>, scratch: &mut Scratch) {
         query.doubt_more();
-        let breadth = breadth.max(1);
-        let (mut promising, mut ranked) =
-            (std::mem::take(&mut scratch.promising), std::mem::take(&mut scratch.ranked));
-        promising.clear();
-        let (most, bound) = (PROMISING * breadth, f32::INFINITY);
-        let mut found = Promising { points: &mut promising, most, bound };
-        if let Some(gathered) = points.gathered {
-            self.look_at_gathered(query, gathered, points.eligible, &mut found, scratch);
+        if points.gathered.is_some_and(Gathered::are_ranked) {
+            query.pair();
         }
+        let breadth = breadth.max(1);
+        let mut ranked = std::mem::take(&mut scratch.ranked);
+        ranked.clear();
+        let mut bound = f32::INFINITY;
+        if let Some(gathered) = points.gathered {
+            bound = self.look_at_gathered(query, gathered, points.eligible, breadth, &mut ranked, scratch);
+        }
+        let mut promising = std::mem::take(&mut scratch.promising);
+        promising.clear();
+        let mut found = Promising { points: &mut promising, most: PROMISING * breadth, bound };
         self.look_at_codes(query, points.others, &mut found, scratch);
         let mut left = found.most;
-        ranked.clear();
-        // The most promising first: with each stage the bound is lower, and fewer are left below it.
-        let mut bound = f32::INFINITY;
+        // With each stage the bound is lower, and fewer are left below it.
         for stage in [breadth, breadth, usize::MAX] {
             promising.retain(|point| rank_of(*point) < bound);
             let now = lowest_to_front(&mut promising, stage.min(left));
             self.rank_promising(query, &promising[..now], bound, &mut ranked, scratch);
             promising.drain(..now);
             left -= now;
-            if ranked.len() >= breadth {
-                bound = rank_of(*ranked.select_nth_unstable(breadth - 1).1);
-                ranked.truncate(breadth);
-            }
+            bound = keep(&mut ranked, breadth).min(bound);
         }
         ranked.sort_unstable();
         scratch.beam.start(breadth);
@@ -191,26 +192,44 @@ impl Walker<'_> {
         (scratch.promising, scratch.ranked) = (promising, ranked);
     }
 
+    /// Ranks those gathered points that may belong to the first `breadth`, and keeps these; gives a bound for others.
     fn look_at_gathered(
         &self,
         query: &Query,
         gathered: &Gathered,
         eligible: Eligible<'_>,
-        found: &mut Promising<'_>,
+        breadth: usize,
+        into: &mut Vec<u64>,
         scratch: &mut Scratch,
-    ) {
-        scratch.work.estimated += gathered.slots.len() as u32;
-        for (turn, slots) in gathered.slots.chunks(EIGHTS * EIGHT).enumerate() {
-            let mut leasts = [[0.0; EIGHT]; EIGHTS];
-            (self.kernels.leasts_of_eights)(query, &gathered.codes, turn * EIGHTS, &mut leasts);
-            for (slots, leasts) in slots.chunks(EIGHT).zip(leasts) {
-                // Most eights have none, once the bound is low.
-                if leasts.iter().fold(false, |any, least| any | (*least < found.bound)) {
-                    let points = slots.iter().zip(leasts);
-                    found.take(points.map(|(slot, least)| (*slot, least, eligible.contains(*slot))));
-                }
+    ) -> f32 {
+        let (mut leasts, mut promising) =
+            (std::mem::take(&mut scratch.leasts), std::mem::take(&mut scratch.promising));
+        let are_ranks = gathered.are_ranked();
+        gathered.leasts(self.kernels, query, &mut leasts);
+        match are_ranks {
+            true => scratch.work.ranked += gathered.len() as u32,
+            false => scratch.work.estimated += gathered.len() as u32,
+        }
+        // The most promising first: with the bound that their ranks give, few others are left.
+        let sure = not_above(&leasts, breadth, &mut scratch.minima);
+        let mut bound = f32::INFINITY;
+        for (above, up_to) in [(f32::NEG_INFINITY, sure), (sure, f32::INFINITY)] {
+            let range = (above, up_to.min(bound));
+            if are_ranks {
+                gathered.take(&leasts, range, eligible, |rank, slot| into.push(ranked(rank, slot)));
+            } else {
+                promising.clear();
+                gathered.take(&leasts, range, eligible, |least, slot| promising.push(ranked(least, slot)));
+                let count = lowest_to_front(&mut promising, PROMISING * breadth);
+                self.rank_promising(query, &promising[..count], bound, into, scratch);
+            }
+            bound = keep(into, breadth).min(bound);
+            if are_ranks && bound <= sure {
+                break;
             }
         }
+        (scratch.leasts, scratch.promising) = (leasts, promising);
+        bound
     }
 
     fn look_at_codes(
@@ -238,7 +257,7 @@ impl Walker<'_> {
                     if coded {
                         (self.kernels.leasts)(query, self.graph.codes(), slots, &mut leasts);
                     }
-                    found.take(slots.iter().zip(leasts).map(|(slot, least)| (*slot, least, true)));
+                    found.take(slots.iter().copied().zip(leasts));
                 },
             );
             if count < LOOKED {
@@ -290,6 +309,25 @@ mod tests {
         assert_eq!(points.map(|one| rank_of(one).to_bits()), ranks.map(f32::to_bits));
         assert!(ranked(1.0, 3) < ranked(1.0, 4));
         assert_eq!(ranked(-1.0, u32::MAX) as u32, u32::MAX);
+    }
+
+    #[test]
+    fn the_first_stage_is_as_large_as_it_must_be() {
+        let leasts: Vec<[f32; EIGHT]> = (0..50_u32)
+            .map(|at| [7, 3, 1, 0, 2, 5, 4, 6].map(|lane| (at * 37 % 50 * 8 + lane) as f32))
+            .collect();
+        let mut minima = Vec::new();
+        for count in [1, 10, 50, 51, 399, 400] {
+            let sure = not_above(&leasts, count, &mut minima);
+            let there = leasts.as_flattened().iter().filter(|least| **least <= sure).count();
+            // At worst all of an eight whose minimum is among them.
+            assert!(
+                there >= count && there <= if count <= 50 { 8 * count } else { count },
+                "{count} {there}"
+            );
+        }
+        assert_eq!(not_above(&leasts, 401, &mut minima), f32::INFINITY);
+        assert_eq!(not_above(&[], 1, &mut minima), f32::INFINITY);
     }
 
     #[test]

@@ -145,7 +145,10 @@ fn a_sift_finds_the_nearest_eligible_rows() {
             assert!(walked.near.iter().all(|(slot, _)| eligible(*slot)));
             for (gathered, from) in &gathered {
                 let same = engine.sift(query, 33, &words, until, Some((gathered, *from))).unwrap().unwrap();
-                assert_eq!(same.near, walked.near, "from {from}");
+                // What is gathered is all ranked; of others codes may rule out one too many.
+                let worse = same.near.iter().zip(&walked.near).filter(|(same, walked)| same.1 > walked.1);
+                assert_eq!((same.near.len(), worse.count()), (walked.near.len(), 0), "from {from}");
+                assert!(same.near.iter().all(|(slot, _)| eligible(*slot)));
             }
             let mut truth: Vec<u32> = (0..until).filter(|slot| eligible(*slot)).collect();
             truth.sort_by(|a, b| {
@@ -257,7 +260,7 @@ fn what_was_cut_off_is_linked_again() {
     assert_eq!(engine.walker().repair(100), 0);
 }
 
-/// Whatever the configuration beside it says.
+/// Whatever the configuration beside it says. But of whole numbers the upper halves can be had alone.
 #[test]
 fn a_stored_graph_of_another_quantization_is_refused() {
     let (folder, rows) = (tempfile::TempDir::new().unwrap(), rows(500, 10));
@@ -275,9 +278,10 @@ fn a_stored_graph_of_another_quantization_is_refused() {
     for (stored, found) in Quantization::ALL.into_iter().zip(found) {
         let file = Sections::open(&path(stored)).unwrap();
         for kind in Quantization::ALL {
+            let fits = kind == stored || (stored, kind) == (Quantization::Int8, Quantization::Int4);
             match Native::restore(&options(1, kind), &file) {
-                Ok(engine) => assert_eq!((kind, near(&engine)), (stored, found.clone())),
-                Err(Refusal::Foreign(_)) => assert_ne!(kind, stored),
+                Ok(engine) => assert_eq!((fits, near(&engine)), (true, found.clone()), "{stored:?} {kind:?}"),
+                Err(Refusal::Foreign(_)) => assert!(!fits, "{stored:?} {kind:?}"),
                 Err(other) => panic!("{other}"),
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! | form | `quantization` | bytes per component | a walk ranks by |
 //! |---|---|---|---|
-//! | numbers, both halves | `int8` | 1, and a bit | the upper halves; the nearest are ranked again by both (`nibbles`) |
-//! | numbers, upper halves | `int4` | 1/2, and a bit | the upper halves |
+//! | numbers, both halves | `int8` beside vectors on disk | 1, and a bit | the upper halves; the nearest are ranked again by both (`nibbles`) |
+//! | numbers, upper halves | `int8` beside vectors in memory, `int4` | 1/2, and a bit | the upper halves |
 //! | floats | `none`, `f16`, `bf16` | 4, 2, 2 | the floats |
 //!
 //! Short vectors have both halves in any case, and are ranked by both: see `frame`. Whatever the form, a rank is made
@@ -148,6 +148,14 @@ impl Vectors {
             Self::F32(floats) => floats.prefetch(slots),
             Self::F16(floats) => floats.prefetch(slots),
             Self::Bf16(floats) => floats.prefetch(slots),
+        }
+    }
+
+    /// The upper halves of a point's numbers; none of floats.
+    pub fn upper(&self, slot: u32) -> &[u8] {
+        match self {
+            Self::Numbers(numbers) => numbers.upper.get(slot),
+            Self::F32(_) | Self::F16(_) | Self::Bf16(_) => &[],
         }
     }
 

@@ -20,6 +20,7 @@
 use super::{
     super::engine::Work,
     beam::Beam,
+    columns::EIGHT,
     frame::{Frame, Query},
     graph::Graph,
     kernels::{BATCH, Kernels},
@@ -39,7 +40,10 @@ pub(super) struct Scratch {
     /// Of the round before: to be ranked.
     waiting: Vec<u32>,
     detours: Vec<u32>,
-    /// Of a sift: what a look at codes left, and what was ranked of it.
+    /// Of a sift: the least ranks of gathered points and the least of eight each, what a look at codes left, and what was
+    /// ranked of it.
+    pub leasts: Vec<[f32; EIGHT]>,
+    pub minima: Vec<f32>,
     pub promising: Vec<u64>,
     pub ranked: Vec<u64>,
     /// A point that the walk must not see.

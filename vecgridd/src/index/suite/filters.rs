@@ -117,26 +117,41 @@ fn order_makes_no_difference() {
     }
 }
 
-/// Codes of rows that a filter chooses again and again are kept side by side. That changes no answer: not when rows die,
-/// come, are changed or compacted, and not that of an older view.
+/// Codes of rows that a filter chooses again and again are kept side by side, or their vectors. That changes no answer:
+/// not when rows die, come, are changed or compacted, and not that of an older view.
 #[test]
 fn a_filter_that_comes_again_finds_the_same() {
     let mut world = World::new(config(EngineKind::Native, Metric::Euclidean, 128));
     let mut numbers = Numbers(63);
     let mut put = |world: &mut World, rows: Range<u64>| {
-        let rows: Vec<_> = rows.map(|n| (n, json!({"tenth": n % 10}), Some(numbers.vector(128)))).collect();
+        let rows: Vec<_> = rows
+            .map(|n| (n, json!({"tenth": n % 10, "hundredth": n % 100}), Some(numbers.vector(128))))
+            .collect();
         rows.chunks(700).for_each(|batch| world.put(batch.to_vec()));
     };
     let query = |world: &World, seed: u64| {
         let filter = filter(json!({"tenth": 3}));
         Query { filter, ..world.query(Numbers(seed).vector(128), 10) }
     };
+    let narrow =
+        |world: &World, seed| Query { filter: filter(json!({"hundredth": 33})), ..query(world, seed) };
     let check = |world: &World| {
         assert!(world.index.wait_built());
         let view = world.index.view();
         let recall = |seed| world.search(&view, &query(world, seed), &all());
         let recall = (0..100).map(recall).sum::<f64>() / 100.0;
         assert!(recall >= 0.98, "{recall}");
+        for seed in 0..4 {
+            let query = Query { exact: seed < 2, ..narrow(world, seed) };
+            let (found, explain) = view.search_explained(&query, &all()).unwrap();
+            // Another text: nothing is known of it.
+            let anew =
+                filter(json!({"hundredth": {"$in": [33, 1_000 * (1 + u64::from(view.rows.len())) + seed]}}));
+            if explain.plan == SearchPlan::Scan {
+                let exact = Query { exact: true, filter: anew, ..query };
+                assert_eq!(found, view.search(&exact, &all()).unwrap());
+            }
+        }
     };
     let selections = |world: &World| world.index.stats().bytes.selections;
     // A full block, and some.
@@ -153,12 +168,18 @@ fn a_filter_that_comes_again_finds_the_same() {
     let codes = 1_600 * (2 * 8 + 4 + 4 + 4);
     assert!(selections(&world) >= without + codes, "{} {without}", selections(&world));
     assert_eq!(found(5).0, first);
+    // The third time vectors of a narrow one lie side by side, and all of them are looked at.
+    let in_old = || old.search_explained(&narrow(&world, 5), &all()).unwrap();
+    let plans = [in_old(), in_old(), in_old()].map(|(_, explain)| explain.plan);
+    assert_eq!(plans, [SearchPlan::Sift, SearchPlan::Sift, SearchPlan::Scan]);
+    let first_narrow = in_old().0;
     check(&world);
     world.delete((0..2_000).filter(|n| n % 10 == 3));
     check(&world);
     put(&mut world, 4_000..5_000);
     check(&world);
     assert_eq!(old.search(&query(&world, 5), &all()).unwrap(), first);
+    assert_eq!(old.search(&narrow(&world, 5), &all()).unwrap(), first_narrow);
     // More blocks, then so many deaths that a compaction begins anew.
     put(&mut world, 18_000..36_000);
     check(&world);

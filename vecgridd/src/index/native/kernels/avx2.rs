@@ -8,8 +8,8 @@
 use std::arch::x86_64::{
     __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_shuffle_epi32, _mm256_add_epi16, _mm256_add_epi32,
     _mm256_and_si256, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_setzero_si256,
-    _mm256_srli_epi16,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi64x,
+    _mm256_setzero_si256, _mm256_srli_epi16, _mm256_storeu_si256,
 };
 
 use super::{
@@ -26,7 +26,7 @@ use super::{
 const BYTES: usize = 32;
 
 /// Reached through [`kernels`] only.
-const AVX2: Kernels = Kernels { dots, leasts, leasts_of_eights };
+const AVX2: Kernels = Kernels { dots, leasts, leasts_of_eights, ranks_of_eights };
 
 /// The kernels, when this processor has the instructions.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -58,14 +58,41 @@ fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
     unsafe { popcnt_leasts(query, rows, slots, out) }
 }
 
-fn leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
+fn leasts_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
     // SAFETY: as in `dots`.
-    unsafe { popcnt_leasts_of_eights(query, rows, from, out) }
+    unsafe { popcnt_leasts_of_eights(query, rows, out) }
+}
+
+fn ranks_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
+    // SAFETY: as in `dots`.
+    unsafe { avx2_ranks_of_eights(query, rows, out) }
+}
+
+#[target_feature(enable = "avx2")]
+fn avx2_ranks_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
+    assert_eq!(rows.words(), query.pairs.len(), "rows have half as many bytes as the query has numbers");
+    for ((columns, offsets, scales), out) in rows.eights().zip(out) {
+        let mut of_fours = [_mm256_setzero_si256(); 2];
+        for (column, [low, high]) in columns.iter().zip(&query.pairs) {
+            let (low, high) = (_mm256_set1_epi64x(low.cast_signed()), _mm256_set1_epi64x(high.cast_signed()));
+            for (sum, four) in of_fours.iter_mut().zip(column.as_chunks::<4>().0) {
+                // SAFETY: four words are 32 bytes.
+                let bytes = unsafe { load(four.as_ptr().cast()) };
+                *sum = _mm256_add_epi32(*sum, products(bytes, low, high));
+            }
+        }
+        let mut sums = [[0; 2]; EIGHT];
+        for (sum, lanes) in of_fours.iter().zip(sums.as_chunks_mut::<4>().0) {
+            // SAFETY: a register of eight lanes fills four pairs of them.
+            unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), *sum) };
+        }
+        *out = scalar::ranks(query, sums.map(|[a, b]: [i32; 2]| a.wrapping_add(b)), offsets, scales);
+    }
 }
 
 #[target_feature(enable = "popcnt")]
-fn popcnt_leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
-    scalar::leasts_of_eights_here(query, rows, from, out);
+fn popcnt_leasts_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
+    scalar::leasts_of_eights_here(query, rows, out);
 }
 
 #[target_feature(enable = "popcnt")]

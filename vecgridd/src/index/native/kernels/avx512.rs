@@ -12,8 +12,9 @@ use std::arch::x86_64::{
     _mm256_add_epi32, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_storeu_si256,
     _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512, _mm512_castsi512_si256, _mm512_cvtepi64_epi32,
     _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_maskz_loadu_epi64, _mm512_popcnt_epi64,
-    _mm512_set1_epi8, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srli_epi16, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
+    _mm512_set1_epi8, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srli_epi16, _mm512_srli_epi64,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    _mm512_xor_si512,
 };
 
 use super::{
@@ -23,16 +24,18 @@ use super::{
         frame::{Code, Query},
         nibbles::BLOCK,
     },
-    Kernels,
+    Kernels, scalar,
 };
 
 /// Words of one register.
 const WORDS: usize = 8;
+/// Words of rows that lie side by side, in flight. There are a multiple of so many: they are of 64 numbers.
+const TOGETHER: usize = 4;
 /// Rows in flight.
 const ROWS: usize = 4;
 
 /// Reached through [`kernels`] only.
-const AVX512: Kernels = Kernels { dots, leasts, leasts_of_eights };
+const AVX512: Kernels = Kernels { dots, leasts, leasts_of_eights, ranks_of_eights };
 
 /// The kernels, when this processor has the instructions.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -53,17 +56,62 @@ fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
     unsafe { popcnt_leasts(query, rows, slots, out) }
 }
 
-fn leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
+fn leasts_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
     // SAFETY: as in `dots`.
-    unsafe { popcnt_leasts_of_eights(query, rows, from, out) }
+    unsafe { popcnt_leasts_of_eights(query, rows, out) }
+}
+
+fn ranks_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
+    // SAFETY: as in `dots`.
+    unsafe { vnni_ranks_of_eights(query, rows, out) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn vnni_ranks_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
+    assert_eq!(rows.words(), query.pairs.len(), "rows have half as many bytes as the query has numbers");
+    let mask = _mm512_set1_epi8(15);
+    for ((columns, offsets, scales), out) in rows.eights().zip(out) {
+        // Each adds to its own sums, so that none waits for another's.
+        let mut sums = [_mm512_setzero_si512(); 2 * TOGETHER];
+        for (columns, pairs) in columns.as_chunks::<TOGETHER>().0.iter().zip(query.pairs.as_chunks().0) {
+            let pairs: &[_; TOGETHER] = pairs;
+            for (sums, (column, [low, high])) in
+                sums.as_chunks_mut::<2>().0.iter_mut().zip(columns.iter().zip(pairs))
+            {
+                let column = words_of(column);
+                let (low, high) =
+                    (_mm512_set1_epi64(low.cast_signed()), _mm512_set1_epi64(high.cast_signed()));
+                sums[0] = _mm512_dpbusd_epi32(sums[0], _mm512_and_si512(column, mask), low);
+                let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(column), mask);
+                sums[1] = _mm512_dpbusd_epi32(sums[1], upper, high);
+            }
+        }
+        // Two lanes of 32 bits per row.
+        let [a, b, c, d, e, f, g, h] = sums;
+        let (ab, cd, ef, gh) =
+            (_mm512_add_epi32(a, b), _mm512_add_epi32(c, d), _mm512_add_epi32(e, f), _mm512_add_epi32(g, h));
+        let sum = _mm512_add_epi32(_mm512_add_epi32(ab, cd), _mm512_add_epi32(ef, gh));
+        let sum = _mm512_add_epi32(sum, _mm512_srli_epi64::<32>(sum));
+        *out = scalar::ranks(query, low_halves(sum), offsets, scales);
+    }
+}
+
+/// The lower half of each word.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn low_halves(words: __m512i) -> [i32; EIGHT] {
+    let mut halves = [0; EIGHT];
+    // SAFETY: a register of eight halves fills it.
+    unsafe { _mm256_storeu_si256(halves.as_mut_ptr().cast(), _mm512_cvtepi64_epi32(words)) };
+    halves
 }
 
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-fn popcnt_leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
+fn popcnt_leasts_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
     let words = query.planes.len() / 2;
     let (first, second) = query.planes.split_at(words);
     let bits = (words * 64) as i32;
-    for ((columns, offsets, reaches), out) in rows.eights(from).zip(out) {
+    for ((columns, offsets, reaches), out) in rows.eights().zip(out) {
         let mut sum = _mm512_setzero_si512();
         for ((column, x), y) in columns.iter().zip(first).zip(second) {
             let column = words_of(column);
@@ -71,10 +119,7 @@ fn popcnt_leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut
             let twice = _mm512_popcnt_epi64(_mm512_xor_si512(column, _mm512_set1_epi64(y.cast_signed())));
             sum = _mm512_add_epi64(sum, _mm512_add_epi64(_mm512_add_epi64(once, once), twice));
         }
-        let mut differ = [0_i32; EIGHT];
-        // SAFETY: a register of eight counts fills it.
-        unsafe { _mm256_storeu_si256(differ.as_mut_ptr().cast(), _mm512_cvtepi64_epi32(sum)) };
-        let rows = differ.into_iter().zip(offsets.iter().zip(reaches));
+        let rows = low_halves(sum).into_iter().zip(offsets.iter().zip(reaches));
         for (out, (differ, (offset, reach))) in out.iter_mut().zip(rows) {
             *out = query.least(*offset, *reach, agreement(bits, differ));
         }

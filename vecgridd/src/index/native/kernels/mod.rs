@@ -28,14 +28,15 @@ type Dots = fn(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]);
 /// of `±` being whether the row's bit equals that of the query's first and of its second plane.
 type Leasts = fn(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]);
 
-/// The same of rows that lie side by side, from an eight on; as many as there is room for.
-type LeastsOfEights = fn(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]);
+/// The same of codes that lie side by side; or the ranks ([`Query::rank`]) of rows whose upper halves do.
+type OfEights = fn(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]);
 
 /// The kernels of one instruction set. Results come in the order of the slots; as many as there is room for.
 pub(super) struct Kernels {
     pub dots: Dots,
     pub leasts: Leasts,
-    pub leasts_of_eights: LeastsOfEights,
+    pub leasts_of_eights: OfEights,
+    pub ranks_of_eights: OfEights,
 }
 
 /// Work that gains from wide registers without saying how.
@@ -141,6 +142,29 @@ mod tests {
         }
 
         #[test]
+        fn ranks_of_eights_are_those_of_single_rows(
+            ((query, rows), full, extra) in (numbers(), any::<bool>(), (-9_f32..9.0, -9_f32..9.0))
+        ) {
+            let query = if full { vec![-127; query.len()] } else { query };
+            let (offset, scale) = extra;
+            let code = [u64::from(offset.to_bits()) | u64::from(scale.to_bits()) << 32, 0];
+            let (upper, slots) = arena(&rows.iter().map(|row| nibbles::pack(row).0).collect::<Vec<_>>());
+            let of_rows = slots.iter().map(|slot| (upper.get(*slot), Code(&code)));
+            let columns = Columns::of_halves(nibbles::bytes(query.len()), of_rows);
+            let query = Query::of_numbers(query);
+            for kernels in Kernels::all() {
+                let mut sums = vec![0; rows.len()];
+                (kernels.dots)(&query.own.numbers, &upper, &slots, &mut sums);
+                let rank = |sum: &i32| query.rank(Code(&code), nibbles::coarse(*sum, query.own.sum) as f32).to_bits();
+                let expected: Vec<u32> = sums.iter().map(rank).collect();
+                let mut found = vec![[0.0; EIGHT]; rows.len().div_ceil(EIGHT)];
+                (kernels.ranks_of_eights)(&query, &columns, &mut found);
+                let found: Vec<u32> = found.as_flattened()[..rows.len()].iter().map(|rank| rank.to_bits()).collect();
+                prop_assert_eq!(&found, &expected);
+            }
+        }
+
+        #[test]
         fn leasts_are_of_the_sums((planes, rows) in bits()) {
             let words = planes.len() / 2;
             let (arena, slots) = arena(&rows);
@@ -155,12 +179,10 @@ mod tests {
                 let mut found = vec![0.0; rows.len()];
                 (kernels.leasts)(&query, &arena, &slots, &mut found);
                 prop_assert_eq!(&found, &expected);
-                let columns = Columns::new(words, slots.iter().map(|slot| Code(arena.get(*slot))));
-                for from in 0..rows.len().div_ceil(EIGHT) {
-                    let mut found = vec![[0.0; EIGHT]; rows.len().div_ceil(EIGHT) - from];
-                    (kernels.leasts_of_eights)(&query, &columns, from, &mut found);
-                    prop_assert_eq!(&found.as_flattened()[..rows.len() - from * EIGHT], &expected[from * EIGHT..]);
-                }
+                let columns = Columns::of_codes(words, slots.iter().map(|slot| Code(arena.get(*slot))));
+                let mut found = vec![[0.0; EIGHT]; rows.len().div_ceil(EIGHT)];
+                (kernels.leasts_of_eights)(&query, &columns, &mut found);
+                prop_assert_eq!(&found.as_flattened()[..rows.len()], &expected);
             }
         }
     }
@@ -175,6 +197,13 @@ mod tests {
                     let mut found = [0; 5];
                     (kernels.dots)(&vec![query; numbers], &arena, &slots, &mut found);
                     assert_eq!(found, [15 * i32::from(query) * numbers as i32; 5]);
+                    let code = [u64::from(1_f32.to_bits()) << 32, 0];
+                    let rows = slots.iter().map(|slot| (arena.get(*slot), Code(&code)));
+                    let columns = Columns::of_halves(numbers / 2, rows);
+                    let mut ranks = [[0.0; EIGHT]];
+                    (kernels.ranks_of_eights)(&Query::of_numbers(vec![query; numbers]), &columns, &mut ranks);
+                    // The middle of the largest upper half is 120.
+                    assert_eq!(ranks[0][..5], [120.0 * f32::from(query) * numbers as f32; 5]);
                 }
             }
             // Every bit differs from both planes.
@@ -204,6 +233,10 @@ mod tests {
         for kernels in Kernels::all() {
             let dots = || (kernels.dots)(&[0; 128], &arena, &slots, &mut [0]);
             assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(dots)).is_err());
+            let columns = Columns::of_halves(32, [(&[0; 32][..], Code(&[0; 2]))].into_iter());
+            let (query, mut ranks) = (Query::of_numbers(vec![0; 128]), [[0.0; EIGHT]]);
+            let ranks = || (kernels.ranks_of_eights)(&query, &columns, &mut ranks);
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(ranks)).is_err());
         }
     }
 }

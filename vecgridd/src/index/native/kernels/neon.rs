@@ -11,7 +11,8 @@ use std::arch::{
     aarch64::{
         int8x16_t, uint8x16_t, vaddq_u8, vaddvq_s32, vaddvq_u32, vandq_u8, vcntq_u8, vdupq_n_s16,
         vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vget_low_s8, vld1q_s8, vld1q_u8, vmlal_high_s8,
-        vmlal_s8, vpadalq_s16, vpadalq_u16, vpaddlq_u8, vreinterpretq_s8_u8, vshrq_n_u8,
+        vmlal_s8, vmull_high_s8, vmull_s8, vpadalq_s16, vpadalq_u16, vpaddlq_u8, vreinterpretq_s8_u8,
+        vshrq_n_u8,
     },
     is_aarch64_feature_detected,
 };
@@ -30,7 +31,7 @@ use super::{
 const BYTES: usize = 16;
 
 /// Reached through [`kernels`] only.
-const NEON: Kernels = Kernels { dots, leasts, leasts_of_eights };
+const NEON: Kernels = Kernels { dots, leasts, leasts_of_eights, ranks_of_eights };
 
 /// The kernels, when this processor has the instructions.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -48,8 +49,41 @@ fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
 }
 
 /// Compilers count bits with NEON by themselves.
-fn leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
-    scalar::leasts_of_eights_here(query, rows, from, out);
+fn leasts_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
+    scalar::leasts_of_eights_here(query, rows, out);
+}
+
+fn ranks_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
+    // SAFETY: as in `dots`.
+    unsafe { neon_ranks_of_eights(query, rows, out) }
+}
+
+#[target_feature(enable = "neon")]
+fn neon_ranks_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
+    assert_eq!(rows.words(), query.pairs.len(), "rows have half as many bytes as the query has numbers");
+    let mask = vdupq_n_u8(15);
+    for ((columns, offsets, scales), out) in rows.eights().zip(out) {
+        let mut sums = [vdupq_n_s32(0); EIGHT];
+        for (column, [low, high]) in columns.iter().zip(&query.pairs) {
+            // The eight numbers twice: for two rows.
+            let (low, high) =
+                (vreinterpretq_s8_u8(two_words(&[*low; 2])), vreinterpretq_s8_u8(two_words(&[*high; 2])));
+            for (sums, two) in sums.as_chunks_mut::<2>().0.iter_mut().zip(column.as_chunks().0) {
+                let two = two_words(two);
+                let lower = vreinterpretq_s8_u8(vandq_u8(two, mask));
+                let upper = vreinterpretq_s8_u8(vshrq_n_u8::<4>(two));
+                let first = vmlal_s8(
+                    vmull_s8(vget_low_s8(lower), vget_low_s8(low)),
+                    vget_low_s8(upper),
+                    vget_low_s8(high),
+                );
+                let second = vmlal_high_s8(vmull_high_s8(lower, low), upper, high);
+                sums[0] = vpadalq_s16(sums[0], first);
+                sums[1] = vpadalq_s16(sums[1], second);
+            }
+        }
+        *out = scalar::ranks(query, sums.map(|sum| vaddvq_s32(sum)), offsets, scales);
+    }
 }
 
 #[target_feature(enable = "neon")]

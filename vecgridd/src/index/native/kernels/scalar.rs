@@ -5,12 +5,12 @@ use super::{
         arena::Arena,
         columns::{Columns, EIGHT},
         frame::{Code, Query},
-        nibbles::BLOCK,
+        nibbles::{self, BLOCK},
     },
     Kernels,
 };
 
-pub(super) const KERNELS: Kernels = Kernels { dots, leasts, leasts_of_eights };
+pub(super) const KERNELS: Kernels = Kernels { dots, leasts, leasts_of_eights, ranks_of_eights };
 
 fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
     for (slot, out) in slots.iter().zip(out) {
@@ -50,17 +50,17 @@ pub(super) fn leasts_here(query: &Query, rows: &Arena<u64>, slots: &[u32], out: 
     }
 }
 
-fn leasts_of_eights(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
-    leasts_of_eights_here(query, rows, from, out);
+fn leasts_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
+    leasts_of_eights_here(query, rows, out);
 }
 
 /// As [`leasts_here`].
 #[inline(always)]
-pub(super) fn leasts_of_eights_here(query: &Query, rows: &Columns, from: usize, out: &mut [[f32; EIGHT]]) {
+pub(super) fn leasts_of_eights_here(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
     let words = query.planes.len() / 2;
     let (first, second) = query.planes.split_at(words);
     let bits = (words * 64) as i32;
-    for ((columns, offsets, reaches), out) in rows.eights(from).zip(out) {
+    for ((columns, offsets, reaches), out) in rows.eights().zip(out) {
         let mut differ = [0_u32; EIGHT];
         for ((column, first), second) in columns.iter().zip(first).zip(second) {
             for (differ, word) in differ.iter_mut().zip(column) {
@@ -72,4 +72,39 @@ pub(super) fn leasts_of_eights_here(query: &Query, rows: &Columns, from: usize, 
             *out = query.least(*offset, *reach, 3 * bits - 2 * *differ as i32);
         }
     }
+}
+
+fn ranks_of_eights(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]) {
+    assert_eq!(rows.words(), query.pairs.len(), "rows have half as many bytes as the query has numbers");
+    for ((columns, offsets, scales), out) in rows.eights().zip(out) {
+        let mut sums = [0; EIGHT];
+        for (column, [low, high]) in columns.iter().zip(&query.pairs) {
+            for (sum, word) in sums.iter_mut().zip(column) {
+                let pairs = low.to_le_bytes().into_iter().zip(high.to_le_bytes());
+                let products = word.to_le_bytes().into_iter().zip(pairs).map(|(byte, (a, b))| {
+                    i32::from(a.cast_signed()) * i32::from(byte & 15)
+                        + i32::from(b.cast_signed()) * i32::from(byte >> 4)
+                });
+                *sum += products.sum::<i32>();
+            }
+        }
+        *out = ranks(query, sums, offsets, scales);
+    }
+}
+
+/// From sums over the upper halves of eight rows to their ranks.
+#[inline(always)]
+pub(super) fn ranks(
+    query: &Query,
+    sums: [i32; EIGHT],
+    offsets: &[f32; EIGHT],
+    scales: &[f32; EIGHT],
+) -> [f32; EIGHT] {
+    let mut ranks = [0.0; EIGHT];
+    for (rank, (sum, (offset, scale))) in
+        ranks.iter_mut().zip(sums.into_iter().zip(offsets.iter().zip(scales)))
+    {
+        *rank = query.rank_of(*offset, *scale, nibbles::coarse(sum, query.own.sum) as f32);
+    }
+    ranks
 }
