@@ -21,7 +21,9 @@ use super::{
     stats::IndexStats,
     view::{Shape, View},
 };
-use crate::types::{CollectionConfig, Entry, EntryId, PartitionId, Vector, VectorPlace, Version};
+use crate::types::{
+    CollectionConfig, Entry, EntryId, PartitionId, Quantization, Vector, VectorPlace, Version,
+};
 
 /// How much an index may lag, and how hard its builder works.
 #[derive(Debug, Clone, PartialEq)]
@@ -334,12 +336,21 @@ fn shape(config: &CollectionConfig, limits: &IndexLimits) -> Shape {
     Shape {
         measure: Measure::new(config.metric),
         dimension: config.dimension as usize,
-        quantization: config.index.quantization,
+        quantization: kept(config),
         m: config.index.m as usize,
         breadth: config.index.breadth(),
         small_rows: limits.small_rows,
         field_bytes: limits.field_bytes,
         mapped: config.index.vectors == VectorPlace::Disk,
+    }
+}
+
+/// What a graph keeps of a vector. The lower halves of numbers rank the nearest again before full vectors do; where these
+/// are in memory, too, that saves next to nothing (decision 27).
+fn kept(config: &CollectionConfig) -> Quantization {
+    match (config.index.quantization, config.index.vectors) {
+        (Quantization::Int8, VectorPlace::Memory) => Quantization::Int4,
+        (quantization, _) => quantization,
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     super::PartitionSet,
     world::{Made, Numbers, PARTITIONS, World, config, filter},
 };
-use crate::types::{EngineKind, Metric, Quantization};
+use crate::types::{EngineKind, Metric, Quantization, VectorPlace};
 
 const DIMENSION: u32 = 257;
 const ROWS: u64 = 2_000;
@@ -26,7 +26,12 @@ fn is_coded(quantization: Quantization) -> bool {
 }
 
 fn built(quantization: Quantization, metric: Metric) -> World {
+    built_beside(VectorPlace::Memory, quantization, metric)
+}
+
+fn built_beside(vectors: VectorPlace, quantization: Quantization, metric: Metric) -> World {
     let mut config = config(native(quantization), metric, DIMENSION);
+    config.index.vectors = vectors;
     // In so many dimensions all rows of a centre are about as far from each other.
     config.index.ef = Some(40);
     let world = World::filled(config, ROWS, 81);
@@ -53,7 +58,8 @@ fn every_quantization_finds_nearly_all_near_rows_by_every_metric() {
 #[test]
 fn what_is_coarse_is_ranked_again() {
     let reranked = |quantization| {
-        let (world, mut numbers) = (built(quantization, Metric::Cosine), Numbers(82));
+        let world = built_beside(VectorPlace::Disk, quantization, Metric::Cosine);
+        let mut numbers = Numbers(82);
         let one = |_| {
             let query = world.query(numbers.vector(DIMENSION), 10);
             world.index.view().search_explained(&query, &all()).unwrap().1.reranked
@@ -68,8 +74,13 @@ fn what_is_coarse_is_ranked_again() {
 
 #[test]
 fn the_memory_of_a_graph_is_that_of_its_numbers() {
-    let bytes = |quantization| built(quantization, Metric::Cosine).index.stats().bytes.links / ROWS;
-    let [int8, int4, f16, bf16, none] = Quantization::ALL.map(bytes);
+    let bytes = |vectors, quantization| {
+        built_beside(vectors, quantization, Metric::Cosine).index.stats().bytes.links / ROWS
+    };
+    let [int8, int4, f16, bf16, none] = Quantization::ALL.map(|kind| bytes(VectorPlace::Disk, kind));
+    // Full vectors rank the nearest again where they are in memory, too.
+    let in_memory = Quantization::ALL.map(|kind| bytes(VectorPlace::Memory, kind));
+    assert_eq!(in_memory, [int4, int4, f16, bf16, none]);
     let (length, dimension) = (320, u64::from(DIMENSION));
     assert_eq!(int8 - int4, length / 2);
     assert_eq!((f16, none - f16), (bf16, 2 * dimension));
