@@ -94,7 +94,7 @@ impl<'a> Wanted<'a> {
                 kept = Some((asked, known));
             } else {
                 let blocks = known.blocks.iter().cloned().chain(fresh).collect();
-                self.rows.selections().keep(asked, Selection { blocks, ..Selection::clone(&known) });
+                self.rows.selections().keep(asked, Selection { blocks, ..Selection::default() });
             }
         }
         Eligible { wanted: self, bits: Some(bits), count, held, kept }

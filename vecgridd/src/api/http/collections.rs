@@ -79,7 +79,8 @@ enum VectorPlaceName {
 #[serde(rename_all = "lowercase")]
 #[schema(as = Quantization)]
 enum QuantizationName {
-    /// Numbers of 8 bits with a scale per vector, and 1 bit; the lower 4 bits only where vectors are on disk.
+    /// Numbers of 8 bits with a scale per vector, and 1 bit; from 256 components on the lower 4 bits only where vectors are on
+    /// disk.
     Int8,
     /// Of these numbers the upper 4 bits, and 1 bit; below 256 components as `int8`.
     Int4,

@@ -1,5 +1,5 @@
-//! Vectors in few bytes: 1 bit per component to rule most candidates out, 4 bits to rank the others, and
-//! 4 more for the nearest.
+//! Vectors in few bytes: 1 bit per component to rule most candidates out, 4 bits to rank the others, and, where they are
+//! kept, 4 more for the nearest.
 //!
 //! A vector is moved by the centre of the collection, rotated, and divided by a scale of its own:
 //! whole numbers from -127 to 127. Its code is their signs. The numbers are kept in two halves (`nibbles`),

@@ -14,8 +14,8 @@ use super::{
     walk::Eligible,
 };
 
-/// Points that are all ranked, at most: at 384 components their numbers fill most of a core's own cache.
-const MAX_RANKED: usize = 1 << 13;
+/// Numbers of points that are all ranked, at most, in bytes: half of what a core has to itself, 5,461 points of 384 components.
+const MAX_RANKED: usize = 1 << 20;
 
 /// See the module.
 pub(in crate::index) struct Gathered {
@@ -42,7 +42,7 @@ impl Gathered {
 
     /// Whether so many points would all be ranked.
     pub(super) fn ranks(frame: &Frame, count: usize) -> bool {
-        frame.is_halved() && count <= MAX_RANKED
+        frame.is_halved() && count * nibbles::bytes(frame.length()) <= MAX_RANKED
     }
 
     /// Whether [`leasts`](Self::leasts) are the points' ranks.

@@ -4,7 +4,8 @@
 //! points of the lowest least ranks kept. Then the numbers of these are: of the most promising ones first, so that their
 //! ranks rule out nearly all of the others.
 //!
-//! What points that are sifted again and again are looked at by may be [`Gathered`] in that order.
+//! What points that are sifted again and again are looked at by may be [`Gathered`] in that order: their codes, or the numbers
+//! themselves, and then the ranks of all are known at once.
 
 use super::{
     columns::EIGHT,
@@ -210,23 +211,25 @@ impl Walker<'_> {
             true => scratch.work.ranked += gathered.len() as u32,
             false => scratch.work.estimated += gathered.len() as u32,
         }
-        // The most promising first: with the bound that their ranks give, few others are left.
-        let sure = not_above(&leasts, breadth, &mut scratch.minima);
-        let mut bound = f32::INFINITY;
-        for (above, up_to) in [(f32::NEG_INFINITY, sure), (sure, f32::INFINITY)] {
-            let range = (above, up_to.min(bound));
+        let (mut above, mut bound, mut count) = (f32::NEG_INFINITY, f32::INFINITY, breadth);
+        while above < bound {
+            // The most promising first, and more of them until enough are alive; then all others below the bound that
+            // their ranks give, which are few.
+            let up_to = match bound < f32::INFINITY {
+                true => bound,
+                false => not_above(&leasts, count, &mut scratch.minima),
+            };
             if are_ranks {
-                gathered.take(&leasts, range, eligible, |rank, slot| into.push(ranked(rank, slot)));
+                gathered.take(&leasts, (above, up_to), eligible, |rank, slot| into.push(ranked(rank, slot)));
             } else {
                 promising.clear();
-                gathered.take(&leasts, range, eligible, |least, slot| promising.push(ranked(least, slot)));
+                let add = |least, slot| promising.push(ranked(least, slot));
+                gathered.take(&leasts, (above, up_to), eligible, add);
                 let count = lowest_to_front(&mut promising, PROMISING * breadth);
                 self.rank_promising(query, &promising[..count], bound, into, scratch);
             }
             bound = keep(into, breadth).min(bound);
-            if are_ranks && bound <= sure {
-                break;
-            }
+            (above, count) = (up_to, count.saturating_mul(4));
         }
         (scratch.leasts, scratch.promising) = (leasts, promising);
         bound

@@ -1,6 +1,7 @@
 //! Sums over compressed vectors: one kernel per instruction set, picked once at run time.
 //!
-//! Integers only, so every kernel gives the very same result as its scalar twin. A kernel takes one
+//! Sums are of integers, and what becomes of them is the same code for all, so every kernel gives the very same result as its
+//! scalar twin. A kernel takes one
 //! query and the rows of several slots: the call, which is indirect, is paid once per step of a walk.
 
 #[cfg(target_arch = "x86_64")]
