@@ -15,7 +15,8 @@
 //!
 //! What it promises: a walk never waits for an insert; several inserting threads reach the recall of
 //! one; memory per point is `8 bits per component + 1 bit per component + 16 bytes + 4 (2m + 1) bytes`
-//! and a few for the upper levels. With `int4`, and beside vectors in memory, it is 4 bits instead of 8; with floats 16 or 32 bits instead of 8 + 1.
+//! and a few for the upper levels. With `int4`, and beside vectors in memory, it is 4 bits instead of 8; with floats 16 or
+//! 32 bits instead of 8 + 1.
 //!
 //! What it leaves out: distances for users and deletes (the index around it has both), moving
 //! points that are dead (a compaction builds a new graph).
