@@ -136,6 +136,9 @@ fn db_options(budgets: RocksOptions) -> Options {
     ));
     // 271 families would otherwise keep every table file open, above the usual limit of 1,024.
     options.set_max_open_files(512);
+    // They are kept in shards of their own size. Of 64, which is the default, some were full of 480 tables: the applier
+    // opened one for every other row that it looked for.
+    options.set_table_cache_num_shard_bits(2);
     options.set_keep_log_file_num(4);
     options.set_max_log_file_size(4 << 20);
     // A torn last record is normal after a crash; damage before it must be seen, not skipped.

@@ -79,8 +79,11 @@ const KEPT: usize = 64;
 /// gets it when another one sleeps; when none does, at the next tick of the system's clock, whatever the priorities: that
 /// can be 4 ms.
 const GIVE_WAY: Duration = Duration::from_micros(50);
-/// Repair again when one point in so many is new.
-const REPAIR_SHARE: u32 = 256;
+/// Rows of a batch that are worth a second thread. Fewer are a short tail: nobody is in a hurry, and a core stays free for
+/// whoever searches. A builder that falls behind sees longer batches, and then all threads help.
+const WORTH_HELP: usize = 128;
+/// Repair again when one point in so many is new: a look at all points costs some 0.2 us for each.
+const REPAIR_SHARE: u32 = 64;
 
 /// See the module.
 pub(super) struct Native {
@@ -171,7 +174,7 @@ impl Native {
         let next = AtomicUsize::new(0);
         let until = |end: usize| {
             let mut bench = Bench::default();
-            let mut searches = self.demands.searches.load(Relaxed);
+            let mut courtesy = Courtesy::new(&self.demands);
             loop {
                 // Whoever takes a number does it: none is taken beyond the end of the seeds before these are done.
                 let taken = next.fetch_update(Relaxed, Relaxed, |next| (next < end).then_some(next + 1));
@@ -180,10 +183,7 @@ impl Native {
                     return Err(EngineError::Stopped);
                 }
                 one(turn, &mut bench)?;
-                let before = std::mem::replace(&mut searches, self.demands.searches.load(Relaxed));
-                if searches != before {
-                    std::thread::sleep(GIVE_WAY);
-                }
+                courtesy.give_way();
             }
         };
         let work = |end: usize| {
@@ -191,7 +191,8 @@ impl Native {
                 .unwrap_or_else(|panic| Err(EngineError::panicked(&*panic)))
         };
         work(seeds.min(count))?;
-        let helpers = self.threads.min(count.saturating_sub(seeds)).saturating_sub(1);
+        let rest = count.saturating_sub(seeds);
+        let helpers = if rest < WORTH_HELP { 0 } else { self.threads.min(rest) - 1 };
         std::thread::scope(|scope| {
             let spawn = |number| {
                 let builder = std::thread::Builder::new().name(format!("index-link-{number}"));
@@ -319,6 +320,26 @@ impl Native {
     }
 }
 
+/// A thread that builds, and gives way to searches.
+struct Courtesy<'a> {
+    demands: &'a Demands,
+    searches: u32,
+}
+
+impl<'a> Courtesy<'a> {
+    fn new(demands: &'a Demands) -> Self {
+        Self { demands, searches: demands.searches.load(Relaxed) }
+    }
+
+    /// Sleeps for a moment if there was a search since the last time.
+    fn give_way(&mut self) {
+        let before = std::mem::replace(&mut self.searches, self.demands.searches.load(Relaxed));
+        if self.searches != before {
+            std::thread::sleep(GIVE_WAY);
+        }
+    }
+}
+
 /// What is stored of a graph besides its arenas.
 #[derive(Serialize, Deserialize)]
 struct StoredGraph {
@@ -440,7 +461,8 @@ impl Engine for Native {
             return Ok(());
         }
         self.repaired.store(points, Relaxed);
-        let repair = || self.walker().repair(self.ef_construction);
+        let mut courtesy = Courtesy::new(&self.demands);
+        let repair = || self.walker().repair(self.ef_construction, &mut || courtesy.give_way());
         let repaired =
             catch_unwind(AssertUnwindSafe(repair)).map_err(|panic| EngineError::panicked(&*panic))?;
         if repaired > 0 {

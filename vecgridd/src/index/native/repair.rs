@@ -6,12 +6,15 @@
 
 use super::{frame::Query, link::Bench, walk::Walker};
 
+/// Points looked at in a row: a tenth of a millisecond.
+const AT_ONCE: usize = 256;
+
 impl Walker<'_> {
-    /// Makes every point reachable from the entry; says how many were not.
-    pub fn repair(&self, breadth: usize) -> usize {
+    /// Makes every point reachable from the entry; says how many were not. Calls `pause` again and again.
+    pub fn repair(&self, breadth: usize, pause: &mut impl FnMut()) -> usize {
         let Some((entry, _)) = self.graph.entry() else { return 0 };
         let mut reached = Reached(vec![0; self.graph.end() as usize / 64 + 1]);
-        self.reach(entry, &mut reached);
+        self.reach(entry, &mut reached, pause);
         let mut bench = Bench::default();
         let mut repaired = 0;
         for slot in 0..self.graph.end() {
@@ -21,7 +24,7 @@ impl Walker<'_> {
             }
             if self.rescue(slot, breadth, &mut bench) {
                 repaired += 1;
-                self.reach(slot, &mut reached);
+                self.reach(slot, &mut reached, pause);
             }
         }
         repaired
@@ -40,13 +43,18 @@ impl Walker<'_> {
     }
 
     /// Marks all that can be reached from a slot on the lowest level.
-    fn reach(&self, from: u32, reached: &mut Reached) {
+    fn reach(&self, from: u32, reached: &mut Reached, pause: &mut impl FnMut()) {
         let mut open = Vec::new();
+        let mut looked = 0;
         if reached.insert(from) {
             open.push(from);
         }
         while let Some(slot) = open.pop() {
             open.extend(self.graph.neighbours(slot, 0).filter(|next| reached.insert(*next)));
+            looked += 1;
+            if looked % AT_ONCE == 0 {
+                pause();
+            }
         }
     }
 }

@@ -284,9 +284,9 @@ fn what_was_cut_off_is_linked_again() {
     // It may still be on the way down, as a point of an upper level; on the lowest nothing leads to it.
     let on_top = engine.graph.neighbours(lost, 1).next().is_some();
     assert!(on_top || find() != Some(lost));
-    assert_eq!(engine.walker().repair(100), 1);
+    assert_eq!(engine.walker().repair(100, &mut || {}), 1);
     assert_eq!(find(), Some(lost));
-    assert_eq!(engine.walker().repair(100), 0);
+    assert_eq!(engine.walker().repair(100, &mut || {}), 0);
 }
 
 /// Whatever the configuration beside it says. But of whole numbers the upper halves can be had alone.
