@@ -101,6 +101,21 @@ impl Selection {
         blocks + codes + self.vectors.as_ref().map_or(0, |vectors| vectors.bytes())
     }
 
+    /// What either knows: of each form the one that reaches further; of two graphs that of this one.
+    fn with(self, older: &Self) -> Self {
+        let other_graph =
+            matches!((&self.codes, &older.codes), (Some(own), Some(old)) if !own.of.ptr_eq(&old.of));
+        Self {
+            blocks: if older.blocks.len() > self.blocks.len() { older.blocks.clone() } else { self.blocks },
+            codes: if other_graph {
+                self.codes
+            } else {
+                further(self.codes, &older.codes, |codes| codes.until)
+            },
+            vectors: further(self.vectors, &older.vectors, |vectors| vectors.until),
+        }
+    }
+
     /// Whether the other one knows nothing that this does not.
     fn is_as_good_as(&self, other: &Self) -> bool {
         let codes = |selection: &Self| selection.codes.as_ref().map_or(0, |codes| codes.until);
@@ -114,6 +129,12 @@ impl Selection {
             && codes(self) >= codes(other)
             && vectors(self) >= vectors(other)
     }
+}
+
+/// The one that reaches further; the older one where both reach as far, since more views may use it.
+fn further<T>(new: Option<Arc<T>>, older: &Option<Arc<T>>, until: impl Fn(&T) -> u32) -> Option<Arc<T>> {
+    let reach = |form: &Option<Arc<T>>| form.as_deref().map_or(0, &until);
+    if reach(older) >= reach(&new) { older.clone() } else { new }
 }
 
 /// Codes of the chosen rows of some full blocks, or their numbers, side by side.
@@ -181,15 +202,16 @@ impl Selections {
         Known::Nothing
     }
 
-    /// Keeps what was found.
-    pub fn keep(&self, asked: Asked, selection: Selection) {
+    /// Keeps what was found, beside what another search may have found meanwhile.
+    pub fn keep(&self, asked: Asked, mut selection: Selection) {
         let hash = self.hasher.hash_one(&asked);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = state.place(hash, &asked) {
-            // Another search may have been here first.
-            if state.kept[at].2.is_as_good_as(&selection) {
+            let kept = &state.kept[at].2;
+            if kept.is_as_good_as(&selection) {
                 return;
             }
+            selection = selection.with(kept);
             state.remove(at);
         }
         let bytes = asked.bytes() + selection.bytes();
@@ -225,6 +247,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::index::rows::Rows;
 
     fn asked(value: u32) -> Asked {
         Asked::new(Some(&Filter::parse(&json!({ "n": value })).unwrap()), None).unwrap()
@@ -253,6 +276,27 @@ mod tests {
         assert_eq!(blocks(&selections, &asked(2)), None);
         let of_a_partition = Asked { partitions: Some(PartitionSet::all(1)), ..asked(1) };
         assert_eq!(blocks(&selections, &of_a_partition), None, "the answer set is part of it");
+    }
+
+    #[test]
+    fn what_two_searches_found_is_kept_together() {
+        let selections = Selections::default();
+        assert_eq!(blocks(&selections, &asked(1)), None);
+        let rows = Rows::new(8, 0);
+        let beside = |until| Some(Arc::new(SideBySide::gather(&rows, 0, until, std::iter::empty())));
+        let known = |selections: &Selections| match selections.ask(&asked(1)) {
+            Known::Nothing => None,
+            Known::Kept(kept) => Some((kept.blocks.len(), kept.vectors.as_ref().map(|kept| kept.until))),
+        };
+        selections.keep(asked(1), selection(2));
+        selections.keep(asked(1), Selection { vectors: beside(64), ..selection(1) });
+        assert_eq!(known(&selections), Some((2, Some(64))));
+        selections.keep(asked(1), selection(3));
+        assert_eq!(known(&selections), Some((3, Some(64))), "what the newer one lacks stays");
+        selections.keep(asked(1), Selection { vectors: beside(128), ..selection(1) });
+        assert_eq!(known(&selections), Some((3, Some(128))));
+        let kept = asked(1).bytes() + Selection { vectors: beside(128), ..selection(3) }.bytes();
+        assert_eq!(selections.bytes(), kept as u64, "counted once");
     }
 
     #[test]
