@@ -7,7 +7,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use vecgridd::{
     config::{Arguments, LogStyle, Options, Verb},
     node::{self, Stop},
-    task::open_files,
     telemetry::{LogFormat, Metrics, logs},
 };
 
@@ -40,7 +39,6 @@ fn run(options: Options) -> anyhow::Result<()> {
         env!("CARGO_PKG_VERSION"),
         option_env!("VECGRID_REVISION").unwrap_or("unknown"),
     )?);
-    open_files::raise_limit();
     // Two at least: one may be held by a short search while the other serves connections.
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;

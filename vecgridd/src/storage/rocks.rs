@@ -27,12 +27,10 @@ use super::{
     engine::{Batch, Engine, Family, StorageError, Usage, Visit, Write},
     under_way::UnderWay,
 };
-use crate::{task::open_files, types::PartitionId};
+use crate::types::PartitionId;
 
 const MEMBER: &str = "member";
 const OPLOG: &str = "oplog";
-/// See [`tables_open`]: fifteen for each of 271 partitions.
-const MAX_TABLES_OPEN: i32 = 4_096;
 
 /// Budgets of the database.
 #[derive(Debug, Clone, Copy)]
@@ -136,21 +134,13 @@ fn db_options(budgets: RocksOptions) -> Options {
         budgets.memtable_bytes,
         false,
     ));
-    options.set_max_open_files(tables_open());
-    // They are kept in shards that count for themselves: with 64, which is the default, some are full long before all are.
-    options.set_table_cache_num_shard_bits(2);
+    // 271 families would otherwise keep every table file open, above the usual limit of 1,024.
+    options.set_max_open_files(512);
     options.set_keep_log_file_num(4);
     options.set_max_log_file_size(4 << 20);
     // A torn last record is normal after a crash; damage before it must be seen, not skipped.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options
-}
-
-/// Table files that stay open. One that is not costs an opening for a row that is looked for, and the applier looks for
-/// each row that it writes. Half of what the process may have open, since connections are files, too; and a bound, since
-/// each takes some 20 KiB of memory.
-fn tables_open() -> i32 {
-    i32::try_from(open_files::limit() / 2).map_or(MAX_TABLES_OPEN, |half| half.min(MAX_TABLES_OPEN))
 }
 
 fn family_options(cache: &Cache) -> Options {

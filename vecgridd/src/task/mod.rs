@@ -10,7 +10,6 @@ pub mod background;
 pub mod clock;
 mod cpu_pool;
 mod health;
-pub mod open_files;
 mod own_runtime;
 
 use std::{future::Future, time::Duration};
