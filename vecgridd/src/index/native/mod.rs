@@ -164,7 +164,7 @@ impl Native {
     }
 
     /// Does `one` for all numbers below `count`: for the first ones, if there are to be `seeds`, one after the other,
-    /// then with all threads at once.
+    /// then with all threads at once where enough are left (`WORTH_HELP`), else alone.
     fn each(
         &self,
         count: usize,
