@@ -259,6 +259,11 @@ impl CollectionIndex {
         self.core.owner().digest(partition)
     }
 
+    /// The last write to a row; `None` when there is no such row.
+    pub fn version(&self, id: &EntryId) -> Option<Version> {
+        self.core.owner().version(id)
+    }
+
     /// The last write to each partition that the index shows, as far as it knows.
     pub fn stamps(&self) -> Stamps {
         self.core.owner().stamps()
@@ -345,12 +350,12 @@ fn shape(config: &CollectionConfig, limits: &IndexLimits) -> Shape {
     }
 }
 
-/// What a graph keeps of a vector. The lower halves of numbers rank the nearest again before full vectors do; where these
-/// are in memory, too, that saves next to nothing (decision 27).
+/// What a graph keeps of a vector: no more of 8 bits than 4, since memory for the others saves less than what it takes from full
+/// vectors (decision 28).
 fn kept(config: &CollectionConfig) -> Quantization {
-    match (config.index.quantization, config.index.vectors) {
-        (Quantization::Int8, VectorPlace::Memory) => Quantization::Int4,
-        (quantization, _) => quantization,
+    match config.index.quantization {
+        Quantization::Int8 => Quantization::Int4,
+        quantization => quantization,
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
     distance::Measure,
     donor::Placed,
     hnsw_rs::HnswRs,
-    native::{Gathered, Native, Query},
+    native::{Gathered, Native},
 };
 use crate::types::{CollectionConfig, EngineKind, Quantization};
 
@@ -40,11 +40,6 @@ pub(super) trait Engine: Send + Sync {
     ///
     /// [`walks_filtered`]: Self::walks_filtered
     fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError>;
-
-    /// Ranks some of what a walk brought better, nearest first; gives the slack of the new ranks.
-    fn refine(&self, walked: &Walked, _near: &mut [(u32, f32)]) -> f32 {
-        walked.slack
-    }
 
     /// As [`walk`](Self::walk), as if the graph did not have this slot: it is no result, and no way to others.
     /// `None` when the engine cannot do that.
@@ -131,8 +126,6 @@ pub(super) struct Walked {
     pub near: Vec<(u32, f32)>,
     /// Two ranks that differ by less may be in the wrong order.
     pub slack: f32,
-    /// The query as the native engine knows it.
-    pub query: Query,
     pub work: Work,
 }
 

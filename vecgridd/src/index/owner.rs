@@ -410,6 +410,10 @@ impl Owner {
         self.digests.get(&partition).copied().unwrap_or_default()
     }
 
+    pub fn version(&self, id: &EntryId) -> Option<Version> {
+        self.slots.get(&self.rows, id.as_str()).map(|slot| self.rows.row(slot).version)
+    }
+
     /// Slots that the graph does not speak for yet, dead ones and those without vector included.
     pub fn tail_slots(&self) -> usize {
         (self.rows.len() - self.linked.as_ref().map_or(0, |linked| linked.until)) as usize

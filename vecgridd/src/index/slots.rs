@@ -39,6 +39,11 @@ impl Slots {
         }
     }
 
+    /// The slot of an id.
+    pub fn get(&self, rows: &Rows, id: &str) -> Option<u32> {
+        self.table.find(hash(self.seed, id), |slot| rows.id(*slot) == id).copied()
+    }
+
     /// Forgets an id; returns the slot it was in.
     pub fn remove(&mut self, rows: &Rows, id: &str) -> Option<u32> {
         let known = self.table.find_entry(hash(self.seed, id), |slot| rows.id(*slot) == id).ok()?;
@@ -92,9 +97,11 @@ mod tests {
         let mut slots = Slots::new();
         for slot in 0..3_000 {
             assert_eq!(slots.put(&rows, slot), slot.checked_sub(1_000));
+            assert_eq!(slots.get(&rows, rows.id(slot)), Some(slot));
         }
         assert!(slots.bytes() < 16 << 10);
         assert_eq!((slots.remove(&rows, "7"), slots.remove(&rows, "7")), (Some(2_007), None));
+        assert_eq!(slots.get(&rows, "7"), None);
         slots.renumber(&rows, |slot| slot - 1_000);
         assert_eq!(slots.remove(&rows, "8"), Some(1_008));
         slots.retain(|slot| slot % 1_000 < 10);

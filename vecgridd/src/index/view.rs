@@ -272,14 +272,9 @@ impl View {
         eligible: &Eligible<'a>,
         top: &mut TopK<'a>,
     ) -> u64 {
-        let mut near = nearest(Self::ours(linked, walked, eligible), k, walked.slack);
-        // Most of the first are ranked again; their vectors are on their way while it is found out which.
-        let first = near.iter().take(k).filter_map(|(slot, _)| self.rows.vector(*slot));
-        first.for_each(prefetch);
+        let near = nearest(Self::ours(linked, walked, eligible), k, walked.slack);
         near.iter().take(k).for_each(|(slot, _)| self.rows.prefetch_chunk(*slot));
-        let slack = linked.engine.refine(walked, &mut near);
-        let near = nearest(near.into_iter(), k, slack);
-        // So are all, before the first is waited for.
+        // All vectors are on their way before the first is waited for.
         let rows: Vec<_> = near.iter().map(|(slot, _)| self.rows.vector(*slot)).collect();
         rows.iter().flatten().for_each(|row| prefetch(row));
         near.iter().take(k).for_each(|(slot, _)| self.rows.prefetch_head(*slot));

@@ -5,6 +5,10 @@
 //! the records are durable in the log, and a batch that is lost is applied again at the next start.
 //! Rows come before the index, so whatever a search finds can be read.
 //!
+//! Whether a row was there before, and of which version, is asked of the index, which has that in memory, as long as it shows
+//! exactly the rows of the store by the digests of both; else of the store. So what the store's digest says never
+//! follows an index that has gone another way, and is there to find it out.
+//!
 //! What another member sends of a partition's rows, and the end of a copy, go the same way: so the index has one
 //! writer, and sees everything in the order in which the rows do. And whoever compares copies looks at them between two
 //! batches, when rows and index show the same writes.
@@ -24,12 +28,12 @@ use super::{
     verify::{Glance, Moment, Moments},
 };
 use crate::{
-    index::{Change, Digest, Registry, View},
+    index::{Change, CollectionIndex, Digest, Registry, View},
     storage::{
         Batch, Engine, Family, StorageError,
         keys::{self, applied, copy, dedup, digest, log, row, tombstone},
     },
-    types::{ClusterView, CollectionId, Mutation, MutationOutcome, PartitionId, Version},
+    types::{ClusterView, CollectionId, EntryId, Mutation, MutationOutcome, PartitionId, Version},
 };
 
 /// Records of one batch.
@@ -273,7 +277,7 @@ impl Worker {
         let view = Arc::clone(&self.view.borrow_and_update());
         let point = read_applied(&*self.engine, partition)?.unwrap_or_default();
         let at = Version { epoch: point.epoch, sequence: point.sequence };
-        let now = Effects::new(&*self.engine, &mut self.digests).moment(partition, at, &view)?;
+        let now = Effects::new(&*self.engine, None, &mut self.digests).moment(partition, at, &view)?;
         let (mut views, mut index) = (BTreeMap::new(), BTreeSet::new());
         for id in view.collections().map(|collection| collection.id) {
             let found = self.indexes.get(id);
@@ -305,7 +309,7 @@ impl Worker {
             return Ok(());
         }
         let view = Arc::clone(&self.view.borrow_and_update());
-        let mut effects = Effects::new(&*self.engine, &mut self.digests);
+        let mut effects = Effects::new(&*self.engine, Some(&self.indexes), &mut self.digests);
         let mut answers = Vec::new();
         let mut purges = Vec::new();
         for job in jobs {
@@ -402,24 +406,34 @@ pub(super) fn seal_digest(digest: Digest) -> Vec<u8> {
 /// Collects what committed records do: one batch of rows, one list of changes per collection.
 pub(super) struct Effects<'a> {
     engine: &'a dyn Engine,
+    indexes: Option<&'a Registry>,
     batch: Batch,
     changes: BTreeMap<CollectionId, Vec<Change>>,
     applied: HashMap<PartitionId, applied::Applied>,
     /// Rows written by this batch and not yet in the store: their versions, if they exist.
     written: HashMap<Vec<u8>, Option<Version>>,
+    /// The index, where it shows the rows that were there before this batch, and no others.
+    shown: HashMap<(PartitionId, CollectionId), Option<Arc<CollectionIndex>>>,
     digests: &'a mut Digests,
     /// Whose digests this batch changes.
     changed: BTreeSet<(PartitionId, CollectionId)>,
 }
 
 impl<'a> Effects<'a> {
-    pub(super) fn new(engine: &'a dyn Engine, digests: &'a mut Digests) -> Self {
+    /// `indexes`: those that change with these rows, and with nothing else until the batch is done.
+    pub(super) fn new(
+        engine: &'a dyn Engine,
+        indexes: Option<&'a Registry>,
+        digests: &'a mut Digests,
+    ) -> Self {
         Self {
             engine,
+            indexes,
             batch: Batch::default(),
             changes: BTreeMap::new(),
             applied: HashMap::new(),
             written: HashMap::new(),
+            shown: HashMap::new(),
             digests,
             changed: BTreeSet::new(),
         }
@@ -442,7 +456,7 @@ impl<'a> Effects<'a> {
                 let puts = matches!(mutation, Mutation::Put(_));
                 let old = match self.written.insert(key.clone(), puts.then_some(version)) {
                     Some(written) => written,
-                    None => self.engine.get(family, &key)?.map(|row| row::version(&row)).transpose()?,
+                    None => self.version_before(partition, collection, mutation.id(), &key)?,
                 };
                 existed.push(old.is_some());
                 if puts || old.is_some() {
@@ -494,6 +508,32 @@ impl<'a> Effects<'a> {
         };
         self.applied.insert(partition, point);
         Ok(outcome)
+    }
+
+    /// The version of a row before this batch.
+    fn version_before(
+        &mut self,
+        partition: PartitionId,
+        collection: CollectionId,
+        id: &EntryId,
+        key: &[u8],
+    ) -> Result<Option<Version>, StorageError> {
+        let shown = match self.shown.entry((partition, collection)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                // The first row of this partition in the batch: the digest is that from before.
+                let rows = *self.digests.of(self.engine, partition, collection)?;
+                let index = self.indexes.and_then(|indexes| indexes.get(collection));
+                new.insert(index.filter(|index| index.digest(partition) == rows))
+            }
+        };
+        match shown {
+            Some(index) => Ok(index.version(id)),
+            None => {
+                let stored = self.engine.get(Family::Partition(partition), key)?;
+                stored.map(|row| row::version(&row)).transpose()
+            }
+        }
     }
 
     /// Which rows a partition has after what was added so far.

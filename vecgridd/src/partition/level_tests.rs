@@ -6,16 +6,16 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{
-    applier::{Digests, Effects},
+    applier::{Digests, Effects, open_digest},
     level_indexes,
     log_extent::Kept,
     state::Committed,
 };
 use crate::{
-    index::{IndexFolder, IndexLimits, PartitionSet, Registry},
+    index::{Change, Digest, IndexFolder, IndexLimits, PartitionSet, Registry},
     storage::{
         Batch, Engine, Family, MemoryEngine,
-        keys::{self, log},
+        keys::{self, digest, log, row},
     },
     types::{
         ClusterView, Collection, CollectionConfig, CollectionId, CollectionName, Durability, Entry, EntryId,
@@ -82,7 +82,7 @@ impl Member {
     /// Puts (or deletes) some ids, each in its partition, as owner and applier do.
     fn write(&mut self, ids: &[u16], put: bool) {
         let mut digests = Digests::default();
-        let mut effects = Effects::new(&self.store, &mut digests);
+        let mut effects = Effects::new(&self.store, Some(&self.indexes), &mut digests);
         let mut logged = Batch::default();
         for id in ids {
             self.writes += 1;
@@ -152,7 +152,23 @@ impl Member {
         (report.loaded, report.changes)
     }
 
+    /// What the store says of its rows is what it has.
+    fn check_digests(&self) {
+        for partition in (0..PARTITIONS).map(PartitionId) {
+            let (mut rows, (from, to)) = (Digest::default(), row::all());
+            let mut visit = |key: &[u8], value: &[u8]| {
+                rows.add(row::parse_key(key)?.1.as_str(), row::version(value)?);
+                Ok(std::ops::ControlFlow::Continue(()))
+            };
+            self.store.scan(Family::Partition(partition), &from, &to, &mut visit).unwrap();
+            let said = self.store.get(Family::Partition(partition), &digest::key(CollectionId(1))).unwrap();
+            let said = said.map(|bytes| open_digest(partition, &bytes).unwrap());
+            assert_eq!(said.unwrap_or_default(), rows, "{partition}");
+        }
+    }
+
     fn check(&self) {
+        self.check_digests();
         let index = self.index(CollectionId(1));
         let (view, all) = (index.view(), PartitionSet::all(PARTITIONS));
         let mut found: Vec<_> =
@@ -255,6 +271,32 @@ fn copy(from: &MemoryEngine, to: &MemoryEngine) {
         from.scan(family, &[], &[0xff; 8], &mut visit).unwrap();
         to.commit(&batch, true).unwrap();
     }
+}
+
+#[test]
+fn an_index_says_which_rows_there_were_only_while_it_shows_them() {
+    let mut member = Member::new();
+    let gets_of = |member: &mut Member, ids: &[u16], put| {
+        let before = member.store.gets();
+        member.write(ids, put);
+        member.check_digests();
+        member.store.gets() - before
+    };
+    // Digests are read by each write here, of three partitions, and once more by the check of them.
+    let digests = 2 * u64::from(PARTITIONS);
+    assert_eq!(gets_of(&mut member, &ids(0..90), true), digests + 90, "there is no index yet");
+    assert_eq!(gets_of(&mut member, &ids(60..120), true), digests);
+    assert_eq!(gets_of(&mut member, &ids(0..30), false), digests);
+    let index = member.index(CollectionId(1));
+    let delete = |id: u16, version| {
+        let id = EntryId::new(&id.to_string()).unwrap();
+        Change::Delete { partition: PartitionId(0), id, version }
+    };
+    // It loses a row of one partition.
+    index.apply(vec![delete(33, Version { epoch: 1, sequence: 1 })]);
+    assert_eq!(gets_of(&mut member, &[33, 36, 34, 35], true), digests + 2);
+    // That brought the row back.
+    assert_eq!(gets_of(&mut member, &[33, 36, 37], false), 2 + u64::from(PARTITIONS));
 }
 
 #[test]

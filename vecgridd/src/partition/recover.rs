@@ -214,7 +214,7 @@ fn replay(
     let partition = state.partition();
     let mut batch = Batch::default();
     let mut digests = Digests::default();
-    let mut effects = Effects::new(engine, &mut digests);
+    let mut effects = Effects::new(engine, None, &mut digests);
     let mut last = state.applied();
     for record in records {
         let (version, operation) = log::operation(record.clone())?;

@@ -23,6 +23,7 @@ struct Inner {
     /// Nothing more becomes durable.
     powerless: bool,
     commits: u64,
+    gets: u64,
 }
 
 /// See the module.
@@ -65,6 +66,11 @@ impl MemoryEngine {
     /// How many batches were written, empty ones included.
     pub fn commits(&self) -> u64 {
         self.lock().commits
+    }
+
+    /// How many values were asked for.
+    pub fn gets(&self) -> u64 {
+        self.lock().gets
     }
 
     /// How many syncs wait.
@@ -124,7 +130,9 @@ impl Engine for MemoryEngine {
     }
 
     fn get(&self, name: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        Ok(family(&self.lock().visible, name)?.get(key).cloned())
+        let mut inner = self.lock();
+        inner.gets += 1;
+        Ok(family(&inner.visible, name)?.get(key).cloned())
     }
 
     fn scan(&self, name: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Quantization {
-    /// Numbers of 8 bits with a scale per vector, and 1 bit. Of long vectors the lower 4 bits only beside vectors on disk, since
-    /// the nearest are ranked again by full vectors at once where these are in memory.
+    /// Numbers of 8 bits with a scale per vector, and 1 bit. Of long vectors the upper 4 bits only, since the nearest are ranked
+    /// again by full vectors: the same as `int4` today (decision 28).
     #[default]
     Int8,
     /// Of these numbers the upper 4 bits, and 1 bit. Short vectors have all 8.

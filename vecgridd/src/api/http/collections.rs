@@ -79,10 +79,9 @@ enum VectorPlaceName {
 #[serde(rename_all = "lowercase")]
 #[schema(as = Quantization)]
 enum QuantizationName {
-    /// Numbers of 8 bits with a scale per vector, and 1 bit; from 256 components on the lower 4 bits only where vectors are on
-    /// disk.
+    /// Numbers with a scale per vector, and 1 bit from 65 components on. Numbers of 8 bits up to 192 components; beyond, of 4.
     Int8,
-    /// Of these numbers the upper 4 bits, and 1 bit; below 256 components as `int8`.
+    /// The same today; no more than this where `int8` will keep more.
     Int4,
     /// Floats of 16 bits, 11 of them precision.
     F16,

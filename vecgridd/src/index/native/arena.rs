@@ -2,9 +2,12 @@
 //!
 //! Chunks double in size, so growing copies nothing and a few chunks hold any number of records. The
 //! first is made for all records that are expected: their address is a comparison, a multiplication
-//! and an addition. The memory is mapped zeroed and becomes resident when it is first written; large
-//! chunks ask for huge pages, since a walk touches records at random and would otherwise miss the TLB
-//! at each of them.
+//! and an addition. The memory is mapped zeroed and becomes resident when it is first written.
+//!
+//! A walk touches records at random and would miss the TLB at each of them, so large chunks are in huge pages, but for
+//! the last: it becomes a huge one when there are records from its one end to the other. Until then no more of it is
+//! resident than was written. A collection has five arenas, so huge pages from the start would cost small ones more memory
+//! than their rows.
 //!
 //! The one rule that the types do not enforce: a record of plain numbers is written by
 //! [`Arena::fill`] before its number is given to anyone who reads it. Records of atomics have no
@@ -86,6 +89,9 @@ pub(super) trait Stored {
 pub(super) struct Arena<T> {
     /// `T`s of a record.
     length: usize,
+    /// Cache lines of a record.
+    #[cfg(target_arch = "x86_64")]
+    lines: usize,
     /// Records of the first chunk, as a power of two.
     first: u32,
     /// Where the chunks start; null where there is none yet.
@@ -102,6 +108,8 @@ impl<T> Arena<T> {
     pub fn new(length: usize, expected: usize) -> Self {
         Self {
             length,
+            #[cfg(target_arch = "x86_64")]
+            lines: (length * size_of::<T>()).div_ceil(64),
             first: expected.max(1).next_power_of_two().ilog2().clamp(FIRST, 31),
             starts: array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             maps: Mutex::new(Vec::new()),
@@ -127,8 +135,31 @@ impl<T> Arena<T> {
                 self.grow(chunk)?;
             }
         }
-        self.end.fetch_max(slot + 1, Relaxed);
+        let end = self.end.fetch_max(slot + 1, Relaxed);
+        if end <= slot {
+            self.widen(end, slot + 1);
+        }
         Ok(())
+    }
+
+    /// Records up to `end` have room now, before it was up to `from`: memory that has records all over goes into huge pages.
+    fn widen(&self, from: u32, end: u32) {
+        for chunk in self.place(from).0..=self.place(end - 1).0 {
+            let records = 1_u64 << (self.first as usize + chunk);
+            let start = records - (1 << self.first);
+            // Bytes of the chunk's records below a slot, in whole huge pages.
+            let whole = |slot: u32| {
+                let below = u64::from(slot).saturating_sub(start).min(records) as usize;
+                below * self.length * size_of::<T>() / HUGE * HUGE
+            };
+            let (from, end) = (whole(from), whole(end));
+            if from < end {
+                // SAFETY: whole pages of the chunk's memory, which is mapped as long as `self` is.
+                unsafe {
+                    ask_for_huge_pages(self.starts[chunk].load(Acquire).cast::<u8>().add(from), end - from)
+                };
+            }
+        }
     }
 
     fn grow(&self, chunk: usize) -> io::Result<()> {
@@ -141,9 +172,6 @@ impl<T> Arena<T> {
         let mut map = MmapMut::map_anon(if huge { bytes + HUGE } else { bytes.max(1) })?;
         let mut start = map.as_mut_ptr();
         if huge {
-            // Without huge pages searches are slower, nothing else.
-            #[cfg(target_os = "linux")]
-            let _ = map.advise(memmap2::Advice::HugePage);
             let skipped = start.align_offset(HUGE);
             debug_assert!(skipped < HUGE);
             // SAFETY: the map is `HUGE` longer than needed.
@@ -176,8 +204,10 @@ impl<T> Arena<T> {
             no_room(slot);
         }
         self.watch.used(chunk);
+        // Within the chunk, so it overflows no more than the chunk's size did, where that was checked.
+        let at = at.wrapping_mul(self.length);
         // SAFETY: `place` gives a place within the chunk of that number, for every slot.
-        unsafe { start.add(at * self.length) }
+        unsafe { start.add(at) }
     }
 
     /// Tells the processor that a record will be read soon.
@@ -188,11 +218,9 @@ impl<T> Arena<T> {
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let start = self.start(slot).cast::<i8>();
-            let mut at = 0;
-            while at < self.length * size_of::<T>() {
+            for line in 0..self.lines {
                 // SAFETY: a prefetch faults at no address; this one is within the record.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(at)) };
-                at += 64;
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(64 * line)) };
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -295,6 +323,21 @@ impl Arena<AtomicU32> {
     }
 }
 
+/// What is resident of these pages is copied into huge ones now, and the rest will be huge when it is first written. Without them,
+/// as with an older Linux, which only has them made in the background, searches are slower, nothing else.
+///
+/// # Safety
+/// The pages are mapped.
+unsafe fn ask_for_huge_pages(start: *mut u8, bytes: usize) {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    for advice in [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE] {
+        // SAFETY: neither advice changes what is in memory, whoever reads or writes it meanwhile.
+        unsafe { libc::madvise(start.cast(), bytes, advice) };
+    }
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    let _ = (start, bytes);
+}
+
 #[cold]
 fn no_room(slot: u32) -> ! {
     unreachable!("slot {slot} is read before room was made for it")
@@ -337,6 +380,30 @@ mod tests {
         );
         assert_eq!((arena.end(), arena.bytes()), (far + 1, u64::from(far + 1) * 3));
         arena.prefetch(far);
+    }
+
+    #[cfg(all(target_os = "linux", not(miri)))]
+    #[test]
+    fn no_more_is_resident_than_was_written() {
+        const PAGE: usize = 4 << 10;
+        let arena = Arena::<u64>::new(4, 0);
+        let resident = || {
+            let mut pages = vec![0_u8; (32 << FIRST) / PAGE];
+            // SAFETY: a byte for each page of the chunk, which is mapped and starts at a page.
+            let done = unsafe { libc::mincore(arena.start(0).cast(), 32 << FIRST, pages.as_mut_ptr()) };
+            assert_eq!(done, 0, "{}", io::Error::last_os_error());
+            pages.iter().filter(|page| *page & 1 == 1).count() * PAGE
+        };
+        let count = (HUGE / 32) as u32 + 100;
+        for slot in 0..count {
+            arena.reserve(slot).unwrap();
+            // SAFETY: nobody reads yet.
+            unsafe { arena.fill(slot, &[u64::from(slot) + 1; 4]) };
+        }
+        // Large pages may be up to 64 KiB.
+        let written = count as usize * 32;
+        assert!(resident() >= written && resident() < written + (64 << 10), "{} {written}", resident());
+        assert!((0..count).all(|slot| arena.get(slot) == [u64::from(slot) + 1; 4]));
     }
 
     #[test]

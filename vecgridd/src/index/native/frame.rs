@@ -1,5 +1,4 @@
-//! Vectors in few bytes: 1 bit per component to rule most candidates out, 4 bits to rank the others, and, where they are
-//! kept, 4 more for the nearest.
+//! Vectors in few bytes: 1 bit per component to rule most candidates out, and 4 bits to rank the others.
 //!
 //! A vector is moved by the centre of the collection, rotated, and divided by a scale of its own:
 //! whole numbers from -127 to 127. Its code is their signs. The numbers are kept in two halves (`nibbles`),
@@ -57,7 +56,6 @@ const MIN_CODED: usize = 128;
 /// Below so many components the upper halves of the numbers are too coarse to lead a walk (their error
 /// shrinks with the root of the dimension: at 24 components the recall fell from 0.99 to 0.84), and reading
 /// whole numbers costs little.
-/// So with `int4` both halves are kept there, too.
 const MIN_HALVED: usize = 256;
 /// Deviation of a kept component from what it stands for, as a part of it, at most: rounded to 11 and to 8 bits.
 const ROUNDED: [f32; 2] = [1.0 / 2048.0 / SQRT_3, 1.0 / 256.0 / SQRT_3];
@@ -123,7 +121,7 @@ fn word(low: u32, high: u32) -> u64 {
 
 /// What rows are ranked against: a query, or a row that is being linked.
 #[derive(Debug, Clone, Default)]
-pub(in crate::index) struct Query {
+pub(super) struct Query {
     /// The query itself.
     pub(super) own: Operand,
     /// Two planes of bits.
@@ -294,12 +292,11 @@ impl Frame {
         a.offset() + b.offset() - self.factor * a.scale() * b.scale() * product
     }
 
-    /// How far apart two ranks may be and still be in the wrong order, among these of a walk. `fine`: they were ranked
-    /// by all that is kept.
-    pub fn slack(&self, query: &Query, near: &[(u32, f32)], fine: bool, row: (Code<'_>, &Operand)) -> f32 {
+    /// How far apart two ranks may be and still be in the wrong order, among these of a walk.
+    pub fn slack(&self, query: &Query, near: &[(u32, f32)], row: (Code<'_>, &Operand)) -> f32 {
         let (code, own) = row;
         if !self.keeps_floats() {
-            return query.slack(code, fine || !self.is_halved());
+            return query.slack(code, !self.is_halved());
         }
         let rounded = match self.quantization {
             Quantization::F16 => ROUNDED[0],

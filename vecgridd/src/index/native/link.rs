@@ -24,9 +24,6 @@ const NARROW: [usize; 2] = [8, 20];
 
 /// A new point that fewer others are linked to is looked for.
 const FEW: usize = 4;
-/// Chosen points that a candidate is compared with at once.
-const AT_ONCE: usize = 4;
-
 /// A point and its rank against the point whose links are chosen.
 type Ranked = (f32, u32);
 
@@ -111,7 +108,7 @@ impl Walker<'_> {
         // As many as there is room for, as Qdrant does; the paper takes half, and finds 0.1 % less.
         self.choose(slot, self.graph.capacity(level), chooser);
         chosen.clone_from(&chooser.chosen);
-        self.mutual(&chooser.own, chosen, ranks);
+        self.mutual::<BATCH>(&chooser.own, chosen, ranks);
         let links = || chosen.iter().copied().zip(ranks.iter().copied());
         self.add_links(slot, level, links(), chooser);
         let mut links_back = 0;
@@ -167,7 +164,7 @@ impl Walker<'_> {
     fn rank_and_sort(&self, slot: u32, chooser: &mut Chooser) {
         let Chooser { candidates, slots, ranks, own, .. } = chooser;
         self.take(slot, own);
-        self.mutual(own, slots, ranks);
+        self.mutual::<BATCH>(own, slots, ranks);
         candidates.clear();
         candidates.extend(ranks.iter().copied().zip(slots.iter().copied()));
         let lot = |other: u32| (slot ^ other).wrapping_mul(0x9e37_79b9);
@@ -182,28 +179,32 @@ impl Walker<'_> {
     /// would have no room for other links. So of the point's equals a sixteenth of the list is taken, and
     /// among the others a tie counts for the candidate.
     fn choose(&self, slot: u32, most: usize, chooser: &mut Chooser) {
-        let Chooser { candidates, chosen, ranks, own, other, .. } = chooser;
+        let Chooser { candidates, chosen, slots, ranks, own, other } = chooser;
         chosen.clear();
-        self.mutual(own, &[slot], ranks);
+        self.mutual::<1>(own, &[slot], ranks);
         let equal = ranks.first().copied().unwrap_or(f32::NEG_INFINITY);
-        let most_equals = (most / 16).max(1);
-        for (rank, candidate) in candidates {
-            if chosen.len() == most {
+        let all_equals = candidates.partition_point(|(rank, _)| *rank <= equal);
+        let equals = all_equals.min((most / 16).max(1));
+        candidates.drain(equals..all_equals);
+        // Each that is chosen rules out some of those behind it, all of them compared at once.
+        let mut at = 0;
+        while at < candidates.len() && at < most {
+            chosen.push(candidates[at].1);
+            at += 1;
+            if at == most || at == candidates.len() {
                 return;
             }
-            let stays = if *rank <= equal {
-                chosen.len() < most_equals
-            } else {
-                self.take(*candidate, other);
-                // A few at a time: mostly one of the nearest rules the candidate out.
-                chosen.chunks(AT_ONCE).all(|chosen| {
-                    self.mutual(other, chosen, ranks);
-                    ranks.iter().all(|between| between >= rank)
-                })
-            };
-            if stays {
-                chosen.push(*candidate);
+            self.take(candidates[at - 1].1, other);
+            slots.clear();
+            slots.extend(candidates[at..].iter().map(|(_, slot)| *slot));
+            self.mutual::<BATCH>(other, slots, ranks);
+            let mut kept = at;
+            for (index, between) in (at..).zip(&*ranks) {
+                // No branch: who stays cannot be predicted.
+                candidates[kept] = candidates[index];
+                kept += usize::from(index < equals || *between >= candidates[index].0);
             }
+            candidates.truncate(kept);
         }
     }
 
@@ -212,12 +213,12 @@ impl Walker<'_> {
         (own.slot, own.vector.sum) = (slot, self.graph.coded(slot).sum());
     }
 
-    /// The ranks of a point against others.
-    fn mutual(&self, own: &Own, others: &[u32], ranks: &mut Vec<f32>) {
+    /// The ranks of a point against others, `N` at a time.
+    fn mutual<const N: usize>(&self, own: &Own, others: &[u32], ranks: &mut Vec<f32>) {
         let code = self.graph.coded(own.slot);
         ranks.clear();
-        for others in others.chunks(BATCH) {
-            let products = self.graph.vectors().products(&own.vector, others);
+        for others in others.chunks(N) {
+            let products: [f32; N] = self.graph.vectors().products(&own.vector, others);
             let rank =
                 |(other, product): (&u32, f32)| self.frame.mutual(code, self.graph.coded(*other), product);
             ranks.extend(others.iter().zip(products).map(rank));

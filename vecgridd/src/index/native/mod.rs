@@ -7,16 +7,15 @@
 //!
 //! - `frame`, `rotation`, `nibbles`: vectors as 8-bit numbers in two halves and 1-bit codes; `kernels`: sums
 //!   over them.
-//! - `vectors`: the form that points are kept in, by the collection's choice: numbers, their upper halves, or floats.
+//! - `vectors`: the form that points are kept in: upper halves of numbers, or floats if the collection says so.
 //! - `arena`, `graph`: where rows and links are; growing moves nothing; `gathered`, `columns`: copies of codes or numbers for
 //!   sifts.
 //! - `walk`, `beam`, `visited`: the search; `sift`: the search where few points are eligible; `link`: the build.
 //! - `repair`: points that no walk reaches.
 //!
 //! What it promises: a walk never waits for an insert; several inserting threads reach the recall of
-//! one; memory per point is `8 bits per component + 1 bit per component + 16 bytes + 4 (2m + 1) bytes`
-//! and a few for the upper levels. With `int4`, and beside vectors in memory, it is 4 bits instead of 8; with floats 16 or
-//! 32 bits instead of 8 + 1.
+//! one; memory per point is `4 bits per component + 1 bit per component + 16 bytes + 4 (2m + 1) bytes`
+//! and a few for the upper levels. Short vectors have 8 bits instead of 4, floats 16 or 32 bits instead of 4 + 1.
 //!
 //! What it leaves out: distances for users and deletes (the index around it has both), moving
 //! points that are dead (a compaction builds a new graph).
@@ -51,16 +50,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::gathered::Gathered;
 use self::{
     beam::MAX_SLOTS,
-    frame::Frame,
+    frame::{Frame, Query},
     graph::{Graph, GraphState, LAYOUT},
     kernels::Kernels,
     link::Bench,
     sift::{Points, Sifted},
     walk::{Eligible, Scratch, Walker},
 };
-pub(super) use self::{frame::Query, gathered::Gathered};
 use super::{
     checkpoint::{Refusal, Sections, Writer},
     donor::Placed,
@@ -296,8 +295,8 @@ impl Native {
             let mut query = self.frame.query(query);
             search(&mut query, &mut scratch);
             let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
-            let slack = self.walker().slack(&query, &near, false);
-            Walked { near, slack, query, work: scratch.work }
+            let slack = self.walker().slack(&query, &near);
+            Walked { near, slack, work: scratch.work }
         }));
         match walked {
             Ok(walked) => {
@@ -396,15 +395,6 @@ impl Engine for Native {
 
     fn walk_without(&self, query: &[f32], ef: usize, slot: u32) -> Result<Option<Walked>, EngineError> {
         self.walk_from_entry(query, ef, None, Some(slot)).map(Some)
-    }
-
-    fn refine(&self, walked: &Walked, near: &mut [(u32, f32)]) -> f32 {
-        let query = &walked.query;
-        let slots: Vec<u32> = near.iter().map(|(slot, _)| *slot).collect();
-        let Some(ranks) = self.walker().fine_ranks(query, &slots) else { return walked.slack };
-        near.iter_mut().zip(ranks).for_each(|((_, rank), fine)| *rank = fine);
-        near.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
-        self.walker().slack(query, near, true)
     }
 
     fn sift(

@@ -8,6 +8,8 @@
 //! last 64. A block of 64 at the end is 32 bytes in the same way. So a register of bytes becomes two
 //! registers of numbers by a mask and a shift, in order.
 
+use super::kernels::{Wide, widest};
+
 /// Numbers that share an upper half.
 pub(super) const STEP: f32 = 16.0;
 /// Numbers of a block, but for one at the end.
@@ -40,14 +42,27 @@ pub(super) fn pack(numbers: &[i8]) -> (Vec<u8>, Vec<u8>) {
 
 /// The middles of what upper halves stand for, as a query for other upper halves.
 pub(super) fn middles(upper: &[u8], numbers: &mut Vec<i8>) {
-    numbers.clear();
     numbers.resize(2 * upper.len(), 0);
-    // Bytes only, so that as many as a register holds are turned at once: 136 is -120.
-    let middle = |half: u8| (half << 4).wrapping_add(136).cast_signed();
-    for (block, numbers) in upper.chunks(BLOCK / 2).zip(numbers.chunks_mut(BLOCK)) {
-        let (first, last) = numbers.split_at_mut(block.len());
-        first.iter_mut().zip(block).for_each(|(number, byte)| *number = middle(byte & 15));
-        last.iter_mut().zip(block).for_each(|(number, byte)| *number = middle(byte >> 4));
+    widest(Middles { upper, numbers });
+}
+
+struct Middles<'a> {
+    upper: &'a [u8],
+    numbers: &'a mut [i8],
+}
+
+impl Wide for Middles<'_> {
+    type Done = ();
+
+    #[inline(always)]
+    fn run(self) {
+        // Bytes only, so that as many as a register holds are turned at once: 136 is -120.
+        let middle = |half: u8| (half << 4).wrapping_add(136).cast_signed();
+        for (block, numbers) in self.upper.chunks(BLOCK / 2).zip(self.numbers.chunks_mut(BLOCK)) {
+            let (first, last) = numbers.split_at_mut(block.len());
+            first.iter_mut().zip(block).for_each(|(number, byte)| *number = middle(byte & 15));
+            last.iter_mut().zip(block).for_each(|(number, byte)| *number = middle(byte >> 4));
+        }
     }
 }
 

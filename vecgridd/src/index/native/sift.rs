@@ -8,6 +8,7 @@
 //! themselves, and then the ranks of all are known at once.
 
 use super::{
+    beam::{rank_of, ranked},
     columns::EIGHT,
     frame::Query,
     gathered::Gathered,
@@ -23,21 +24,6 @@ const LOOKED: usize = 512;
 /// A sift keeps so many times its breadth of points after the look at codes. Behind a filter codes differ by little more
 /// than what they are off, so more of them may belong among the nearest than in a walk.
 const PROMISING: usize = 8;
-
-/// A point with a rank, in the order of these.
-#[inline]
-fn ranked(rank: f32, slot: u32) -> u64 {
-    // Floats are ordered as their bits are, but for the sign, which turns the order of negative ones.
-    let bits = rank.to_bits();
-    let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
-    u64::from(ordered) << 32 | u64::from(slot)
-}
-
-#[inline]
-fn rank_of(ranked: u64) -> f32 {
-    let ordered = (ranked >> 32) as u32;
-    f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
-}
 
 /// Moves the `count` lowest to the front, in no order; gives how many there are.
 fn lowest_to_front(ranked: &mut [u64], count: usize) -> usize {
@@ -303,16 +289,6 @@ impl Walker<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn points_are_in_the_order_of_ranks() {
-        let ranks = [f32::NEG_INFINITY, -2.5, -1e-30, -0.0, 0.0, 1e-30, 3.0, f32::INFINITY];
-        let points = ranks.map(|rank| ranked(rank, 7));
-        assert!(points.is_sorted());
-        assert_eq!(points.map(|one| rank_of(one).to_bits()), ranks.map(f32::to_bits));
-        assert!(ranked(1.0, 3) < ranked(1.0, 4));
-        assert_eq!(ranked(-1.0, u32::MAX) as u32, u32::MAX);
-    }
 
     #[test]
     fn the_first_stage_is_as_large_as_it_must_be() {

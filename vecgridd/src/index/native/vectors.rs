@@ -2,11 +2,11 @@
 //!
 //! | form | `quantization` | bytes per component | a walk ranks by |
 //! |---|---|---|---|
-//! | numbers, both halves | `int8` beside vectors on disk | 1, and a bit | the upper halves; the nearest are ranked again by both (`nibbles`) |
-//! | numbers, upper halves | `int8` beside vectors in memory, `int4` | 1/2, and a bit | the upper halves |
+//! | numbers, upper halves | `int8`, `int4` | 1/2, and a bit | the upper halves (`nibbles`) |
+//! | numbers, both halves | the same, short vectors | 1, and a bit | both |
 //! | floats | `none`, `f16`, `bf16` | 4, 2, 2 | the floats |
 //!
-//! Short vectors have both halves in any case, and are ranked by both: see `frame`. Whatever the form, a rank is made
+//! What is a short vector says `frame`. Whatever the form, a rank is made
 //! from a product and the record beside the bits of a code ([`Code`](super::frame::Code)), in one way; so walks and
 //! builds do not know the form. It is told once per batch of points.
 
@@ -45,18 +45,9 @@ pub(super) enum Vectors {
 /// Whole numbers in halves.
 pub(super) struct Numbers {
     upper: Arena<u8>,
-    lower: Lower,
+    /// Of short vectors only.
+    lower: Option<Arena<u8>>,
     kernels: &'static Kernels,
-}
-
-/// Lower halves of numbers.
-enum Lower {
-    /// They are not kept.
-    Absent,
-    /// Of the nearest points they are looked at.
-    Later(Arena<u8>),
-    /// Wherever upper ones are read, they are, too.
-    Always(Arena<u8>),
 }
 
 /// Components as they are, or nearly so.
@@ -118,9 +109,9 @@ impl Vectors {
         }
     }
 
-    /// Products with up to [`BATCH`] points.
+    /// Products with up to `N` points.
     #[inline(always)]
-    pub fn products(&self, operand: &Operand, slots: &[u32]) -> [f32; BATCH] {
+    pub fn products<const N: usize>(&self, operand: &Operand, slots: &[u32]) -> [f32; N] {
         match self {
             Self::Numbers(numbers) => numbers.products(operand, slots),
             Self::F32(floats) => floats.products(operand, slots),
@@ -158,45 +149,22 @@ impl Vectors {
             Self::F32(_) | Self::F16(_) | Self::Bf16(_) => &[],
         }
     }
-
-    /// Products with the whole numbers of points that a walk ranked by upper halves; `None` where it ranked by all
-    /// there is.
-    pub fn fine_products(&self, operand: &Operand, slots: &[u32]) -> Option<Vec<f32>> {
-        match self {
-            Self::Numbers(numbers) => numbers.fine_products(operand, slots),
-            Self::F32(_) | Self::F16(_) | Self::Bf16(_) => None,
-        }
-    }
 }
 
 impl Numbers {
     fn new(frame: &Frame, expected: usize) -> Self {
         let halves = || Arena::new(nibbles::bytes(frame.length()), expected);
-        let lower = match frame.quantization() {
-            _ if !frame.is_halved() => Lower::Always(halves()),
-            Quantization::Int4 => Lower::Absent,
-            _ => Lower::Later(halves()),
-        };
+        let lower = (!frame.is_halved()).then(halves);
         Self { upper: halves(), lower, kernels: Kernels::detect() }
     }
 
-    fn lower(&self) -> Option<&Arena<u8>> {
-        match &self.lower {
-            Lower::Absent => None,
-            Lower::Later(lower) | Lower::Always(lower) => Some(lower),
-        }
-    }
-
     fn arenas(&self) -> Vec<(&'static str, &dyn Stored)> {
-        let lower = self.lower().map(|lower| ("lower halves", lower as &dyn Stored));
+        let lower = self.lower.as_ref().map(|lower| ("lower halves", lower as &dyn Stored));
         [("upper halves", &self.upper as &dyn Stored)].into_iter().chain(lower).collect()
     }
 
     fn arenas_mut(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
-        let lower = match &mut self.lower {
-            Lower::Absent => None,
-            Lower::Later(lower) | Lower::Always(lower) => Some(("lower halves", lower as &mut dyn Stored)),
-        };
+        let lower = self.lower.as_mut().map(|lower| ("lower halves", lower as &mut dyn Stored));
         [("upper halves", &mut self.upper as &mut dyn Stored)].into_iter().chain(lower).collect()
     }
 
@@ -207,29 +175,27 @@ impl Numbers {
         // SAFETY: the caller's promise.
         unsafe {
             self.upper.fill(slot, &upper);
-            if let Some(kept) = self.lower() {
+            if let Some(kept) = &self.lower {
                 kept.fill(slot, &lower);
             }
         }
     }
 
     #[inline(always)]
-    fn products(&self, operand: &Operand, slots: &[u32]) -> [f32; BATCH] {
-        let mut dots = [0; BATCH];
+    fn products<const N: usize>(&self, operand: &Operand, slots: &[u32]) -> [f32; N] {
+        let mut dots = [0; N];
         (self.kernels.dots)(&operand.numbers, &self.upper, slots, &mut dots);
         match &self.lower {
-            Lower::Absent | Lower::Later(_) => {
-                dots.iter_mut().for_each(|dot| *dot = nibbles::coarse(*dot, operand.sum));
-            }
-            Lower::Always(lower) => self.add_lower(operand, lower, slots, &mut dots),
+            None => dots.iter_mut().for_each(|dot| *dot = nibbles::coarse(*dot, operand.sum)),
+            Some(lower) => self.add_lower(operand, lower, slots, &mut dots),
         }
-        let mut products = [0.0; BATCH];
+        let mut products = [0.0; N];
         products.iter_mut().zip(dots).for_each(|(product, dot)| *product = dot as f32);
         products
     }
 
     /// From sums over upper halves to products with whole numbers.
-    fn add_lower(&self, operand: &Operand, rows: &Arena<u8>, slots: &[u32], dots: &mut [i32; BATCH]) {
+    fn add_lower(&self, operand: &Operand, rows: &Arena<u8>, slots: &[u32], dots: &mut [i32]) {
         let mut lower = [0; BATCH];
         (self.kernels.dots)(&operand.numbers, rows, slots, &mut lower);
         dots.iter_mut().zip(lower).for_each(|(dot, lower)| *dot = nibbles::whole(*dot, lower, operand.sum));
@@ -238,7 +204,7 @@ impl Numbers {
     #[inline]
     fn take(&self, slot: u32, numbers: &mut Vec<i8>) {
         nibbles::middles(self.upper.get(slot), numbers);
-        if let Lower::Always(lower) = &self.lower {
+        if let Some(lower) = &self.lower {
             nibbles::add_lower(lower.get(slot), numbers);
         }
     }
@@ -246,23 +212,9 @@ impl Numbers {
     #[inline(always)]
     fn prefetch(&self, slots: &[u32]) {
         slots.iter().for_each(|slot| self.upper.prefetch(*slot));
-        if let Lower::Always(lower) = &self.lower {
+        if let Some(lower) = &self.lower {
             slots.iter().for_each(|slot| lower.prefetch(*slot));
         }
-    }
-
-    /// As [`Vectors::fine_products`].
-    fn fine_products(&self, operand: &Operand, slots: &[u32]) -> Option<Vec<f32>> {
-        let Lower::Later(lower) = &self.lower else { return None };
-        slots.iter().for_each(|slot| lower.prefetch(*slot));
-        let mut products = Vec::with_capacity(slots.len());
-        for slots in slots.chunks(BATCH) {
-            let mut dots = [0; BATCH];
-            (self.kernels.dots)(&operand.numbers, &self.upper, slots, &mut dots);
-            self.add_lower(operand, lower, slots, &mut dots);
-            products.extend(dots[..slots.len()].iter().map(|dot| *dot as f32));
-        }
-        Some(products)
     }
 }
 
@@ -285,13 +237,13 @@ impl<T: Component + Plain> Floats<T> {
 
     // Not into walks of numbers: these are the ones that must be small.
     #[inline(never)]
-    fn products(&self, operand: &Operand, slots: &[u32]) -> [f32; BATCH] {
+    fn products<const N: usize>(&self, operand: &Operand, slots: &[u32]) -> [f32; N] {
         let (one, four) = match self.squares {
             true => (self.sums.l2, self.sums.l2_of_four),
             false => (self.sums.dot, self.sums.dot_of_four),
         };
         let query = &operand.floats;
-        let mut products = [0.0; BATCH];
+        let mut products = [0.0; N];
         let (fours, rest) = slots.as_chunks::<4>();
         let (first, last) = products.split_at_mut(4 * fours.len());
         for (slots, products) in fours.iter().zip(first.as_chunks_mut::<4>().0) {
@@ -351,8 +303,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Between rows, as exact ones are, up to what the form rounds; the same from both sides, to the last bit; and
-        /// whole numbers bring nothing where they are not kept.
+        /// Between rows, as exact ones are, up to what the form rounds; the same from both sides, to the last bit.
         #[test]
         fn ranks_are_those_of_the_vectors(
             (centre, query, rows) in vectors(), quantization in prop::sample::select(&Quantization::ALL[..]),
@@ -366,7 +317,7 @@ mod tests {
             let slots: Vec<u32> = (0..rows.len() as u32).collect();
             vectors.prefetch(&slots);
             let prepared = frame.query(&query);
-            let products = vectors.products(&prepared.own, &slots);
+            let products: [f32; BATCH] = vectors.products(&prepared.own, &slots);
             let exact = |row: &[f32]| {
                 let pairs = row.iter().zip(&query).map(|(x, q)| (f64::from(*x), f64::from(*q)));
                 match metric {
@@ -406,14 +357,12 @@ mod tests {
             let mut mutual = |a: usize, b: usize| {
                 vectors.take(a as u32, &mut own);
                 own.sum = Code(&encoded[a].code).sum();
-                let product = vectors.products(&own, &[b as u32])[0];
+                let [product] = vectors.products(&own, &[b as u32]);
                 frame.mutual(Code(&encoded[a].code), Code(&encoded[b].code), product).to_bits()
             };
             for at in 0..rows.len() {
                 prop_assert_eq!(mutual(0, at), mutual(at, 0));
             }
-            let fine = vectors.fine_products(&prepared.own, &slots);
-            prop_assert_eq!(fine.is_some(), quantization == Quantization::Int8 && frame.is_halved());
         }
     }
 }

@@ -1,48 +1,66 @@
 //! Which slots a walk has seen.
 //!
-//! One bit per slot, so that a hundred thousand fit the first-level cache; only the words that were
+//! One bit per slot, so that a hundred thousand fit the first-level cache; only the lines that were
 //! touched are cleared for the next walk. Nothing here branches on what was seen, which no processor
-//! can predict.
+//! can predict, and no mark waits for the one before.
+
+/// Words of a line: a thousand slots.
+const WORDS: usize = 16;
+const LINE: usize = 64 * WORDS;
 
 #[derive(Default)]
 pub(super) struct Visited {
-    words: Vec<u64>,
-    /// The words to clear, `count` of them.
-    touched: Vec<u32>,
-    count: usize,
+    lines: Vec<[u64; WORDS]>,
+    /// The lines to clear.
+    touched: Vec<bool>,
 }
 
 impl Visited {
     /// Forgets all; slots are below `slots`.
     pub fn start(&mut self, slots: u32) {
-        for word in &self.touched[..self.count] {
-            self.words[*word as usize] = 0;
+        for (line, touched) in self.lines.iter_mut().zip(&mut self.touched) {
+            if std::mem::take(touched) {
+                *line = [0; WORDS];
+            }
         }
-        self.count = 0;
-        let words = slots as usize / 64 + 1;
-        if self.words.len() < words {
-            self.words.resize(words, 0);
+        let lines = slots as usize / LINE + 1;
+        if self.lines.len() < lines {
+            self.lines.resize(lines, [0; WORDS]);
+            self.touched.resize(lines, false);
         }
-        self.make_room(1);
     }
 
-    /// To be called before so many [`insert`](Self::insert)s.
+    /// To mark many.
     #[inline]
-    pub fn make_room(&mut self, slots: usize) {
-        if self.touched.len() <= self.count + slots {
-            self.touched.resize(2 * (self.count + slots), 0);
-        }
+    pub fn marks(&mut self) -> Marks<'_> {
+        Marks { lines: &mut self.lines, touched: &mut self.touched }
     }
 
-    /// Marks a slot; says whether it is new. Slots beyond those promised are never new.
+    /// As [`Marks::insert`].
     #[inline]
     pub fn insert(&mut self, slot: u32) -> bool {
-        let (at, bit) = (slot / 64, 1 << (slot % 64));
-        let Some(word) = self.words.get_mut(at as usize) else { return false };
+        self.marks().insert(slot)
+    }
+}
+
+/// Where marks are: a value of its own stays in registers.
+pub(super) struct Marks<'a> {
+    lines: &'a mut [[u64; WORDS]],
+    touched: &'a mut [bool],
+}
+
+impl Marks<'_> {
+    /// Marks a slot; says whether it is new. Slots beyond those promised are never new.
+    #[inline(always)]
+    pub fn insert(&mut self, slot: u32) -> bool {
+        let (line, at) = (slot as usize / LINE, slot as usize % LINE);
+        let (Some(words), Some(touched)) = (self.lines.get_mut(line), self.touched.get_mut(line)) else {
+            return false;
+        };
+        *touched = true;
+        let (word, bit) = (&mut words[at / 64], 1 << (at % 64));
         let before = *word;
         *word |= bit;
-        self.touched[self.count] = at;
-        self.count += usize::from(before == 0);
         before & bit == 0
     }
 }
@@ -54,12 +72,12 @@ mod tests {
     #[test]
     fn a_slot_is_new_once_per_walk() {
         let mut visited = Visited::default();
-        for slots in [100, 10, 1_000] {
+        for slots in [100, 10, 5_000, 1_000, 5_000] {
             visited.start(slots);
-            visited.make_room(3);
-            assert!(visited.insert(3) && visited.insert(9) && !visited.insert(3));
+            for slot in [3, 9, 64, slots - 1] {
+                assert!(visited.insert(slot) && !visited.insert(slot));
+            }
         }
-        visited.make_room(2);
-        assert!(visited.insert(999) && !visited.insert(5_000));
+        assert!(!visited.insert(50_000));
     }
 }

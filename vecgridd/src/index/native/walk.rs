@@ -166,26 +166,24 @@ impl Walker<'_> {
     /// New points that a point is linked to.
     #[inline]
     fn gather(&self, slot: u32, level: usize, coded: bool, scratch: &mut Scratch) {
-        let room = self.graph.capacity(level);
-        let before = scratch.found.len();
-        let mut kept = before;
-        scratch.found.resize(kept + room + 1, 0);
-        scratch.visited.make_room(room);
+        let Scratch { found, visited, .. } = scratch;
+        let before = found.len();
+        found.resize(before + self.graph.capacity(level), 0);
+        let (room, mut marks, mut new) = (&mut found[before..], visited.marks(), 0);
         for slot in self.graph.neighbours(slot, level) {
             // No branch: whether a point is new cannot be predicted.
-            scratch.found[kept] = slot;
-            kept += usize::from(scratch.visited.insert(slot));
+            room[new] = slot;
+            new += usize::from(marks.insert(slot));
         }
-        scratch.found.truncate(kept);
+        found.truncate(before + new);
         if coded {
-            scratch.found[before..].iter().for_each(|slot| self.graph.codes().prefetch(*slot));
+            found[before..].iter().for_each(|slot| self.graph.codes().prefetch(*slot));
         }
     }
 
     /// New eligible points that a point is linked to, or that are one further when those are few.
     fn gather_eligible(&self, slot: u32, level: usize, eligible: Eligible<'_>, scratch: &mut Scratch) {
         scratch.detours.clear();
-        scratch.visited.make_room(self.graph.capacity(level));
         let before = scratch.found.len();
         for slot in self.graph.neighbours(slot, level) {
             if eligible.contains(slot) {
@@ -205,7 +203,6 @@ impl Walker<'_> {
             if scratch.found.len() >= enough {
                 break;
             }
-            scratch.visited.make_room(self.graph.capacity(level));
             for slot in self.graph.neighbours(*detour, level) {
                 if eligible.contains(slot) && scratch.visited.insert(slot) {
                     scratch.found.push(slot);
@@ -238,7 +235,7 @@ impl Walker<'_> {
     #[inline]
     pub fn each_rank(&self, query: &Query, slots: &[u32], mut each: impl FnMut(u32, f32)) {
         for slots in slots.chunks(BATCH) {
-            let products = self.graph.vectors().products(&query.own, slots);
+            let products: [f32; BATCH] = self.graph.vectors().products(&query.own, slots);
             for (slot, product) in slots.iter().zip(products) {
                 each(*slot, query.rank(self.graph.coded(*slot), product));
             }
@@ -256,20 +253,13 @@ impl Walker<'_> {
         }
     }
 
-    /// The ranks of these by all that is kept, in their order; `None` when a walk ranks by that already.
-    pub fn fine_ranks(&self, query: &Query, slots: &[u32]) -> Option<Vec<f32>> {
-        let products = self.graph.vectors().fine_products(&query.own, slots)?;
-        let rank = |(slot, product): (&u32, f32)| query.rank(self.graph.coded(*slot), product);
-        Some(slots.iter().zip(products).map(rank).collect())
-    }
-
     /// See [`Frame::slack`].
-    pub fn slack(&self, query: &Query, near: &[(u32, f32)], fine: bool) -> f32 {
+    pub fn slack(&self, query: &Query, near: &[(u32, f32)]) -> f32 {
         let Some((first, _)) = near.first() else { return 0.0 };
         let mut own = Operand::default();
         if self.frame.keeps_floats() {
             self.graph.vectors().take(*first, &mut own);
         }
-        self.frame.slack(query, near, fine, (self.graph.coded(*first), &own))
+        self.frame.slack(query, near, (self.graph.coded(*first), &own))
     }
 }
