@@ -74,7 +74,7 @@ mod tests {
         let mut visited = Visited::default();
         for slots in [100, 10, 5_000, 1_000, 5_000] {
             visited.start(slots);
-            for slot in [3, 9, 64, slots - 1] {
+            for slot in [3, 64, slots - 1] {
                 assert!(visited.insert(slot) && !visited.insert(slot));
             }
         }
