@@ -172,6 +172,9 @@ impl<T> Arena<T> {
         let mut map = MmapMut::map_anon(if huge { bytes + HUGE } else { bytes.max(1) })?;
         let mut start = map.as_mut_ptr();
         if huge {
+            // Where all memory gets huge pages that asks for none, these wait for `widen`, too.
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::NoHugePage);
             let skipped = start.align_offset(HUGE);
             debug_assert!(skipped < HUGE);
             // SAFETY: the map is `HUGE` longer than needed.
