@@ -24,6 +24,7 @@ const NARROW: [usize; 2] = [8, 20];
 
 /// A new point that fewer others are linked to is looked for.
 const FEW: usize = 4;
+
 /// A point and its rank against the point whose links are chosen.
 type Ranked = (f32, u32);
 
@@ -188,13 +189,13 @@ impl Walker<'_> {
         candidates.drain(equals..all_equals);
         // Each that is chosen rules out some of those behind it, all of them compared at once.
         let mut at = 0;
-        while at < candidates.len() && at < most {
-            chosen.push(candidates[at].1);
+        while let Some((_, nearest)) = candidates.get(at).copied() {
+            chosen.push(nearest);
             at += 1;
-            if at == most || at == candidates.len() {
+            if at == most {
                 return;
             }
-            self.take(candidates[at - 1].1, other);
+            self.take(nearest, other);
             slots.clear();
             slots.extend(candidates[at..].iter().map(|(_, slot)| *slot));
             self.mutual::<BATCH>(other, slots, ranks);
