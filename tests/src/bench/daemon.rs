@@ -73,8 +73,8 @@ pub struct Options {
     /// Shared ones.
     #[command(flatten)]
     pub data: Data,
-    /// Engine of the collection: hnsw_rs or flat
-    #[arg(long, default_value = "hnsw_rs")]
+    /// Engine of the collection: native, hnsw_rs or flat
+    #[arg(long, default_value = "native")]
     pub engine: String,
     /// Queries in flight, one run for each
     #[arg(long, value_delimiter = ',', default_value = "1,16")]

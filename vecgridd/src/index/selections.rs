@@ -116,18 +116,13 @@ impl Selection {
         }
     }
 
-    /// Whether the other one knows nothing that this does not.
-    fn is_as_good_as(&self, other: &Self) -> bool {
-        let codes = |selection: &Self| selection.codes.as_ref().map_or(0, |codes| codes.until);
-        let vectors = |selection: &Self| selection.vectors.as_ref().map_or(0, |vectors| vectors.until);
-        let same_graph = match (&self.codes, &other.codes) {
-            (Some(own), Some(other)) => own.of.ptr_eq(&other.of),
-            _ => true,
-        };
-        same_graph
-            && self.blocks.len() >= other.blocks.len()
-            && codes(self) >= codes(other)
-            && vectors(self) >= vectors(other)
+    /// Whether it holds the very same as another one, which it came from.
+    fn is(&self, other: &Self) -> bool {
+        let codes = |selection: &Self| selection.codes.as_ref().map(Arc::as_ptr);
+        let vectors = |selection: &Self| selection.vectors.as_ref().map(Arc::as_ptr);
+        self.blocks.len() == other.blocks.len()
+            && codes(self) == codes(other)
+            && vectors(self) == vectors(other)
     }
 }
 
@@ -208,10 +203,10 @@ impl Selections {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = state.place(hash, &asked) {
             let kept = &state.kept[at].2;
-            if kept.is_as_good_as(&selection) {
+            selection = selection.with(kept);
+            if selection.is(kept) {
                 return;
             }
-            selection = selection.with(kept);
             state.remove(at);
         }
         let bytes = asked.bytes() + selection.bytes();

@@ -360,9 +360,8 @@ async fn start(
     indexes.ask_others(Arc::new(Links::new(identity.member.clone(), pool, table, tasks.token())));
     let verify = VerifyOptions { every: config.verify_every };
     tasks.spawn("verify", partition::keep_verifying(tasks.clone(), verifier.clone(), verify));
-    // One I/O thread is always with the connections.
     let workers = tokio::runtime::Handle::current().metrics().num_workers();
-    let seats = workers.saturating_sub(1).clamp(1, config.search_threads);
+    let seats = workers.min(config.search_threads);
     let service = Service::new(Parts {
         member: identity.member,
         control: grid.control.clone(),

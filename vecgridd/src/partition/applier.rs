@@ -181,20 +181,20 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, mut inbox: mpsc::Receiver<Job>) -> Result<(), StorageError> {
-        let mut jobs = Vec::new();
         while let Some(first) = inbox.blocking_recv() {
-            jobs.push(first);
+            // A new list each time: that of an import would stay as long as it ever was.
+            let mut jobs = vec![first];
             while jobs.len() < MAX_BATCH
                 && let Ok(next) = inbox.try_recv()
             {
                 jobs.push(next);
             }
-            self.work(jobs.drain(..))?;
+            self.work(jobs)?;
         }
         Ok(())
     }
 
-    fn work(&mut self, jobs: impl Iterator<Item = Job>) -> Result<(), StorageError> {
+    fn work(&mut self, jobs: Vec<Job>) -> Result<(), StorageError> {
         let mut group = Vec::new();
         for job in jobs {
             match job {

@@ -5,8 +5,8 @@
 //! decision 6).
 //!
 //! Handing a computation over costs two wake-ups. One that is shorter than that may run where it
-//! is ([`CpuPool::run_short`]), as long as one of few seats is free: the other I/O threads stay with
-//! their connections.
+//! is ([`CpuPool::run_short`]), as long as a seat is free: there are as many as I/O threads, or
+//! as threads that may search, where that is fewer.
 
 use std::{
     collections::VecDeque,
