@@ -288,7 +288,7 @@ fn beside_writes(bench: &mut Bench, served: &Served) -> Result<()> {
     Ok(())
 }
 
-/// Times of searches, one after the other, as long as `go_on`.
+/// Times of searches, one after the other over one connection, as long as `go_on`.
 fn search_for(
     bench: &Bench,
     served: &Served,
@@ -296,6 +296,7 @@ fn search_for(
     go_on: &dyn Fn(Instant) -> bool,
 ) -> Result<Vec<Duration>> {
     let searches = served::searches(&bench.data, ef)?;
+    let client = served.connect()?;
     let begun = Instant::now();
     let mut times = Vec::new();
     // A hundred at a time, so that the end of a phase is seen soon.
@@ -303,7 +304,7 @@ fn search_for(
         if !go_on(begun) {
             break;
         }
-        times.extend(served.ask(Door::Unary(1), part.to_vec())?.times);
+        times.extend(served.ask_over(&client, Door::Unary(1), part.to_vec())?.times);
     }
     Ok(times)
 }

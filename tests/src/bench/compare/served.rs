@@ -131,22 +131,37 @@ impl Served {
         Ok(kib * 1024)
     }
 
-    /// Asks all searches; answers in order, each with its time, and the time of all.
+    /// A connection over which the daemon has answered. While nobody drives it, as when a peer is measured, no pings
+    /// are answered, and after a while the daemon cuts it.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn connect(&self) -> Result<Client> {
+        self.runtime.block_on(async {
+            let client = grpc::client(self.daemon.socket_channel().await);
+            let request = pb::GetCollectionRequest { name: COLLECTION.into() };
+            client.clone().get_collection(request).await?;
+            Ok(client)
+        })
+    }
+
+    /// Asks all searches over a connection of their own; answers in order, each with its time, and the time of all.
     ///
     /// # Errors
     /// The first search that failed.
     pub fn ask(&self, door: Door, searches: Vec<pb::SearchRequest>) -> Result<Answers> {
-        // While a peer was measured nobody drove the connection, and the daemon cut it: it answered no pings.
-        let channel = async {
-            let client = grpc::client(self.daemon.socket_channel().await);
-            let request = pb::GetCollectionRequest { name: COLLECTION.into() };
-            client.clone().get_collection(request).await.map(|_| client)
-        };
-        let client = self.runtime.block_on(channel)?;
+        self.ask_over(&self.connect()?, door, searches)
+    }
+
+    /// The same, over a connection that there is.
+    ///
+    /// # Errors
+    /// The first search that failed.
+    pub fn ask_over(&self, client: &Client, door: Door, searches: Vec<pb::SearchRequest>) -> Result<Answers> {
         let begun = Instant::now();
         let answers = match door {
-            Door::Unary(flight) => self.runtime.block_on(load::search_all(&client, searches, flight))?,
-            Door::Stream(flight) => self.runtime.block_on(load::search_stream(&client, searches, flight))?,
+            Door::Unary(flight) => self.runtime.block_on(load::search_all(client, searches, flight))?,
+            Door::Stream(flight) => self.runtime.block_on(load::search_stream(client, searches, flight))?,
         };
         let took = begun.elapsed();
         let (answers, times) = answers.into_iter().unzip();
