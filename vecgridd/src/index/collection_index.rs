@@ -307,20 +307,17 @@ impl CollectionIndex {
         if self.builder.is_none() {
             return true;
         }
-        while owner.building || (owner.work().is_some() && owner.paused_until().is_none()) {
+        while owner.building || (owner.has_work() && owner.paused_until().is_none()) {
             owner = self.core.idle.wait(owner).unwrap_or_else(PoisonError::into_inner);
         }
-        owner.work().is_none()
+        !owner.has_work()
     }
 
     /// Blocks until the breadths of this very graph are measured, so that nothing happens any more until
     /// the next change; at once for an index without a graph. For tests and benchmarks.
     pub fn wait_calibrated(&self) {
         let mut owner = self.core.owner();
-        while self.builder.is_some()
-            && !owner.stopping
-            && (owner.work().is_some() || owner.wants_calibration())
-        {
+        while self.builder.is_some() && !owner.stopping && (owner.has_work() || owner.wants_calibration()) {
             owner = self.core.idle.wait(owner).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -449,11 +446,14 @@ impl Core {
     /// Changes the state and shows it to everyone.
     pub fn publish<T>(&self, change: impl FnOnce(&mut Owner) -> T) -> T {
         let mut owner = self.owner();
+        let waited = owner.begin_at().is_some();
         let result = change(&mut owner);
+        // Later only puts it off.
+        let is_to_begin = !waited && owner.begin_at().is_some();
         let old = self.view.swap(Arc::new(owner.view()));
         let room = owner.has_room();
         self.room.send_if_modified(|known| std::mem::replace(known, room) != room);
-        if owner.work().is_some() || owner.wants_calibration() || owner.save_time_is_news() {
+        if is_to_begin || owner.work().is_some() || owner.wants_calibration() || owner.save_time_is_news() {
             self.work.notify_one();
         }
         drop(owner);
@@ -503,7 +503,8 @@ impl Core {
             if calibrate_at.is_some_and(|at| at <= now) {
                 return Some(Work::Calibrate);
             }
-            let next = [paused, save_at, owner.move_at(), calibrate_at].into_iter().flatten().min();
+            let times = [paused, save_at, owner.move_at(), calibrate_at, owner.begin_at()];
+            let next = times.into_iter().flatten().min();
             owner = match next {
                 Some(until) => {
                     let pause = until.saturating_duration_since(now);

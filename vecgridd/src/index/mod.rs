@@ -23,7 +23,7 @@
 //! How: rows are in dense slots that never move (`rows`), packed in chunks (`chunk`, `packed`); a
 //! [`View`] is an unchanging list of them. Beside them grow indexes of all metadata fields
 //! (`fields`), which turn a filter into a bitmap over slots. Writes append to the tail and return. The `builder` thread alone moves rows from the
-//! tail into the graph of an `engine`, and rebuilds both when too much is dead. A search finds
+//! tail into the graph of an `engine`, and rebuilds both when too much is dead. A first graph begins when the rows that come in a `burst` are there. A search finds
 //! out which rows are eligible (`scan`), then plans (`plan`): walk the graph and scan the tail, or scan
 //! everything eligible; [`View::search_explained`] says what it did. A row's partition is one more thing that a search checks, so the number of
 //! partitions costs nothing.
@@ -43,6 +43,7 @@
 
 mod asked;
 mod builder;
+mod burst;
 mod calibration;
 mod calibrator;
 mod check;
@@ -71,6 +72,7 @@ mod recall_window;
 mod region;
 mod registry;
 mod rows;
+mod saving;
 mod scan;
 mod selections;
 mod side_by_side;

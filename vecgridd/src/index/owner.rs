@@ -14,6 +14,7 @@ use std::{
 use super::{
     IndexLimits,
     asked::Asked,
+    burst::Burst,
     calibration::Calibration,
     checkpoint::{Loaded, Refusal, Saved, Stamps},
     chunk::{CHUNK, Chunk, Row},
@@ -24,6 +25,7 @@ use super::{
     packed::{Packed, Shapes},
     partition_set::PartitionSet,
     rows::Rows,
+    saving::Saving,
     slots::Slots,
     stats::{CheckpointStats, IndexBytes, IndexStats},
     view::{Linked, Shape, View},
@@ -46,14 +48,6 @@ const CALIBRATED_SHARE: u64 = 4;
 /// Pauses after failed builds: from, to.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// A checkpoint is due after the shortest pause when there were one change per so many rows: a new row is one,
-/// its way into the graph another …
-const CHANGED_SHARE: u64 = 4;
-/// … and after so many pauses when any has.
-const LONG_PAUSE: u32 = 20;
-/// A checkpoint takes at most one part in this many of the time.
-const SAVE_SHARE: u32 = 20;
-
 pub(super) struct Owner {
     shape: Shape,
     limits: IndexLimits,
@@ -69,6 +63,8 @@ pub(super) struct Owner {
     live: u64,
     with_vector: u64,
     linked: Option<Linked>,
+    /// Until there is a graph.
+    burst: Burst,
     calibration: Arc<Calibration>,
     /// Queries to measure with.
     pub asked: Asked,
@@ -88,38 +84,6 @@ pub(super) struct Owner {
     saving: Saving,
     /// When full blocks may be moved into files; `None`: they stay in memory.
     move_after: Option<Instant>,
-}
-
-/// When the index was saved, and why it should be again.
-#[derive(Default)]
-struct Saving {
-    /// Least time between two checkpoints; `None`: there are none.
-    pause: Option<Duration>,
-    /// Changes since the last one.
-    changes: u64,
-    /// When the last one ended, or the index began.
-    last: Option<Instant>,
-    saved: Option<Saved>,
-    saves: u64,
-    failures: u64,
-    /// One more before the end.
-    at_end: bool,
-    /// One more at once.
-    at_once: bool,
-    /// The builder knows this time.
-    told: Option<Instant>,
-}
-
-impl Saving {
-    fn due(&self, live: u64) -> Option<Instant> {
-        if self.at_once {
-            return self.last;
-        }
-        let took = self.saved.map_or(Duration::ZERO, |saved| saved.took);
-        let pause = self.pause?.max(took * SAVE_SHARE);
-        let much = self.changes.saturating_mul(CHANGED_SHARE) >= live;
-        (self.changes > 0).then_some(self.last? + if much { pause } else { pause * LONG_PAUSE })
-    }
 }
 
 /// What the builder should do next.
@@ -153,6 +117,7 @@ impl Owner {
             live: 0,
             with_vector: 0,
             linked: None,
+            burst: Burst::default(),
             calibration: Arc::default(),
             asked: Asked::default(),
             calibrated: false,
@@ -322,6 +287,9 @@ impl Owner {
             replaced.extend(old);
         }
         (first..next).for_each(|slot| self.appear(slot));
+        if self.linked.is_none() {
+            self.burst.come(Instant::now(), self.with_vector);
+        }
         for change in &changes {
             self.level(change.partition(), change.version());
         }
@@ -438,17 +406,29 @@ impl Owner {
         self.dead() >= MIN_DEAD && self.dead() * DEAD_SHARE > u64::from(self.rows.len())
     }
 
+    /// When the first graph is to begin, unless more rows come; `None`: now, or it did.
+    pub fn begin_at(&self) -> Option<Instant> {
+        let waits =
+            self.linked.is_none() && self.wants_graph() && self.tail_slots() < self.limits.tail_rows / 2;
+        self.burst.over().filter(|at| waits && *at > Instant::now())
+    }
+
     /// What the builder should do, pauses after failures aside.
     pub fn work(&self) -> Option<Work> {
         if self.move_at().is_some_and(|at| at <= Instant::now()) {
             Some(Work::Move)
         } else if self.wants_compaction() {
             Some(Work::Compact)
-        } else if self.wants_graph() && self.tail_slots() > 0 {
+        } else if self.wants_graph() && self.tail_slots() > 0 && self.begin_at().is_none() {
             Some(Work::Link)
         } else {
             None
         }
+    }
+
+    /// Whether rows are to be linked, or the like, now or soon.
+    pub fn has_work(&self) -> bool {
+        self.work().is_some() || self.begin_at().is_some()
     }
 
     /// Whether breadths are to be measured, when the builder has nothing better to do: never so far, on

@@ -175,7 +175,7 @@ impl Walker<'_> {
         }
         ranked.sort_unstable();
         scratch.beam.start(breadth);
-        ranked.iter().for_each(|one| scratch.beam.offer(rank_of(*one), *one as u32));
+        scratch.beam.fill(&ranked);
         (scratch.promising, scratch.ranked) = (promising, ranked);
     }
 

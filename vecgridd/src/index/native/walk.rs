@@ -73,9 +73,8 @@ impl Eligible<'_> {
 impl Walker<'_> {
     /// The rank of one point.
     pub fn rank(&self, query: &Query, slot: u32) -> f32 {
-        let mut ranked = f32::INFINITY;
-        self.each_rank(query, &[slot], |_, rank| ranked = rank);
-        ranked
+        let [rank] = self.ranks(query, &[slot]);
+        rank
     }
 
     /// Goes to the nearest point that greedy steps find, on each level from `from` down to, but not
@@ -132,7 +131,7 @@ impl Walker<'_> {
         if let Some(without) = scratch.without {
             scratch.visited.insert(without);
         }
-        scratch.beam.offer(start.1, start.0);
+        scratch.beam.offer(&[start.0], &[start.1]);
         scratch.waiting.clear();
         let coded = self.frame.is_coded();
         loop {
@@ -146,8 +145,9 @@ impl Walker<'_> {
                 }
             }
             scratch.work.ranked += scratch.waiting.len() as u32;
-            let beam = &mut scratch.beam;
-            self.each_rank(query, &scratch.waiting, |slot, rank| beam.offer(rank, slot));
+            for slots in scratch.waiting.chunks(BATCH) {
+                scratch.beam.offer(slots, &self.ranks::<BATCH>(query, slots));
+            }
             if level == 0 {
                 scratch.beam.ahead(TOGETHER).for_each(|slot| self.graph.prefetch_links(slot));
             }
@@ -235,11 +235,18 @@ impl Walker<'_> {
     #[inline]
     pub fn each_rank(&self, query: &Query, slots: &[u32], mut each: impl FnMut(u32, f32)) {
         for slots in slots.chunks(BATCH) {
-            let products: [f32; BATCH] = self.graph.vectors().products(&query.own, slots);
-            for (slot, product) in slots.iter().zip(products) {
-                each(*slot, query.rank(self.graph.coded(*slot), product));
-            }
+            slots.iter().zip(self.ranks::<BATCH>(query, slots)).for_each(|(slot, rank)| each(*slot, rank));
         }
+    }
+
+    /// The ranks of at most `N` points, in order; what is behind them is nothing.
+    #[inline]
+    fn ranks<const N: usize>(&self, query: &Query, slots: &[u32]) -> [f32; N] {
+        let mut ranks: [f32; N] = self.graph.vectors().products(&query.own, slots);
+        for (slot, rank) in slots.iter().zip(&mut ranks) {
+            *rank = query.rank(self.graph.coded(*slot), *rank);
+        }
+        ranks
     }
 
     /// Asks for what slots are ranked by.
