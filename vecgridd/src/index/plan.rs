@@ -14,9 +14,9 @@
 //! can make an answer wrong: a walk that brings too little is followed by a scan. They are made from
 //! counts alone, so the order in which rows, indexes and graph came makes no difference.
 
-/// A walk goes this much wider than the plain share of eligible rows says, since eligible rows are
-/// not spread evenly.
-const SLACK: f64 = 1.2;
+/// A walk goes wider than the plain share of eligible rows says, since eligible rows are not spread evenly: by the share
+/// of the others, and by this at most.
+const SLACK: f64 = 0.2;
 /// Looking up whether a neighbour is eligible, of which a filtered walk does many: against reading
 /// a row.
 const LOOK: f64 = 0.08;
@@ -91,7 +91,7 @@ impl Plan {
         }
         // Points may have come after the view; more eligible ones than points cannot be.
         let share = (s.eligible_points as f64 / s.points as f64).min(1.0);
-        let slack = if share < 1.0 { SLACK } else { 1.0 };
+        let slack = 1.0 + (1.0 - share).min(SLACK);
         let (breadth, links) = (s.ef.max(s.k) as f64, s.m as f64);
         let step = links * s.rows_per_link;
 
@@ -153,6 +153,12 @@ mod tests {
     #[test]
     fn dead_and_filtered_points_widen_the_walk() {
         assert_eq!(plan(100_000, 80_000, 10, 100), Plan::Walk { ef: 150 });
+        assert_eq!(plan(100_000, 99_000, 10, 100), Plan::Walk { ef: 103 });
+        assert_eq!(
+            plan(100_000, 99_999, 10, 100),
+            Plan::Walk { ef: 101 },
+            "a row that died costs next to nothing"
+        );
     }
 
     #[test]
