@@ -228,16 +228,32 @@ impl Job {
         }
     }
 
-    /// Asks the graph one question, as a search does; `false` when it cannot hide the row.
+    /// Asks the graph one question, as searches do; `false` when it cannot hide the row.
     fn walk(&mut self) -> Result<bool, EngineError> {
+        if self.missed.len() <= self.breadth {
+            self.missed.push(Default::default());
+        }
+        for (at, k) in HITS.into_iter().enumerate().filter(|(_, k)| *k <= BREADTHS[self.breadth]) {
+            match self.miss(k)? {
+                None => return Ok(false),
+                Some(Some(miss)) => self.missed[self.breadth][at].add(miss),
+                // There are not as many rows.
+                Some(None) => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// The share of `k` hits that a walk misses; see [`walk`](Self::walk).
+    fn miss(&self, k: usize) -> Result<Option<Option<f64>>, EngineError> {
         let (view, breadth) = (&self.view, BREADTHS[self.breadth]);
         let question = &self.questions[self.question];
         let engine = &self.linked.engine;
         let walked = match question.slot {
-            Some(slot) => engine.walk_without(&question.vector, breadth, slot)?,
-            None => Some(engine.walk(&question.vector, breadth, None)?),
+            Some(slot) => engine.walk_without(&question.vector, k, breadth, slot)?,
+            None => Some(engine.walk(&question.vector, k, breadth, None)?),
         };
-        let Some(walked) = walked else { return Ok(false) };
+        let Some(walked) = walked else { return Ok(None) };
         let counts = |slot: u32| {
             Some(slot) != question.slot && slot < self.linked.until && view.rows.is_alive(slot, view.at)
         };
@@ -245,18 +261,10 @@ impl Job {
         let near = walked.near.iter().map(|(slot, _)| *slot).filter(|slot| counts(*slot));
         let mut found: Vec<f32> = near.take(MOST_HITS + MOST_HITS / 4).filter_map(distance).collect();
         found.sort_unstable_by(f32::total_cmp);
-        if self.missed.len() <= self.breadth {
-            self.missed.push(Default::default());
-        }
-        for (k, missed) in HITS.into_iter().zip(&mut self.missed[self.breadth]) {
-            if let Some(last) = question.near.get(k - 1)
-                && breadth >= k
-            {
-                let hits = found.iter().take(k).filter(|distance| *distance <= last).count();
-                missed.add(1.0 - hits as f64 / k as f64);
-            }
-        }
-        Ok(true)
+        Ok(Some(question.near.get(k - 1).map(|last| {
+            let hits = found.iter().take(k).filter(|distance| *distance <= last).count();
+            1.0 - hits as f64 / k as f64
+        })))
     }
 
     /// What is missed, on the safe side: rows are already.

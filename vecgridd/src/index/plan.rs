@@ -43,6 +43,8 @@ pub(super) enum Plan {
     Scan,
     /// The graph with this breadth, then every eligible row that is not in the graph.
     Walk {
+        /// Hits, and others among them that are not eligible.
+        k: usize,
         /// Breadth.
         ef: usize,
     },
@@ -95,11 +97,13 @@ impl Plan {
         let (breadth, links) = (s.ef.max(s.k) as f64, s.m as f64);
         let step = links * s.rows_per_link;
 
-        let plain = (breadth * slack / share).ceil();
+        let among_all = |count: f64| (count * slack / share).ceil();
+        let plain = among_all(breadth);
         let beside = s.beside.min(s.eligible_points);
         let mut best = ((s.eligible_points - beside) as f64 + beside as f64 * BESIDE, Self::Scan);
         if plain * step < best.0 {
-            best = (plain * step, Self::Walk { ef: plain as usize });
+            let k = among_all(s.k as f64) as usize;
+            best = (plain * step, Self::Walk { k, ef: plain as usize });
         }
         let near = LOWEST * links;
         let within_two = near + near * near;
@@ -145,18 +149,18 @@ mod tests {
 
     #[test]
     fn a_large_graph_is_walked_as_wide_as_asked() {
-        assert_eq!(plan(100_000, 100_000, 10, 96), Plan::Walk { ef: 96 });
-        assert_eq!(plan(100_000, 100_000, 200, 96), Plan::Walk { ef: 200 });
-        assert_eq!(plan(1_000, 1_000_000, 10, 96), Plan::Walk { ef: 96 });
+        assert_eq!(plan(100_000, 100_000, 10, 96), Plan::Walk { k: 10, ef: 96 });
+        assert_eq!(plan(100_000, 100_000, 200, 96), Plan::Walk { k: 200, ef: 200 });
+        assert_eq!(plan(1_000, 1_000_000, 10, 96), Plan::Walk { k: 10, ef: 96 });
     }
 
     #[test]
     fn dead_and_filtered_points_widen_the_walk() {
-        assert_eq!(plan(100_000, 80_000, 10, 100), Plan::Walk { ef: 150 });
-        assert_eq!(plan(100_000, 99_000, 10, 100), Plan::Walk { ef: 103 });
+        assert_eq!(plan(100_000, 80_000, 10, 100), Plan::Walk { k: 15, ef: 150 });
+        assert_eq!(plan(100_000, 99_000, 10, 100), Plan::Walk { k: 11, ef: 103 });
         assert_eq!(
             plan(100_000, 99_999, 10, 100),
-            Plan::Walk { ef: 101 },
+            Plan::Walk { k: 11, ef: 101 },
             "a row that died costs next to nothing"
         );
     }
@@ -175,7 +179,7 @@ mod tests {
         let plan = |eligible_points| {
             Plan::choose(Situation { points: 1_000_000, eligible_points, filtered: true, ..PLAIN })
         };
-        assert_eq!(plan(1_000_000), Plan::Walk { ef: 96 });
+        assert_eq!(plan(1_000_000), Plan::Walk { k: 10, ef: 96 });
         assert_eq!(plan(200_000), Plan::FilteredWalk { ef: 288 });
         assert_eq!(plan(50_000), Plan::FilteredWalk { ef: 288 });
         assert_eq!(plan(5_000), Plan::Scan);
@@ -191,7 +195,7 @@ mod tests {
         assert_eq!(plan(200), Plan::Sift { ef: 44 });
         assert_eq!(plan(1_000), Plan::Sift { ef: 44 });
         assert_eq!(plan(10_000), Plan::Sift { ef: 44 });
-        assert_eq!(plan(100_000), Plan::Walk { ef: 96 });
+        assert_eq!(plan(100_000), Plan::Walk { k: 10, ef: 96 });
         let few = Situation { eligible_points: 200, rows_per_look: Some(0.02), ..PLAIN };
         assert_eq!(Plan::choose(few), Plan::Sift { ef: 44 });
         assert_eq!(Plan::choose(Situation { beside: 200, ..few }), Plan::Scan);

@@ -200,7 +200,7 @@ impl View {
         });
         let (ef, mut done) = match plan {
             Plan::Scan => return None,
-            Plan::Walk { ef } => (ef, SearchPlan::Walk),
+            Plan::Walk { ef, .. } => (ef, SearchPlan::Walk),
             Plan::FilteredWalk { ef } => (ef, SearchPlan::FilteredWalk),
             Plan::Sift { ef } => (ef, SearchPlan::Sift),
         };
@@ -208,7 +208,7 @@ impl View {
         // Until it turns out that the walk was enough.
         explain.plan = SearchPlan::WalkThenScan;
         let mut lap = Lap::start();
-        let walk = |words| linked.engine.walk(vector, ef, words);
+        let walk = |k, words| linked.engine.walk(vector, k, ef, words);
         let sift = |ef| {
             let codes = eligible.codes(&linked.engine, linked.until);
             let gathered = codes.as_ref().map(|codes| (&codes.gathered, codes.until));
@@ -216,8 +216,9 @@ impl View {
         };
         let mut walked = match plan {
             Plan::Sift { ef } => sift(ef)?,
-            Plan::FilteredWalk { .. } => walk(eligible.words()),
-            Plan::Walk { .. } | Plan::Scan => walk(None),
+            Plan::FilteredWalk { .. } => walk(query.k, eligible.words()),
+            Plan::Walk { k, .. } => walk(k, None),
+            Plan::Scan => walk(query.k, None),
         };
         // Where nothing near the query is eligible a walk finds no way to what is.
         if let Ok(brought) = &walked

@@ -1,11 +1,12 @@
 //! The candidates of a walk: the nearest rows so far, in order, and which were expanded.
 //!
 //! One sorted list instead of the two heaps of the HNSW paper, as in NSG and DiskANN: with a breadth
-//! of a hundred, inserting is a search in few cache lines and a short move, and the bound is the last.
+//! of a hundred, inserting is a search in few cache lines and a short move. What is beyond the bound is dropped
+//! (`reach`), so all that is left is to be expanded.
 //! What a round of a walk ranked comes together: then the places of all are looked up at the same time, and no part of the
 //! list moves twice.
 
-use super::kernels::BATCH;
+use super::{kernels::BATCH, reach::Reach};
 
 /// A mark on slots that were expanded; slots are below.
 const EXPANDED: u32 = 1 << 31;
@@ -27,40 +28,48 @@ pub(super) fn rank_of(ranked: u64) -> f32 {
     f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
 }
 
-#[derive(Default)]
 pub(super) struct Beam {
     /// Nearest first.
     ranked: Vec<u64>,
-    breadth: usize,
+    reach: Reach,
+    /// What `reach` says of `ranked`.
+    bound: f32,
     /// All before are expanded.
     next: usize,
 }
 
+impl Default for Beam {
+    fn default() -> Self {
+        Self { ranked: Vec::new(), reach: Reach::just(1), bound: f32::INFINITY, next: 0 }
+    }
+}
+
 impl Beam {
-    /// Empties it, for a walk of this breadth.
-    pub fn start(&mut self, breadth: usize) {
+    /// Empties it, for a walk that reaches so far.
+    pub fn start(&mut self, reach: Reach) {
         self.ranked.clear();
-        self.breadth = breadth.max(1);
-        self.ranked.reserve(self.breadth + BATCH);
+        self.reach = reach;
+        self.ranked.reserve(reach.most() + BATCH);
+        self.bound = f32::INFINITY;
         self.next = 0;
     }
 
     /// Ranks from here on are of no interest.
     #[inline]
     pub fn bound(&self) -> f32 {
-        if self.ranked.len() < self.breadth { f32::INFINITY } else { rank_of(self.ranked[self.breadth - 1]) }
+        self.bound
     }
 
     /// Adds those candidates that are near enough, at most [`BATCH`] at once. Each slot is to be offered once.
     // One after the other they were a seventh of a build, most of it waiting for comparisons that nobody could predict.
     #[inline]
     pub fn offer(&mut self, slots: &[u32], ranks: &[f32]) {
-        let (has_room, bound) = (self.ranked.len() < self.breadth, self.bound());
+        let (has_no_bound, bound) = (self.bound == f32::INFINITY, self.bound);
         let (mut near, mut count) = ([0; BATCH], 0);
         for (slot, rank) in slots.iter().zip(ranks) {
             near[count] = ranked(*rank, *slot);
             // Less, so that a rank that is no number is of no interest either.
-            count += usize::from(has_room | (*rank < bound));
+            count += usize::from(has_no_bound | (*rank < bound));
         }
         let near = &near[..count];
         let (mut sorted, mut places) = ([0; BATCH], [0; BATCH]);
@@ -76,13 +85,19 @@ impl Beam {
             self.ranked[place + before] = *new;
             end = place;
         }
-        self.ranked.truncate(self.breadth);
+        self.ranked.truncate(self.reach.most());
         self.next = self.next.min(end);
+        if count > 0 {
+            self.bound = self.reach.bound(self.ranked.len(), |at| rank_of(self.ranked[at]));
+            while self.ranked.last().is_some_and(|last| rank_of(*last) > self.bound) {
+                self.ranked.pop();
+            }
+        }
     }
 
-    /// Takes what was found in another way: nearest first, and no more than the breadth.
+    /// Takes what was found in another way: nearest first, and as many as there may be.
     pub fn fill(&mut self, nearest: &[u64]) {
-        self.ranked.extend_from_slice(&nearest[..nearest.len().min(self.breadth)]);
+        self.ranked.extend_from_slice(&nearest[..nearest.len().min(self.reach.most())]);
     }
 
     /// The nearest candidate that was not expanded; it counts as expanded from now on.
@@ -102,7 +117,7 @@ impl Beam {
     /// Candidates that are likely to be expanded next.
     #[inline]
     pub fn ahead(&self, count: usize) -> impl Iterator<Item = u32> {
-        let slots = self.ranked[self.next..].iter().map(|ranked| *ranked as u32);
+        let slots = self.ranked.get(self.next..).unwrap_or_default().iter().map(|ranked| *ranked as u32);
         slots.filter(|slot| slot & EXPANDED == 0).take(count)
     }
 
@@ -124,7 +139,7 @@ mod tests {
             ranks in prop::collection::vec(0_u8..50, 1..200), breadth in 1_usize..40, together in 1..=BATCH,
         ) {
             let mut beam = Beam::default();
-            beam.start(breadth);
+            beam.start(Reach::just(breadth));
             let mut expanded = Vec::new();
             let slots: Vec<u32> = (0..ranks.len() as u32).collect();
             let numbers: Vec<f32> = ranks.iter().map(|rank| f32::from(*rank)).collect();
@@ -149,6 +164,37 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// Whatever came in between: those that a look at all of them would keep, each expanded.
+        #[test]
+        fn it_ends_with_all_within_reach(
+            ranks in prop::collection::vec(0_u8..50, 1..200), (breadth, k) in (1_usize..40, 1_usize..20),
+            doubling in 0_u8..8, together in 1..=BATCH,
+        ) {
+            let reach = Reach::about(breadth, k, f32::from(doubling));
+            let mut beam = Beam::default();
+            beam.start(reach);
+            let slots: Vec<u32> = (0..ranks.len() as u32).collect();
+            let mut numbers: Vec<f32> = ranks.iter().map(|rank| f32::from(*rank)).collect();
+            let mut expanded = Vec::new();
+            for (slots, ranks) in slots.chunks(together).zip(numbers.chunks(together)) {
+                beam.offer(slots, ranks);
+                expanded.extend(beam.expand());
+            }
+            expanded.extend(std::iter::from_fn(|| beam.expand()));
+            prop_assert!(beam.ahead(1).next().is_none());
+            prop_assert!(beam.iter().all(|(slot, _)| expanded.contains(&slot)));
+            numbers.sort_by(f32::total_cmp);
+            let bound = reach.bound(numbers.len(), |at| numbers[at]);
+            let found: Vec<f32> = beam.iter().map(|(_, rank)| rank).collect();
+            // Those at the bound itself may be there or not.
+            let below = |ranks: &[f32]| ranks.iter().copied().filter(|rank| *rank < bound).collect::<Vec<_>>();
+            prop_assert_eq!(below(&found), below(&numbers));
+            prop_assert!(found.len() >= numbers.len().min(breadth / 2).min(reach.most()) && found.len() <= reach.most());
+            prop_assert!(found.iter().all(|rank| *rank <= bound));
+        }
+    }
+
     #[test]
     fn points_are_in_the_order_of_ranks() {
         let ranks = [f32::NEG_INFINITY, -2.5, -1e-30, -0.0, 0.0, 1e-30, 3.0, f32::INFINITY];
@@ -162,7 +208,7 @@ mod tests {
     #[test]
     fn what_is_no_number_is_not_kept_beside_numbers() {
         let mut beam = Beam::default();
-        beam.start(1);
+        beam.start(Reach::just(1));
         assert_eq!(beam.bound(), f32::INFINITY);
         beam.offer(&[1], &[1.0]);
         beam.offer(&[2, 3], &[f32::NAN, -f32::NAN]);

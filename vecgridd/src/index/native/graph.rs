@@ -64,6 +64,8 @@ pub(super) struct Graph {
     /// Where walks start: `level << 32 | slot`.
     entry: AtomicU64,
     points: AtomicU32,
+    /// An `f32`, as bits. Not stored: it is measured anew.
+    doubling: AtomicU32,
 }
 
 impl Graph {
@@ -79,6 +81,7 @@ impl Graph {
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             entry: AtomicU64::new(NOWHERE),
             points: AtomicU32::new(0),
+            doubling: AtomicU32::new(0),
         }
     }
 
@@ -140,6 +143,15 @@ impl Graph {
     /// Rows that were added.
     pub fn points(&self) -> u32 {
         self.points.load(Relaxed)
+    }
+
+    /// What was measured last: see [`Walker::doubling`](super::walk::Walker::doubling). 0 before that.
+    pub fn doubling(&self) -> f32 {
+        f32::from_bits(self.doubling.load(Relaxed))
+    }
+
+    pub fn set_doubling(&self, doubling: f32) {
+        self.doubling.store(doubling.to_bits(), Relaxed);
     }
 
     /// Slots are below.

@@ -14,6 +14,7 @@ use std::ops::RangeInclusive;
 use super::{
     frame::Query,
     kernels::BATCH,
+    reach::Reach,
     vectors::Operand,
     walk::{Scratch, Walker},
 };
@@ -71,7 +72,7 @@ impl Walker<'_> {
         let from_top = (entry, self.rank(&query, entry));
         let mut start = self.descend(&query, from_top, top, level, &mut bench.scratch);
         for level in (lowest..=level.min(top)).rev() {
-            self.spread(&query, start, level, breadth, None, &mut bench.scratch);
+            self.spread(&query, start, level, Reach::just(breadth), None, &mut bench.scratch);
             let found = bench.scratch.beam.iter().filter(|(other, _)| *other != slot);
             bench.chooser.slots.clear();
             bench.chooser.slots.extend(found.map(|(other, _)| other));
@@ -83,7 +84,7 @@ impl Walker<'_> {
                 // What was acknowledged must be found by a search for just that, however narrow.
                 let begin = self.descend(&query, from_top, top, 0, &mut bench.scratch);
                 let found = NARROW.iter().all(|breadth| {
-                    self.spread(&query, begin, 0, *breadth, None, &mut bench.scratch);
+                    self.spread(&query, begin, 0, Reach::just(*breadth), None, &mut bench.scratch);
                     bench.scratch.beam.iter().any(|(other, _)| other == slot)
                 });
                 if !found {

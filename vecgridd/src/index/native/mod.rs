@@ -10,7 +10,7 @@
 //! - `vectors`: the form that points are kept in: upper halves of numbers, or floats if the collection says so.
 //! - `arena`, `graph`: where rows and links are; growing moves nothing; `gathered`, `columns`: copies of codes or numbers for
 //!   sifts.
-//! - `walk`, `beam`, `visited`: the search; `sift`: the search where few points are eligible; `link`: the build.
+//! - `walk`, `beam`, `reach`, `visited`: the search; `sift`: the search where few points are eligible; `link`: the build.
 //! - `repair`: points that no walk reaches.
 //!
 //! What it promises: a walk never waits for an insert; several inserting threads reach the recall of
@@ -29,6 +29,7 @@ mod graph;
 mod kernels;
 mod link;
 mod nibbles;
+mod reach;
 mod repair;
 mod rotation;
 mod sift;
@@ -57,6 +58,7 @@ use self::{
     graph::{Graph, GraphState, LAYOUT},
     kernels::Kernels,
     link::Bench,
+    reach::Reach,
     sift::{Points, Sifted},
     walk::{Eligible, Scratch, Walker},
 };
@@ -136,6 +138,7 @@ impl Native {
             return Err(Refusal::Damaged("the parts of the graph do not fit each other".to_owned()));
         }
         this.repaired = stored.repaired.into();
+        this.graph.set_doubling(this.walker().doubling(&mut || {}));
         Ok(this)
     }
 
@@ -265,7 +268,7 @@ impl Native {
     fn walk_from_entry(
         &self,
         query: &[f32],
-        ef: usize,
+        (k, ef): (usize, usize),
         eligible: Option<&[u64]>,
         without: Option<u32>,
     ) -> Result<Walked, EngineError> {
@@ -274,7 +277,8 @@ impl Native {
             scratch.without = without;
             let walker = self.walker();
             let start = walker.descend(query, (entry, walker.rank(query, entry)), top, 0, scratch);
-            walker.spread(query, start, 0, ef, eligible.map(Eligible), scratch);
+            let reach = Reach::about(ef, k, self.graph.doubling());
+            walker.spread(query, start, 0, reach, eligible.map(Eligible), scratch);
         })
     }
 
@@ -291,7 +295,7 @@ impl Native {
         let mut scratch = self.take_scratch();
         let walked = catch_unwind(AssertUnwindSafe(|| {
             (scratch.work, scratch.without) = (Work::default(), None);
-            scratch.beam.start(0);
+            scratch.beam.start(Reach::just(1));
             let mut query = self.frame.query(query);
             search(&mut query, &mut scratch);
             let near: Vec<(u32, f32)> = scratch.beam.iter().collect();
@@ -389,12 +393,24 @@ impl Engine for Native {
         Ok(true)
     }
 
-    fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
-        self.walk_from_entry(query, ef, eligible, None)
+    fn walk(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        eligible: Option<&[u64]>,
+    ) -> Result<Walked, EngineError> {
+        self.walk_from_entry(query, (k, ef), eligible, None)
     }
 
-    fn walk_without(&self, query: &[f32], ef: usize, slot: u32) -> Result<Option<Walked>, EngineError> {
-        self.walk_from_entry(query, ef, None, Some(slot)).map(Some)
+    fn walk_without(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        slot: u32,
+    ) -> Result<Option<Walked>, EngineError> {
+        self.walk_from_entry(query, (k, ef), None, Some(slot)).map(Some)
     }
 
     fn sift(
@@ -452,7 +468,12 @@ impl Engine for Native {
         }
         self.repaired.store(points, Relaxed);
         let mut courtesy = Courtesy::new(&self.demands);
-        let repair = || self.walker().repair(self.ef_construction, &mut || courtesy.give_way());
+        let repair = || {
+            let mut pause = || courtesy.give_way();
+            let repaired = self.walker().repair(self.ef_construction, &mut pause);
+            self.graph.set_doubling(self.walker().doubling(&mut pause));
+            repaired
+        };
         let repaired =
             catch_unwind(AssertUnwindSafe(repair)).map_err(|panic| EngineError::panicked(&*panic))?;
         if repaired > 0 {

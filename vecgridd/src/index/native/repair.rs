@@ -4,7 +4,7 @@
 //! it. After a build a search over all links finds such points, and links each from the nearest point
 //! that is reached.
 
-use super::{frame::Query, link::Bench, walk::Walker};
+use super::{frame::Query, link::Bench, reach::Reach, walk::Walker};
 
 /// Points looked at in a row: a tenth of a millisecond.
 const AT_ONCE: usize = 256;
@@ -37,7 +37,7 @@ impl Walker<'_> {
         let mut query = Query::default();
         self.query_of(slot, &mut query);
         let start = self.descend(&query, (entry, self.rank(&query, entry)), top, 0, &mut bench.scratch);
-        self.spread(&query, start, 0, breadth, None, &mut bench.scratch);
+        self.spread(&query, start, 0, Reach::just(breadth), None, &mut bench.scratch);
         let mut others = bench.scratch.beam.iter().filter(|(other, _)| *other != slot);
         others.any(|(other, _)| self.graph.lock(other, 0).push(slot))
     }

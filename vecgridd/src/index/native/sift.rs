@@ -12,6 +12,7 @@ use super::{
     columns::EIGHT,
     frame::Query,
     gathered::Gathered,
+    reach::Reach,
     walk::{Eligible, Scratch, Walker},
 };
 
@@ -174,7 +175,7 @@ impl Walker<'_> {
             bound = keep(&mut ranked, breadth).min(bound);
         }
         ranked.sort_unstable();
-        scratch.beam.start(breadth);
+        scratch.beam.start(Reach::just(breadth));
         scratch.beam.fill(&ranked);
         (scratch.promising, scratch.ranked) = (promising, ranked);
     }

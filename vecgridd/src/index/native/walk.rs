@@ -9,7 +9,7 @@
 //! 2. While these are on their way, what was left of the round before is ranked by the upper halves of its
 //!    numbers, and offered to the beam. So a round chooses what to expand one round late; that costs next
 //!    to nothing.
-//! 3. Once the beam is full, a point whose code rules it out is left alone: three quarters of all. The
+//! 3. Once the beam has a bound (`reach`), a point whose code rules it out is left alone: three quarters of all. The
 //!    numbers of the others are asked for, and wait for the next round.
 //!
 //! **With a filter** the beam takes eligible points only. A link to an ineligible point is followed
@@ -24,6 +24,7 @@ use super::{
     frame::{Frame, Query},
     graph::Graph,
     kernels::{BATCH, Kernels},
+    reach::Reach,
     vectors::Operand,
     visited::Visited,
 };
@@ -115,18 +116,18 @@ impl Walker<'_> {
         (nearest, rank)
     }
 
-    /// Fills the beam of `scratch` with about the nearest `breadth` points of a level.
+    /// Fills the beam of `scratch` with about the nearest points of a level.
     pub fn spread(
         &self,
         query: &Query,
         start: (u32, f32),
         level: usize,
-        breadth: usize,
+        reach: Reach,
         eligible: Option<Eligible<'_>>,
         scratch: &mut Scratch,
     ) {
         scratch.visited.start(self.graph.end());
-        scratch.beam.start(breadth);
+        scratch.beam.start(reach);
         scratch.visited.insert(start.0);
         if let Some(without) = scratch.without {
             scratch.visited.insert(without);

@@ -32,8 +32,14 @@ impl Engine for Damaged {
         self.0.insert(rows)
     }
 
-    fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
-        let mut walked = self.0.walk(query, ef, eligible)?;
+    fn walk(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        eligible: Option<&[u64]>,
+    ) -> Result<Walked, EngineError> {
+        let mut walked = self.0.walk(query, k, ef, eligible)?;
         walked.near.retain(|(slot, _)| Numbers(u64::from(*slot)).below(10) >= 3);
         Ok(walked)
     }

@@ -45,7 +45,7 @@ impl Engine for Clumsy {
         self.0.insert(rows)
     }
 
-    fn walk(&self, _: &[f32], _: usize, _: Option<&[u64]>) -> Result<Walked, EngineError> {
+    fn walk(&self, _: &[f32], _: usize, _: usize, _: Option<&[u64]>) -> Result<Walked, EngineError> {
         Err(EngineError::Panicked("as told".to_owned()))
     }
 
@@ -94,8 +94,14 @@ impl Engine for Forgetful {
         self.0.insert(rows)
     }
 
-    fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
-        let mut walked = self.0.walk(query, ef, eligible)?;
+    fn walk(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        eligible: Option<&[u64]>,
+    ) -> Result<Walked, EngineError> {
+        let mut walked = self.0.walk(query, k, ef, eligible)?;
         walked.near.retain(|(slot, _)| slot.is_multiple_of(10));
         Ok(walked)
     }
@@ -151,8 +157,14 @@ impl Engine for Gated {
         self.0.insert(rows)
     }
 
-    fn walk(&self, query: &[f32], ef: usize, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
-        self.0.walk(query, ef, eligible)
+    fn walk(
+        &self,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        eligible: Option<&[u64]>,
+    ) -> Result<Walked, EngineError> {
+        self.0.walk(query, k, ef, eligible)
     }
 
     fn rows_per_link(&self) -> f64 {

@@ -67,7 +67,8 @@ fn what_is_coarse_is_ranked_again() {
         (0..50).map(one).sum::<u64>()
     };
     let [int8, int4, f16, bf16, none] = Quantization::ALL.map(reranked);
-    assert_eq!(int8, int4);
+    // The same, but that the margin of a walk (`reach`) is measured again and again while rows come.
+    assert!(int8.abs_diff(int4) <= int4 / 10, "{int8} {int4}");
     assert!(int4 > bf16 && bf16 >= f16 && f16 >= none, "{int4} {bf16} {f16} {none}");
     assert!((500..=510).contains(&none), "{none}");
 }

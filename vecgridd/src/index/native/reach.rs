@@ -1,0 +1,138 @@
+//! How far around the nearest a walk looks.
+//!
+//! A walk of a fixed breadth keeps the nearest `ef` candidates, and expands them all. That is too much where the nearest
+//! stand out, and too little where many are about as near as they are: there the last of `ef` is hardly farther than the
+//! last hit, and what is missed lies just behind it. So a walk here keeps what is not farther than the last hit by more than a
+//! margin, which is the same for all searches of a graph that want as many hits and name the same `ef`: the margin in which
+//! there are `ef` candidates on average. (Distance-adaptive beam search, Al-Jazzazi et al. 2025, but for the margin, which
+//! is added there in proportion to the distance: here ranks have no zero, and a sum was the better one.)
+//!
+//! Ranks grow evenly with the logarithm of how many candidates are as near: by about as much from the 8th to the
+//! 16th as from the 32nd to the 64th. So one number says it all, [`Walker::doubling`], and it is measured on points of the graph.
+//! It hardly changes when only some points are eligible, by chance: those are fewer everywhere.
+//!
+//! Queries may be unlike the points, and some filters unlike chance. So a walk keeps half of `ef` whatever the
+//! margin says, and never more than half as many again.
+
+use super::{
+    frame::Query,
+    walk::{Scratch, Walker},
+};
+
+/// Points whose surroundings are looked at.
+const SAMPLE: usize = 256;
+/// From this many of the nearest on, since copies of a point say nothing of what is around it ...
+const FROM: usize = 8;
+/// ... as often as these double.
+const DOUBLINGS: usize = 3;
+
+/// Which candidates a walk keeps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Reach {
+    /// Hits; at least one.
+    nearest: usize,
+    /// Candidates are kept whose rank is beyond that of the last hit by no more than this ...
+    margin: f32,
+    /// ... and as many of the nearest anyway, no fewer than hits ...
+    least: usize,
+    /// ... but no more than this.
+    most: usize,
+}
+
+impl Reach {
+    /// Just so many of the nearest.
+    pub fn just(breadth: usize) -> Self {
+        let breadth = breadth.max(1);
+        Self { nearest: breadth, margin: 0.0, least: breadth, most: breadth }
+    }
+
+    /// Of about this breadth, for `k` hits. `doubling` as [`Walker::doubling`] says, or 0 where it is not known.
+    pub fn about(breadth: usize, k: usize, doubling: f32) -> Self {
+        let breadth = breadth.max(1);
+        if doubling <= 0.0 {
+            return Self::just(breadth);
+        }
+        let k = k.clamp(1, breadth);
+        let margin = doubling * (breadth as f32 / k as f32).log2();
+        Self { nearest: k, margin, least: k.max(breadth / 2), most: breadth + breadth / 2 }
+    }
+
+    /// Candidates at most.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Candidates whose rank is not below this are of no interest any more, when these are the ranks so far, in order.
+    /// It never grows when nearer ones come.
+    #[inline]
+    pub fn bound(&self, count: usize, rank: impl Fn(usize) -> f32) -> f32 {
+        if count < self.least {
+            return f32::INFINITY;
+        }
+        let wanted = (rank(self.nearest - 1) + self.margin).max(rank(self.least - 1));
+        if count < self.most { wanted } else { wanted.min(rank(self.most - 1)) }
+    }
+}
+
+impl Walker<'_> {
+    /// By how much the rank of the nearest points grows when twice as many are looked at, on average. 0 where there are too few
+    /// points to say.
+    pub fn doubling(&self, pause: &mut impl FnMut()) -> f32 {
+        let Some((entry, top)) = self.graph.entry() else { return 0.0 };
+        let (mut query, mut scratch) = (Query::default(), Scratch::default());
+        let (mut sum, mut count) = (0.0, 0_u32);
+        let step = (self.graph.end() as usize).div_ceil(SAMPLE).max(1);
+        for slot in (0..self.graph.end()).step_by(step).filter(|slot| self.graph.has(*slot)) {
+            self.query_of(slot, &mut query);
+            let start = self.descend(&query, (entry, self.rank(&query, entry)), top, 0, &mut scratch);
+            let last = FROM << DOUBLINGS;
+            // The point itself is among them.
+            self.spread(&query, start, 0, Reach::just(last), None, &mut scratch);
+            let ranks: Vec<f32> = scratch.beam.iter().map(|(_, rank)| rank).collect();
+            if let (Some(near), Some(far)) = (ranks.get(FROM - 1), ranks.get(last - 1)) {
+                sum += (far - near) / DOUBLINGS as f32;
+                count += 1;
+            }
+            pause();
+        }
+        let mean = sum / count as f32;
+        if mean.is_finite() { mean } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(reach: Reach, ranks: &[f32]) -> f32 {
+        reach.bound(ranks.len(), |at| ranks[at])
+    }
+
+    #[test]
+    fn a_walk_keeps_what_is_about_as_near_as_the_last_hit() {
+        // Ten hits of 40: two doublings.
+        let reach = Reach::about(40, 10, 0.5);
+        assert_eq!(reach, Reach { nearest: 10, margin: 1.0, least: 20, most: 60 });
+        let ranks = |step: f32| (0..60).map(|at| at as f32 * step).collect::<Vec<_>>();
+        assert_eq!(bound(reach, &ranks(1.0)[..19]), f32::INFINITY, "too few so far");
+        assert_eq!(bound(reach, &ranks(1.0)), 19.0, "half of the breadth, however far");
+        assert_eq!(bound(reach, &ranks(0.05)[..40]), 9.0 * 0.05 + 1.0);
+        assert_eq!(bound(reach, &ranks(0.01)), 59.0 * 0.01, "not more than half as many again, however near");
+    }
+
+    #[test]
+    fn where_nothing_is_known_the_breadth_is_the_breadth() {
+        assert_eq!(Reach::about(40, 10, 0.0), Reach::just(40));
+        assert_eq!(Reach::about(0, 10, 0.0), Reach::just(1));
+        assert_eq!(bound(Reach::just(2), &[1.0]), f32::INFINITY);
+        assert_eq!(bound(Reach::just(2), &[1.0, 3.0]), 3.0);
+    }
+
+    #[test]
+    fn all_hits_are_kept_however_narrow() {
+        let reach = Reach::about(10, 10, 0.5);
+        assert_eq!(reach, Reach { nearest: 10, margin: 0.0, least: 10, most: 15 });
+        assert_eq!(Reach::about(10, 100, 0.5), reach, "no more hits than the breadth");
+        assert_eq!(Reach::about(1, 0, 0.5), Reach { nearest: 1, margin: 0.0, least: 1, most: 1 });
+    }
+}
