@@ -234,18 +234,17 @@ impl Job {
             self.missed.push(Default::default());
         }
         for (at, k) in HITS.into_iter().enumerate().filter(|(_, k)| *k <= BREADTHS[self.breadth]) {
-            match self.miss(k)? {
-                None => return Ok(false),
-                Some(Some(miss)) => self.missed[self.breadth][at].add(miss),
-                // There are not as many rows.
-                Some(None) => {}
+            // Where there are not as many rows nothing is to be learned.
+            if let Some(last) = self.questions[self.question].near.get(k - 1) {
+                let Some(miss) = self.miss(k, *last)? else { return Ok(false) };
+                self.missed[self.breadth][at].add(miss);
             }
         }
         Ok(true)
     }
 
-    /// The share of `k` hits that a walk misses; see [`walk`](Self::walk).
-    fn miss(&self, k: usize) -> Result<Option<Option<f64>>, EngineError> {
+    /// The share of `k` hits, the last of which is so far away, that a walk misses; `None` when the graph cannot hide the row.
+    fn miss(&self, k: usize, last: f32) -> Result<Option<f64>, EngineError> {
         let (view, breadth) = (&self.view, BREADTHS[self.breadth]);
         let question = &self.questions[self.question];
         let engine = &self.linked.engine;
@@ -261,10 +260,8 @@ impl Job {
         let near = walked.near.iter().map(|(slot, _)| *slot).filter(|slot| counts(*slot));
         let mut found: Vec<f32> = near.take(MOST_HITS + MOST_HITS / 4).filter_map(distance).collect();
         found.sort_unstable_by(f32::total_cmp);
-        Ok(Some(question.near.get(k - 1).map(|last| {
-            let hits = found.iter().take(k).filter(|distance| *distance <= last).count();
-            1.0 - hits as f64 / k as f64
-        })))
+        let hits = found.iter().take(k).filter(|distance| **distance <= last).count();
+        Ok(Some(1.0 - hits as f64 / k as f64))
     }
 
     /// What is missed, on the safe side: rows are already.

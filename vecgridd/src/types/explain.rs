@@ -9,7 +9,7 @@ use super::TargetRecall;
 pub struct Explain {
     /// How rows were found.
     pub plan: SearchPlan,
-    /// Breadth of the walk; zero without one.
+    /// Breadth of the walk, about which it keeps as many candidates as pay; zero without one.
     pub ef: usize,
     /// The recall that this breadth was chosen for; `None` when a breadth was asked for, or none walked.
     pub target_recall: Option<TargetRecall>,

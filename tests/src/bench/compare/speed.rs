@@ -174,16 +174,15 @@ fn builds(
     }
     let own: Vec<f64> = depths.iter().map(|(_, recall)| *recall).collect();
     let list = |recalls: &[f64]| recalls.iter().map(|r| format!("{r:.4}")).collect::<Vec<_>>().join(" ");
-    // A quick build of a poor graph is no feat: the peers that reach our recall are a line of their own.
+    // A quick build of a poor graph is no feat: the peers that reach our recall are a line of their own, if there are any.
     let as_good = |figure: &Figure| {
         let theirs = recalls.get(&figure.of).into_iter().flatten();
         own.iter().zip(theirs).all(|(own, theirs)| theirs + SIMILAR_RECALL >= *own)
     };
-    let similar = peers.iter().filter(|figure| as_good(figure)).cloned().collect();
+    let similar: Vec<Figure> = peers.iter().filter(|figure| as_good(figure)).cloned().collect();
     let name = format!("build, {} threads", bench.options.build_threads);
-    for (name, peers) in
-        [(format!("{name}, any peer"), peers), (format!("{name}, peers of similar recall"), similar)]
-    {
+    let similar = (!similar.is_empty()).then(|| (format!("{name}, peers of similar recall"), similar));
+    for (name, peers) in std::iter::once((format!("{name}, any peer"), peers)).chain(similar) {
         let fastest = best(peers, false);
         let theirs =
             fastest.as_ref().and_then(|fastest| recalls.get(&fastest.of)).cloned().unwrap_or_default();

@@ -64,12 +64,12 @@ impl Beam {
     // One after the other they were a seventh of a build, most of it waiting for comparisons that nobody could predict.
     #[inline]
     pub fn offer(&mut self, slots: &[u32], ranks: &[f32]) {
-        let (has_no_bound, bound) = (self.bound == f32::INFINITY, self.bound);
+        let (has_room, bound) = (self.ranked.len() < self.reach.least(), self.bound);
         let (mut near, mut count) = ([0; BATCH], 0);
         for (slot, rank) in slots.iter().zip(ranks) {
             near[count] = ranked(*rank, *slot);
             // Less, so that a rank that is no number is of no interest either.
-            count += usize::from(has_no_bound | (*rank < bound));
+            count += usize::from(has_room | (*rank < bound));
         }
         let near = &near[..count];
         let (mut sorted, mut places) = ([0; BATCH], [0; BATCH]);

@@ -292,6 +292,19 @@ impl Frame {
         a.offset() + b.offset() - self.factor * a.scale() * b.scale() * product
     }
 
+    /// What differences of ranks are in proportion to, whatever the rows: 1, or under dot the length of the query, from the
+    /// centre on.
+    pub fn unit(&self, query: &Query) -> f32 {
+        if self.metric != Metric::Dot {
+            return 1.0;
+        }
+        let square = match self.keeps_floats() {
+            true => query.own.floats.iter().map(|x| x * x).sum(),
+            false => query.square,
+        };
+        query.per_product * square.sqrt()
+    }
+
     /// How far apart two ranks may be and still be in the wrong order, among these of a walk.
     pub fn slack(&self, query: &Query, near: &[(u32, f32)], row: (Code<'_>, &Operand)) -> f32 {
         let (code, own) = row;

@@ -138,7 +138,9 @@ impl Native {
             return Err(Refusal::Damaged("the parts of the graph do not fit each other".to_owned()));
         }
         this.repaired = stored.repaired.into();
-        this.graph.set_doubling(this.walker().doubling(&mut || {}));
+        let doubling = catch_unwind(AssertUnwindSafe(|| this.walker().doubling(&mut || {})));
+        this.graph
+            .set_doubling(doubling.map_err(|_| Refusal::Damaged("the graph cannot be walked".to_owned()))?);
         Ok(this)
     }
 
@@ -277,7 +279,7 @@ impl Native {
             scratch.without = without;
             let walker = self.walker();
             let start = walker.descend(query, (entry, walker.rank(query, entry)), top, 0, scratch);
-            let reach = Reach::about(ef, k, self.graph.doubling());
+            let reach = Reach::about(ef, k, self.graph.doubling() * self.frame.unit(query));
             walker.spread(query, start, 0, reach, eligible.map(Eligible), scratch);
         })
     }

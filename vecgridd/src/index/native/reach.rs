@@ -11,6 +11,8 @@
 //! 16th as from the 32nd to the 64th. So one number says it all, [`Walker::doubling`], and it is measured on points of the graph.
 //! It hardly changes when only some points are eligible, by chance: those are fewer everywhere.
 //!
+//! Dot products, and so their ranks, are in proportion to the length of the query. There the margin is, too.
+//!
 //! Queries may be unlike the points, and some filters unlike chance. So a walk keeps half of `ef` whatever the
 //! margin says, and never more than half as many again.
 
@@ -25,15 +27,17 @@ const SAMPLE: usize = 256;
 const FROM: usize = 8;
 /// ... as often as these double.
 const DOUBLINGS: usize = 3;
+/// To as many.
+const LAST: usize = FROM << DOUBLINGS;
 
 /// Which candidates a walk keeps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Reach {
-    /// Hits; at least one.
+    /// Hits, or some more where they are very few.
     nearest: usize,
     /// Candidates are kept whose rank is beyond that of the last hit by no more than this ...
     margin: f32,
-    /// ... and as many of the nearest anyway, no fewer than hits ...
+    /// ... and as many of the nearest anyway ...
     least: usize,
     /// ... but no more than this.
     most: usize,
@@ -46,15 +50,21 @@ impl Reach {
         Self { nearest: breadth, margin: 0.0, least: breadth, most: breadth }
     }
 
-    /// Of about this breadth, for `k` hits. `doubling` as [`Walker::doubling`] says, or 0 where it is not known.
+    /// Of about this breadth, for `k` hits. `doubling` as [`Walker::doubling`] says, times the query's
+    /// [unit](super::frame::Frame::unit); or 0 where it is not known.
     pub fn about(breadth: usize, k: usize, doubling: f32) -> Self {
         let breadth = breadth.max(1);
         if doubling <= 0.0 {
             return Self::just(breadth);
         }
-        let k = k.clamp(1, breadth);
+        let k = k.max(FROM).min(breadth);
         let margin = doubling * (breadth as f32 / k as f32).log2();
         Self { nearest: k, margin, least: k.max(breadth / 2), most: breadth + breadth / 2 }
+    }
+
+    /// Candidates at least, where there are as many.
+    pub fn least(&self) -> usize {
+        self.least
     }
 
     /// Candidates at most.
@@ -75,28 +85,28 @@ impl Reach {
 }
 
 impl Walker<'_> {
-    /// By how much the rank of the nearest points grows when twice as many are looked at, on average. 0 where there are too few
-    /// points to say.
+    /// By how much the rank of the nearest points grows when twice as many are looked at, for half of the points, in
+    /// [units](super::frame::Frame::unit) of the point that is looked around. 0 where there are too few points to say.
     pub fn doubling(&self, pause: &mut impl FnMut()) -> f32 {
         let Some((entry, top)) = self.graph.entry() else { return 0.0 };
         let (mut query, mut scratch) = (Query::default(), Scratch::default());
-        let (mut sum, mut count) = (0.0, 0_u32);
+        let mut found = Vec::with_capacity(SAMPLE);
         let step = (self.graph.end() as usize).div_ceil(SAMPLE).max(1);
         for slot in (0..self.graph.end()).step_by(step).filter(|slot| self.graph.has(*slot)) {
             self.query_of(slot, &mut query);
             let start = self.descend(&query, (entry, self.rank(&query, entry)), top, 0, &mut scratch);
-            let last = FROM << DOUBLINGS;
             // The point itself is among them.
-            self.spread(&query, start, 0, Reach::just(last), None, &mut scratch);
+            self.spread(&query, start, 0, Reach::just(LAST), None, &mut scratch);
             let ranks: Vec<f32> = scratch.beam.iter().map(|(_, rank)| rank).collect();
-            if let (Some(near), Some(far)) = (ranks.get(FROM - 1), ranks.get(last - 1)) {
-                sum += (far - near) / DOUBLINGS as f32;
-                count += 1;
+            if let (Some(near), Some(far)) = (ranks.get(FROM - 1), ranks.get(LAST - 1)) {
+                found.push((far - near) / DOUBLINGS as f32 / self.frame.unit(&query));
             }
             pause();
         }
-        let mean = sum / count as f32;
-        if mean.is_finite() { mean } else { 0.0 }
+        // A few points that are like no others, and those of length zero, do not count.
+        found.retain(|growth| growth.is_finite());
+        found.sort_unstable_by(f32::total_cmp);
+        found.get(found.len() / 2).copied().unwrap_or_default()
     }
 }
 
@@ -134,5 +144,7 @@ mod tests {
         assert_eq!(reach, Reach { nearest: 10, margin: 0.0, least: 10, most: 15 });
         assert_eq!(Reach::about(10, 100, 0.5), reach, "no more hits than the breadth");
         assert_eq!(Reach::about(1, 0, 0.5), Reach { nearest: 1, margin: 0.0, least: 1, most: 1 });
+        // The nearest may stand out, and is one early that is not yet the nearest.
+        assert_eq!(Reach::about(32, 1, 0.5), Reach { nearest: 8, margin: 1.0, least: 16, most: 48 });
     }
 }
