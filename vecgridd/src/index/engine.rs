@@ -35,9 +35,9 @@ pub(super) trait Engine: Send + Sync {
     /// Inserts vectors, in the form of [`Measure::prepare`].
     fn insert(&self, rows: Vec<(u32, Vec<f32>)>) -> Result<(), EngineError>;
 
-    /// About the nearest slots, `k` or more where it finds them, by a walk of the breadth `ef` or about it; only eligible ones, if the engine
-    /// [`walks_filtered`] and is given a bit per slot. Those behind the nearest `k` are of interest only as ways to
-    /// these, or because ranks are rounded.
+    /// About the nearest slots, `k` or more where it finds them, by a walk of the breadth `ef` or about it; only
+    /// eligible ones, if the engine [`walks_filtered`] and is given a bit per slot. Those behind the nearest `k` are of
+    /// interest only as ways to these, or because ranks are rounded.
     ///
     /// [`walks_filtered`]: Self::walks_filtered
     fn walk(

@@ -4,8 +4,8 @@
 //! stand out, and too little where many are about as near as they are: there the last of `ef` is hardly farther than the
 //! last hit, and what is missed lies just behind it. So a walk here keeps what is not farther than the last hit by more than a
 //! margin, which is the same for all searches of a graph that want as many hits and name the same `ef`: the margin in which
-//! there are `ef` candidates on average. (Distance-adaptive beam search, Al-Jazzazi et al. 2025, but for the margin, which
-//! is added there in proportion to the distance: here ranks have no zero, and a sum was the better one.)
+//! there are `ef` candidates on average. (Distance-adaptive beam search, Al-Jazzazi et al. 2025. There the margin is in
+//! proportion to the distance of the last hit; here ranks have no zero, and the same for all was better: decision 31.)
 //!
 //! Ranks grow evenly with the logarithm of how many candidates are as near: by about as much from the 8th to the
 //! 16th as from the 32nd to the 64th. So one number says it all, [`Walker::doubling`], and it is measured on points of the graph.
