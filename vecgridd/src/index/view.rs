@@ -198,17 +198,17 @@ impl View {
                 }
             },
         });
-        let (ef, mut done) = match plan {
+        let (k, ef, mut done) = match plan {
             Plan::Scan => return None,
-            Plan::Walk { ef, .. } => (ef, SearchPlan::Walk),
-            Plan::FilteredWalk { ef } => (ef, SearchPlan::FilteredWalk),
-            Plan::Sift { ef } => (ef, SearchPlan::Sift),
+            Plan::Walk { k, ef } => (k, ef, SearchPlan::Walk),
+            Plan::FilteredWalk { ef } => (query.k, ef, SearchPlan::FilteredWalk),
+            Plan::Sift { ef } => (query.k, ef, SearchPlan::Sift),
         };
         (explain.ef, explain.target_recall) = (ef, target_recall);
         // Until it turns out that the walk was enough.
         explain.plan = SearchPlan::WalkThenScan;
         let mut lap = Lap::start();
-        let walk = |k, words| linked.engine.walk(vector, k, ef, words);
+        let walk = |words| linked.engine.walk(vector, k, ef, words);
         let sift = |ef| {
             let codes = eligible.codes(&linked.engine, linked.until);
             let gathered = codes.as_ref().map(|codes| (&codes.gathered, codes.until));
@@ -216,9 +216,8 @@ impl View {
         };
         let mut walked = match plan {
             Plan::Sift { ef } => sift(ef)?,
-            Plan::FilteredWalk { .. } => walk(query.k, eligible.words()),
-            Plan::Walk { k, .. } => walk(k, None),
-            Plan::Scan => walk(query.k, None),
+            Plan::FilteredWalk { .. } => walk(eligible.words()),
+            Plan::Walk { .. } | Plan::Scan => walk(None),
         };
         // Where nothing near the query is eligible a walk finds no way to what is.
         if let Ok(brought) = &walked
