@@ -42,6 +42,8 @@ const HUGE: usize = 2 << 20;
 // SAFETY: a promise of those who implement it.
 pub(super) unsafe trait Element: Send + Sync {}
 // SAFETY: so it is with numbers.
+unsafe impl Element for i8 {}
+// SAFETY: so it is with numbers.
 unsafe impl Element for u8 {}
 // SAFETY: so it is with numbers.
 unsafe impl Element for u64 {}
@@ -56,6 +58,7 @@ unsafe impl Element for AtomicU32 {}
 
 /// What may be in a record that does not change.
 pub(super) trait Plain: Element + Copy {}
+impl Plain for i8 {}
 impl Plain for u8 {}
 impl Plain for u64 {}
 impl Plain for f32 {}

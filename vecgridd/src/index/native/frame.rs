@@ -46,13 +46,17 @@ use crate::types::{Metric, Quantization};
 const MOST: f32 = 127.0;
 /// Errors of the 1-bit estimate, as a multiple of `|q| reach`: `√(1 - 2/π)`.
 const SPREAD: f32 = 0.6;
-/// How many errors a code may be off and still not rule its row out. Measured on 115,659 text
+/// How many errors a code may be off and still not rule its row out, at least. Measured on 115,659 text
 /// embeddings (384-d): beyond 0.4 the recall no longer rises at any ef, only the work does.
-const DOUBT: f32 = 0.4;
+const LEAST_DOUBT: f32 = 0.4;
+/// The same times components: errors are larger in shorter codes (0.8 at 192 components, decision 33).
+const DOUBT: f32 = 154.0;
 /// The same where all rows are far away.
 const FAR_DOUBT: f32 = 1.6;
-/// Below so many components a code says too little, and reading the numbers costs too little.
+/// Below so many components there are no codes: they say too little, and reading the numbers costs too little.
 const MIN_CODED: usize = 128;
+/// Below so many components walks do not look at codes: only sifts, which read many of them in a row.
+const MIN_WALKED: usize = 192;
 /// Below so many components the upper halves of the numbers are too coarse to lead a walk (their error
 /// shrinks with the root of the dimension: at 24 components the recall fell from 0.99 to 0.84), and reading
 /// whole numbers costs little.
@@ -162,12 +166,6 @@ impl Query {
         3.0 * std::f32::consts::SQRT_2 * deviation * self.per_product * row.scale()
     }
 
-    /// From now on few rows are ruled out wrongly even where all are far away, as those behind a filter often are: there
-    /// ranks differ by little more than what a code is off.
-    pub(super) fn doubt_more(&mut self) {
-        self.doubt *= FAR_DOUBT / DOUBT;
-    }
-
     /// Makes the pairs of words.
     pub(super) fn pair(&mut self) {
         let word = |numbers: &[i8; 8]| u64::from_le_bytes(numbers.map(i8::cast_unsigned));
@@ -252,9 +250,20 @@ impl Frame {
         self.factor < 0.0
     }
 
-    /// Whether codes are worth looking at.
+    /// Whether codes are worth looking at where many rows are looked at in turn.
     pub fn is_coded(&self) -> bool {
         self.length() >= MIN_CODED
+    }
+
+    /// Whether they are on the way of a walk.
+    pub fn walks_by_codes(&self) -> bool {
+        self.length() >= MIN_WALKED
+    }
+
+    /// How many errors a code may be off and still not rule its row out.
+    #[inline(always)]
+    fn doubt(&self) -> f32 {
+        (DOUBT / self.length() as f32).max(LEAST_DOUBT)
     }
 
     /// Compresses a prepared vector.
@@ -283,6 +292,12 @@ impl Frame {
             Some(_) => kernels::widest(Complete { frame: self, query, scale }),
             None => query.per_product = self.factor * scale,
         }
+    }
+
+    /// From now on few rows are ruled out wrongly even where all are far away, as those behind a filter often are: there
+    /// ranks differ by little more than what a code is off.
+    pub fn doubt_more(&self, query: &mut Query) {
+        query.doubt *= FAR_DOUBT / self.doubt();
     }
 
     /// The rank of two rows against each other, up to a constant: the same number from both sides, when
@@ -445,7 +460,7 @@ impl Wide for Complete<'_> {
         query.own.sum = numbers.iter().copied().fold(0, add);
         query.per_product = frame.factor * scale;
         query.per_agreement = frame.factor * per_level;
-        query.doubt = if per_level > 0.0 { DOUBT * SPREAD * length / per_level } else { 0.0 };
+        query.doubt = if per_level > 0.0 { frame.doubt() * SPREAD * length / per_level } else { 0.0 };
         query.square = square as f32;
     }
 }
@@ -532,17 +547,15 @@ mod tests {
                 let mut below = 0;
                 let base = frame.encode(&rows[0]);
                 let of = |encoded: &Encoded| {
-                    let (upper, lower) = nibbles::pack(&encoded.own.numbers);
-                    let (mut product, mut least) = ([[0], [0]], [0.0]);
-                    (Kernels::detect().dots)(&prepared.own.numbers, &one(&upper), &[0], &mut product[0]);
-                    (Kernels::detect().dots)(&prepared.own.numbers, &one(&lower), &[0], &mut product[1]);
+                    let (numbers, own) = (&encoded.own.numbers, &prepared.own);
+                    let (mut upper, mut whole, mut least) = ([0], [0], [0.0]);
+                    (Kernels::detect().dots)(&own.numbers, &one(&nibbles::pack(numbers)), &[0], &mut upper);
+                    (Kernels::detect().whole_dots)(&own.numbers, &one(numbers), &[0], &mut whole);
                     (Kernels::detect().leasts)(&prepared, &one(&encoded.code), &[0], &mut least);
                     let code = Code(&encoded.code);
-                    let [[upper], [lower]] = product;
-                    let coarse = nibbles::coarse(upper, prepared.own.sum) as f32;
-                    let whole = nibbles::whole(upper, lower, prepared.own.sum) as f32;
+                    let coarse = nibbles::coarse(upper[0], own.sum) as f32;
                     (
-                        [prepared.rank(code, coarse), prepared.rank(code, whole)],
+                        [prepared.rank(code, coarse), prepared.rank(code, whole[0] as f32)],
                         least[0],
                         [prepared.slack(code, false), prepared.slack(code, true)],
                     )
@@ -563,7 +576,7 @@ mod tests {
                     assert!(deviations < 0.5, "{metric:?} {dimension}: {squares:?}");
                 }
                 if dimension == 384 {
-                    // More than half, as far as `DOUBT` goes; near rows are underrated a bit, which is safe.
+                    // More than half, as far as the doubt goes; near rows are underrated a bit, which is safe.
                     assert!((100..190).contains(&below), "{metric:?}: {below} of 199 lower bounds are below");
                 }
             }

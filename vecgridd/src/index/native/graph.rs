@@ -40,7 +40,7 @@ const NOWHERE: u64 = u64::MAX;
 
 /// A number for how rows and links are laid out, here and in `frame`: a stored graph of another layout is
 /// not read. Count it up with every change of what records mean.
-pub(super) const LAYOUT: u32 = 2;
+pub(super) const LAYOUT: u32 = 3;
 
 /// What a graph is besides its arenas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -71,8 +71,9 @@ impl Walker<'_> {
         self.query_of(slot, &mut query);
         let from_top = (entry, self.rank(&query, entry));
         let mut start = self.descend(&query, from_top, top, level, &mut bench.scratch);
+        let reach = Reach::of_new(breadth, self.rank(&query, slot));
         for level in (lowest..=level.min(top)).rev() {
-            self.spread(&query, start, level, Reach::just(breadth), None, &mut bench.scratch);
+            self.spread(&query, start, level, reach, None, &mut bench.scratch);
             let found = bench.scratch.beam.iter().filter(|(other, _)| *other != slot);
             bench.chooser.slots.clear();
             bench.chooser.slots.extend(found.map(|(other, _)| other));

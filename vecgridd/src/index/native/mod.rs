@@ -5,7 +5,7 @@
 //! walk   ─▶ frame.encode ─▶ descend ─▶ spread (codes, then numbers) ─▶ ranks   any thread
 //! ```
 //!
-//! - `frame`, `rotation`, `nibbles`: vectors as 8-bit numbers in two halves and 1-bit codes; `kernels`: sums
+//! - `frame`, `rotation`, `nibbles`: vectors as 8-bit numbers, or 4 bits of these, and 1-bit codes; `kernels`: sums
 //!   over them.
 //! - `vectors`: the form that points are kept in: upper halves of numbers, or floats if the collection says so.
 //! - `arena`, `graph`: where rows and links are; growing moves nothing; `gathered`, `columns`: copies of codes or numbers for
@@ -350,8 +350,6 @@ impl<'a> Courtesy<'a> {
 struct StoredGraph {
     layout: u32,
     m: usize,
-    /// Absent where it was written before there was a choice.
-    #[serde(default)]
     quantization: Quantization,
     /// As bits, to come back exactly.
     centre: Vec<u32>,

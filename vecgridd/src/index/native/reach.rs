@@ -15,6 +15,10 @@
 //!
 //! Queries may be unlike the points, and some filters unlike chance. So a walk keeps half of `ef` whatever the
 //! margin says, and never more than half as many again.
+//!
+//! **A new point** is looked for with a margin in proportion to the distance, which is known here: a point's rank against
+//! itself is the zero. Nothing has to be measured first. Where distances differ little, as they do when everything depends
+//! on many things at once, all of `ef_construction` lies within that margin; where they differ much half of it will do.
 
 use super::{
     frame::Query,
@@ -27,6 +31,10 @@ const SAMPLE: usize = 256;
 const FROM: usize = 8;
 /// ... as often as these double.
 const DOUBLINGS: usize = 3;
+/// Candidates for the links of a new point may be farther by so much than one in so many of `ef_construction` are. The same recall
+/// for the same work as with all of them, and three quarters of the walk (decision 32).
+const FARTHER: f32 = 0.15;
+const ONE_IN: usize = 6;
 /// To as many.
 const LAST: usize = FROM << DOUBLINGS;
 
@@ -35,7 +43,9 @@ const LAST: usize = FROM << DOUBLINGS;
 pub(super) struct Reach {
     /// Hits, or some more where they are very few.
     nearest: usize,
-    /// Candidates are kept whose rank is beyond that of the last hit by no more than this ...
+    /// Candidates are kept whose rank is at most that of the last hit, times this ...
+    times: f32,
+    /// ... and this added ...
     margin: f32,
     /// ... and as many of the nearest anyway ...
     least: usize,
@@ -47,7 +57,7 @@ impl Reach {
     /// Just so many of the nearest.
     pub fn just(breadth: usize) -> Self {
         let breadth = breadth.max(1);
-        Self { nearest: breadth, margin: 0.0, least: breadth, most: breadth }
+        Self { nearest: breadth, times: 1.0, margin: 0.0, least: breadth, most: breadth }
     }
 
     /// Of about this breadth, for `k` hits. `doubling` as [`Walker::doubling`] says, times the query's
@@ -59,7 +69,17 @@ impl Reach {
         }
         let k = k.max(FROM).min(breadth);
         let margin = doubling * (breadth as f32 / k as f32).log2();
-        Self { nearest: k, margin, least: k.max(breadth / 2), most: breadth + breadth / 2 }
+        Self { nearest: k, margin, least: k.max(breadth / 2), most: breadth + breadth / 2, ..Self::just(1) }
+    }
+
+    /// Of half of this breadth at least, and all of it at most, for a point that has this rank against itself.
+    ///
+    /// Under dot that may be far from the least rank: a short point has half of the breadth then, and a long one, which many
+    /// queries will pass, all of it.
+    pub fn of_new(breadth: usize, own: f32) -> Self {
+        let Self { most, .. } = Self::just(breadth);
+        let nearest = (most / ONE_IN).max(1);
+        Self { nearest, times: 1.0 + FARTHER, margin: -FARTHER * own, least: nearest.max(most / 2), most }
     }
 
     /// Candidates at least, where there are as many.
@@ -79,7 +99,7 @@ impl Reach {
         if count < self.least {
             return f32::INFINITY;
         }
-        let wanted = (rank(self.nearest - 1) + self.margin).max(rank(self.least - 1));
+        let wanted = (rank(self.nearest - 1) * self.times + self.margin).max(rank(self.least - 1));
         if count < self.most { wanted } else { wanted.min(rank(self.most - 1)) }
     }
 }
@@ -118,12 +138,15 @@ mod tests {
         reach.bound(ranks.len(), |at| ranks[at])
     }
 
+    fn ranks(step: f32) -> Vec<f32> {
+        (0..300).map(|at| at as f32 * step).collect()
+    }
+
     #[test]
     fn a_walk_keeps_what_is_about_as_near_as_the_last_hit() {
         // Ten hits of 40: two doublings.
         let reach = Reach::about(40, 10, 0.5);
-        assert_eq!(reach, Reach { nearest: 10, margin: 1.0, least: 20, most: 60 });
-        let ranks = |step: f32| (0..60).map(|at| at as f32 * step).collect::<Vec<_>>();
+        assert_eq!(reach, Reach { nearest: 10, times: 1.0, margin: 1.0, least: 20, most: 60 });
         assert_eq!(bound(reach, &ranks(1.0)[..19]), f32::INFINITY, "too few so far");
         assert_eq!(bound(reach, &ranks(1.0)), 19.0, "half of the breadth, however far");
         assert_eq!(bound(reach, &ranks(0.05)[..40]), 9.0 * 0.05 + 1.0);
@@ -141,10 +164,27 @@ mod tests {
     #[test]
     fn all_hits_are_kept_however_narrow() {
         let reach = Reach::about(10, 10, 0.5);
-        assert_eq!(reach, Reach { nearest: 10, margin: 0.0, least: 10, most: 15 });
+        assert_eq!(reach, Reach { nearest: 10, times: 1.0, margin: 0.0, least: 10, most: 15 });
         assert_eq!(Reach::about(10, 100, 0.5), reach, "no more hits than the breadth");
-        assert_eq!(Reach::about(1, 0, 0.5), Reach { nearest: 1, margin: 0.0, least: 1, most: 1 });
+        assert_eq!(Reach::about(1, 0, 0.5), Reach::just(1));
         // The nearest may stand out, and is one early that is not yet the nearest.
-        assert_eq!(Reach::about(32, 1, 0.5), Reach { nearest: 8, margin: 1.0, least: 16, most: 48 });
+        assert_eq!(
+            Reach::about(32, 1, 0.5),
+            Reach { nearest: 8, times: 1.0, margin: 1.0, least: 16, most: 48 }
+        );
+    }
+
+    #[test]
+    fn a_new_point_is_looked_for_in_proportion_to_how_far_others_are() {
+        // Its rank against itself is -1; the 33rd and last that counts is 3.2 from there, and a margin of 0.48 is four more.
+        let reach = Reach::of_new(200, -1.0);
+        assert_eq!((reach.nearest, reach.least, reach.most), (33, 100, 200));
+        let far: Vec<f32> = (0..200).map(|at| 2.2 + (at as f32 - 32.0).max(0.0) * 0.12).collect();
+        assert_eq!(bound(reach, &far), far[99], "half of the breadth anyway");
+        let near: Vec<f32> = far.iter().map(|rank| 2.2 + (rank - 2.2) / 20.0).collect();
+        assert!((bound(reach, &near) - 2.68).abs() < 1e-5, "80 more");
+        assert_eq!(bound(reach, &ranks(0.0001)), 199.0 * 0.0001, "no wider than asked for");
+        assert_eq!(bound(Reach::of_new(200, 0.0), &[0.0; 150]), 0.0, "of so many copies all are nearest");
+        assert_eq!(Reach::of_new(0, 0.5).most(), 1);
     }
 }

@@ -149,7 +149,7 @@ impl Promising<'_> {
 impl Walker<'_> {
     /// Fills the beam of `scratch` with about the nearest `breadth` of these points, which must be in the graph.
     pub fn sift(&self, query: &mut Query, breadth: usize, points: Sifted<'_>, scratch: &mut Scratch) {
-        query.doubt_more();
+        self.frame.doubt_more(query);
         if points.gathered.is_some_and(Gathered::are_ranked) {
             query.pair();
         }

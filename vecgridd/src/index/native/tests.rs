@@ -9,7 +9,7 @@ use super::{
         draw::splitmix64,
         engine::{Engine, EngineError, EngineOptions, Walked},
     },
-    LAYOUT, Native, StoredGraph,
+    Native,
 };
 use crate::types::{Metric, Quantization};
 
@@ -209,6 +209,20 @@ fn equal_rows_do_not_become_islands() {
     assert!(recall(&engine, &rows, 128, None) >= 0.95);
 }
 
+/// More copies of each row than the walks for their links keep at least: no row is out of reach, from the rows around another.
+#[test]
+fn many_equal_rows_do_not_become_islands() {
+    let single = rows(ROWS / 80, 11);
+    let rows: Vec<_> = single.iter().cycle().take(ROWS).cloned().collect();
+    let engine = built(&rows, 2);
+    let mut found = 0;
+    for row in &single {
+        let near = engine.walk(row, 5, 200, None).unwrap().near;
+        found += near.iter().take(5).filter(|(near, _)| rows[*near as usize] == *row).count();
+    }
+    assert!(found >= 5 * single.len() * 98 / 100, "{found} of {}", 5 * single.len());
+}
+
 /// The nearest of a row is itself, unless the walk must not see it; then it finds the next.
 #[test]
 fn a_hidden_point_is_not_seen() {
@@ -324,13 +338,6 @@ fn stored_graphs_of_another_quantization_are_refused(dimension: usize) {
             }
         }
     }
-}
-
-#[test]
-fn a_graph_that_was_stored_before_there_was_a_choice_has_bytes() {
-    let text = r#"{"layout":2,"m":16,"centre":[],"end":0,"state":{"upper_records":0,"entry":0,"points":0},"repaired":0}"#;
-    let stored: StoredGraph = serde_json::from_str(text).unwrap();
-    assert_eq!((stored.layout, stored.quantization), (LAYOUT, Quantization::Int8));
 }
 
 #[test]

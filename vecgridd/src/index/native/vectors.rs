@@ -2,8 +2,8 @@
 //!
 //! | form | `quantization` | bytes per component | a walk ranks by |
 //! |---|---|---|---|
-//! | numbers, upper halves | `int8`, `int4` | 1/2, and a bit | the upper halves (`nibbles`) |
-//! | numbers, both halves | the same, short vectors | 1, and a bit | both |
+//! | upper halves of numbers | `int8`, `int4` | 1/2, and a bit | the halves (`nibbles`) |
+//! | numbers | the same, short vectors | 1, and a bit | the numbers |
 //! | floats | `none`, `f16`, `bf16` | 4, 2, 2 | the floats |
 //!
 //! What is a short vector says `frame`. Whatever the form, a rank is made
@@ -20,7 +20,7 @@ use super::{
     super::distance::{Component, Kernels as FloatKernels, Sums},
     arena::{Arena, Plain, Stored},
     frame::Frame,
-    kernels::{BATCH, Kernels},
+    kernels::Kernels,
     nibbles,
 };
 use crate::types::Quantization;
@@ -36,17 +36,22 @@ pub(super) struct Operand {
 
 /// See the module.
 pub(super) enum Vectors {
+    Halves(Halves),
     Numbers(Numbers),
     F32(Floats<f32>),
     F16(Floats<f16>),
     Bf16(Floats<bf16>),
 }
 
-/// Whole numbers in halves.
-pub(super) struct Numbers {
+/// Upper halves of whole numbers.
+pub(super) struct Halves {
     upper: Arena<u8>,
-    /// Of short vectors only.
-    lower: Option<Arena<u8>>,
+    kernels: &'static Kernels,
+}
+
+/// Whole numbers.
+pub(super) struct Numbers {
+    rows: Arena<i8>,
     kernels: &'static Kernels,
 }
 
@@ -64,6 +69,9 @@ impl Vectors {
             Quantization::None => Self::F32(Floats::new(frame, expected)),
             Quantization::F16 => Self::F16(Floats::new(frame, expected)),
             Quantization::Bf16 => Self::Bf16(Floats::new(frame, expected)),
+            Quantization::Int8 | Quantization::Int4 if frame.is_halved() => {
+                Self::Halves(Halves::new(frame, expected))
+            }
             Quantization::Int8 | Quantization::Int4 => Self::Numbers(Numbers::new(frame, expected)),
         }
     }
@@ -71,7 +79,8 @@ impl Vectors {
     /// Everything that is kept.
     pub fn arenas(&self) -> Vec<(&'static str, &dyn Stored)> {
         match self {
-            Self::Numbers(numbers) => numbers.arenas(),
+            Self::Halves(halves) => vec![("upper halves", &halves.upper)],
+            Self::Numbers(numbers) => vec![("numbers", &numbers.rows)],
             Self::F32(floats) => vec![("floats", &floats.rows)],
             Self::F16(floats) => vec![("floats", &floats.rows)],
             Self::Bf16(floats) => vec![("floats", &floats.rows)],
@@ -81,7 +90,8 @@ impl Vectors {
     /// As [`arenas`](Self::arenas), to be filled.
     pub fn arenas_mut(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
         match self {
-            Self::Numbers(numbers) => numbers.arenas_mut(),
+            Self::Halves(halves) => vec![("upper halves", &mut halves.upper)],
+            Self::Numbers(numbers) => vec![("numbers", &mut numbers.rows)],
             Self::F32(floats) => vec![("floats", &mut floats.rows)],
             Self::F16(floats) => vec![("floats", &mut floats.rows)],
             Self::Bf16(floats) => vec![("floats", &mut floats.rows)],
@@ -101,7 +111,8 @@ impl Vectors {
         // SAFETY: the caller's promise, for all of these.
         unsafe {
             match self {
-                Self::Numbers(numbers) => numbers.fill(slot, own),
+                Self::Halves(halves) => halves.upper.fill(slot, &nibbles::pack(&own.numbers)),
+                Self::Numbers(numbers) => numbers.rows.fill(slot, &own.numbers),
                 Self::F32(floats) => floats.fill(slot, own),
                 Self::F16(floats) => floats.fill(slot, own),
                 Self::Bf16(floats) => floats.fill(slot, own),
@@ -113,6 +124,7 @@ impl Vectors {
     #[inline(always)]
     pub fn products<const N: usize>(&self, operand: &Operand, slots: &[u32]) -> [f32; N] {
         match self {
+            Self::Halves(halves) => halves.products(operand, slots),
             Self::Numbers(numbers) => numbers.products(operand, slots),
             Self::F32(floats) => floats.products(operand, slots),
             Self::F16(floats) => floats.products(operand, slots),
@@ -124,7 +136,11 @@ impl Vectors {
     #[inline]
     pub fn take(&self, slot: u32, operand: &mut Operand) {
         match self {
-            Self::Numbers(numbers) => numbers.take(slot, &mut operand.numbers),
+            Self::Halves(halves) => nibbles::middles(halves.upper.get(slot), &mut operand.numbers),
+            Self::Numbers(numbers) => {
+                operand.numbers.clear();
+                operand.numbers.extend_from_slice(numbers.rows.get(slot));
+            }
             Self::F32(floats) => floats.take(slot, &mut operand.floats),
             Self::F16(floats) => floats.take(slot, &mut operand.floats),
             Self::Bf16(floats) => floats.take(slot, &mut operand.floats),
@@ -135,86 +151,50 @@ impl Vectors {
     #[inline(always)]
     pub fn prefetch(&self, slots: &[u32]) {
         match self {
-            Self::Numbers(numbers) => numbers.prefetch(slots),
+            Self::Halves(halves) => slots.iter().for_each(|slot| halves.upper.prefetch(*slot)),
+            Self::Numbers(numbers) => slots.iter().for_each(|slot| numbers.rows.prefetch(*slot)),
             Self::F32(floats) => floats.prefetch(slots),
             Self::F16(floats) => floats.prefetch(slots),
             Self::Bf16(floats) => floats.prefetch(slots),
         }
     }
 
-    /// The upper halves of a point's numbers; none of floats.
+    /// The upper halves of a point's numbers, where these are kept.
     pub fn upper(&self, slot: u32) -> &[u8] {
         match self {
-            Self::Numbers(numbers) => numbers.upper.get(slot),
-            Self::F32(_) | Self::F16(_) | Self::Bf16(_) => &[],
+            Self::Halves(halves) => halves.upper.get(slot),
+            Self::Numbers(_) | Self::F32(_) | Self::F16(_) | Self::Bf16(_) => &[],
         }
+    }
+}
+
+impl Halves {
+    fn new(frame: &Frame, expected: usize) -> Self {
+        let upper = Arena::new(nibbles::bytes(frame.length()), expected);
+        Self { upper, kernels: Kernels::detect() }
+    }
+
+    #[inline(always)]
+    fn products<const N: usize>(&self, operand: &Operand, slots: &[u32]) -> [f32; N] {
+        let (mut dots, mut products) = ([0; N], [0.0; N]);
+        (self.kernels.dots)(&operand.numbers, &self.upper, slots, &mut dots);
+        let coarse = |dot| nibbles::coarse(dot, operand.sum) as f32;
+        products.iter_mut().zip(dots).for_each(|(product, dot)| *product = coarse(dot));
+        products
     }
 }
 
 impl Numbers {
     fn new(frame: &Frame, expected: usize) -> Self {
-        let halves = || Arena::new(nibbles::bytes(frame.length()), expected);
-        let lower = (!frame.is_halved()).then(halves);
-        Self { upper: halves(), lower, kernels: Kernels::detect() }
-    }
-
-    fn arenas(&self) -> Vec<(&'static str, &dyn Stored)> {
-        let lower = self.lower.as_ref().map(|lower| ("lower halves", lower as &dyn Stored));
-        [("upper halves", &self.upper as &dyn Stored)].into_iter().chain(lower).collect()
-    }
-
-    fn arenas_mut(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
-        let lower = self.lower.as_mut().map(|lower| ("lower halves", lower as &mut dyn Stored));
-        [("upper halves", &mut self.upper as &mut dyn Stored)].into_iter().chain(lower).collect()
-    }
-
-    /// # Safety
-    /// As for [`Vectors::fill`].
-    unsafe fn fill(&self, slot: u32, own: &Operand) {
-        let (upper, lower) = nibbles::pack(&own.numbers);
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.upper.fill(slot, &upper);
-            if let Some(kept) = &self.lower {
-                kept.fill(slot, &lower);
-            }
-        }
+        Self { rows: Arena::new(frame.length(), expected), kernels: Kernels::detect() }
     }
 
     #[inline(always)]
     fn products<const N: usize>(&self, operand: &Operand, slots: &[u32]) -> [f32; N] {
-        let mut dots = [0; N];
-        (self.kernels.dots)(&operand.numbers, &self.upper, slots, &mut dots);
-        match &self.lower {
-            None => dots.iter_mut().for_each(|dot| *dot = nibbles::coarse(*dot, operand.sum)),
-            Some(lower) => self.add_lower(operand, lower, slots, &mut dots),
-        }
-        let mut products = [0.0; N];
+        let (mut dots, mut products) = ([0; N], [0.0; N]);
+        (self.kernels.whole_dots)(&operand.numbers, &self.rows, slots, &mut dots);
         products.iter_mut().zip(dots).for_each(|(product, dot)| *product = dot as f32);
         products
-    }
-
-    /// From sums over upper halves to products with whole numbers.
-    fn add_lower(&self, operand: &Operand, rows: &Arena<u8>, slots: &[u32], dots: &mut [i32]) {
-        let mut lower = [0; BATCH];
-        (self.kernels.dots)(&operand.numbers, rows, slots, &mut lower);
-        dots.iter_mut().zip(lower).for_each(|(dot, lower)| *dot = nibbles::whole(*dot, lower, operand.sum));
-    }
-
-    #[inline]
-    fn take(&self, slot: u32, numbers: &mut Vec<i8>) {
-        nibbles::middles(self.upper.get(slot), numbers);
-        if let Some(lower) = &self.lower {
-            nibbles::add_lower(lower.get(slot), numbers);
-        }
-    }
-
-    #[inline(always)]
-    fn prefetch(&self, slots: &[u32]) {
-        slots.iter().for_each(|slot| self.upper.prefetch(*slot));
-        if let Some(lower) = &self.lower {
-            slots.iter().for_each(|slot| lower.prefetch(*slot));
-        }
     }
 }
 
@@ -270,7 +250,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::frame::{Code, Encoded},
+        super::{
+            frame::{Code, Encoded},
+            kernels::BATCH,
+        },
         *,
     };
     use crate::types::Metric;

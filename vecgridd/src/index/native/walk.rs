@@ -88,7 +88,7 @@ impl Walker<'_> {
         to: usize,
         scratch: &mut Scratch,
     ) -> (u32, f32) {
-        let coded = self.frame.is_coded();
+        let coded = self.frame.walks_by_codes();
         let (mut nearest, mut rank) = start;
         for level in (to + 1..=from).rev() {
             loop {
@@ -134,7 +134,7 @@ impl Walker<'_> {
         }
         scratch.beam.offer(&[start.0], &[start.1]);
         scratch.waiting.clear();
-        let coded = self.frame.is_coded();
+        let coded = self.frame.walks_by_codes();
         loop {
             scratch.found.clear();
             for _ in 0..TOGETHER {
@@ -255,7 +255,7 @@ impl Walker<'_> {
     #[inline(always)]
     pub fn prefetch(&self, slots: &[u32]) {
         self.graph.vectors().prefetch(slots);
-        if !self.frame.is_coded() {
+        if !self.frame.walks_by_codes() {
             // Nobody has looked at these yet.
             slots.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
         }

@@ -6,10 +6,10 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_shuffle_epi32, _mm256_add_epi16, _mm256_add_epi32,
-    _mm256_and_si256, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256,
+    __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_shuffle_epi32, _mm256_abs_epi8, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256,
     _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi64x,
-    _mm256_setzero_si256, _mm256_srli_epi16, _mm256_storeu_si256,
+    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_srli_epi16, _mm256_storeu_si256,
 };
 
 use super::{
@@ -26,7 +26,7 @@ use super::{
 const BYTES: usize = 32;
 
 /// Reached through [`kernels`] only.
-const AVX2: Kernels = Kernels { dots, leasts, leasts_of_eights, ranks_of_eights };
+const AVX2: Kernels = Kernels { dots, whole_dots, leasts, leasts_of_eights, ranks_of_eights };
 
 /// The kernels, when this processor has the instructions.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -51,6 +51,11 @@ fn with_avx2<W: Wide>(work: W) -> W::Done {
 fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
     // SAFETY: `AVX2` is handed out by `kernels` alone, after the instructions were detected.
     unsafe { avx2_dots(query, rows, slots, out) }
+}
+
+fn whole_dots(query: &[i8], rows: &Arena<i8>, slots: &[u32], out: &mut [i32]) {
+    // SAFETY: as in `dots`.
+    unsafe { avx2_whole_dots(query, rows, slots, out) }
 }
 
 fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
@@ -124,6 +129,23 @@ fn avx2_dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
             };
             sum = _mm256_add_epi32(sum, products(bytes, low, high));
             at += BYTES;
+        }
+        *out = horizontal(sum);
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn avx2_whole_dots(query: &[i8], rows: &Arena<i8>, slots: &[u32], out: &mut [i32]) {
+    for (slot, out) in slots.iter().zip(out) {
+        let row = rows.get(*slot);
+        assert_eq!(row.len(), query.len(), "a row has as many numbers as the query");
+        let mut sum = _mm256_setzero_si256();
+        for (row, query) in row.as_chunks::<BYTES>().0.iter().zip(query.as_chunks::<BYTES>().0) {
+            // SAFETY: both are of 32 bytes.
+            let (row, query) = unsafe { (load(row.as_ptr().cast()), load(query.as_ptr().cast())) };
+            // One side has to be without signs. A product is at most 127 · 127, so two of them fit 16 bits.
+            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(row), _mm256_sign_epi8(query, row));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
         }
         *out = horizontal(sum);
     }

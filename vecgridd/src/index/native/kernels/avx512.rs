@@ -12,9 +12,9 @@ use std::arch::x86_64::{
     _mm256_add_epi32, _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_storeu_si256,
     _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512, _mm512_castsi512_si256, _mm512_cvtepi64_epi32,
     _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_maskz_loadu_epi64, _mm512_popcnt_epi64,
-    _mm512_set1_epi8, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srli_epi16, _mm512_srli_epi64,
-    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
-    _mm512_xor_si512,
+    _mm512_set1_epi8, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16,
+    _mm512_srli_epi64, _mm512_sub_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
+    _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
 use super::{
@@ -27,6 +27,8 @@ use super::{
     Kernels, scalar,
 };
 
+/// Bytes of one register.
+const BYTES: usize = 64;
 /// Words of one register.
 const WORDS: usize = 8;
 /// Words of rows that lie side by side, in flight. There are a multiple of so many: they are of 64 numbers.
@@ -35,7 +37,7 @@ const TOGETHER: usize = 4;
 const ROWS: usize = 4;
 
 /// Reached through [`kernels`] only.
-const AVX512: Kernels = Kernels { dots, leasts, leasts_of_eights, ranks_of_eights };
+const AVX512: Kernels = Kernels { dots, whole_dots, leasts, leasts_of_eights, ranks_of_eights };
 
 /// The kernels, when this processor has the instructions.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -49,6 +51,11 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
 fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
     // SAFETY: `AVX512` is handed out by `kernels` alone, after the instructions were detected.
     unsafe { vnni_dots(query, rows, slots, out) }
+}
+
+fn whole_dots(query: &[i8], rows: &Arena<i8>, slots: &[u32], out: &mut [i32]) {
+    // SAFETY: as in `dots`.
+    unsafe { vnni_whole_dots(query, rows, slots, out) }
 }
 
 fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
@@ -150,6 +157,39 @@ fn vnni_dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
                 *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(_mm512_srli_epi16::<4>(x), mask), high);
             }
             at += 2 * half;
+        }
+        let mut products = [0; ROWS];
+        store(&mut products, add_up(sums));
+        out.iter_mut().zip(products).for_each(|(out, product)| *out = product);
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn vnni_whole_dots(query: &[i8], rows: &Arena<i8>, slots: &[u32], out: &mut [i32]) {
+    let (query, rest) = query.as_chunks::<BYTES>();
+    assert!(rest.is_empty(), "whole blocks of 64 numbers");
+    // One side has to be without signs: 128 is added to the rows' numbers, and what that adds is taken away.
+    let (ones, signs) = (_mm512_set1_epi8(1), _mm512_set1_epi8(i8::MIN));
+    let mut total = _mm512_setzero_si512();
+    for query in query {
+        // SAFETY: 64 bytes are there.
+        total = _mm512_dpbusd_epi32(total, ones, unsafe { bytes(query.as_ptr(), BYTES) });
+    }
+    let less = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32::<7>(total));
+    for (slots, out) in slots.chunks(ROWS).zip(out.chunks_mut(ROWS)) {
+        let four = records(rows, slots);
+        for row in four {
+            assert_eq!(row.len(), BYTES * query.len(), "a row has as many numbers as the query");
+        }
+        let mut sums = [less; ROWS];
+        for (at, query) in query.iter().enumerate() {
+            // SAFETY: 64 bytes are there.
+            let query = unsafe { bytes(query.as_ptr(), BYTES) };
+            for (sum, row) in sums.iter_mut().zip(four) {
+                // SAFETY: the row is as long as the query.
+                let row = unsafe { bytes(row.as_ptr().add(BYTES * at), BYTES) };
+                *sum = _mm512_dpbusd_epi32(*sum, _mm512_xor_si512(row, signs), query);
+            }
         }
         let mut products = [0; ROWS];
         store(&mut products, add_up(sums));

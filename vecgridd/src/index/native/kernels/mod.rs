@@ -25,6 +25,9 @@ pub(super) const BATCH: usize = 32;
 /// packs them.
 type Dots = fn(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]);
 
+/// Sums of products of a query, a multiple of 64 numbers from -127 to 127, with rows of such numbers.
+type WholeDots = fn(query: &[i8], rows: &Arena<i8>, slots: &[u32], out: &mut [i32]);
+
 /// The least ranks ([`Query::least_rank`]) of coded rows. Its agreement is the sum over bits of `±(2 ± 1)`, the signs
 /// of `±` being whether the row's bit equals that of the query's first and of its second plane.
 type Leasts = fn(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]);
@@ -35,6 +38,7 @@ type OfEights = fn(query: &Query, rows: &Columns, out: &mut [[f32; EIGHT]]);
 /// The kernels of one instruction set. Results come in the order of the slots; as many as there is room for.
 pub(super) struct Kernels {
     pub dots: Dots,
+    pub whole_dots: WholeDots,
     pub leasts: Leasts,
     pub leasts_of_eights: OfEights,
     pub ranks_of_eights: OfEights,
@@ -126,19 +130,17 @@ mod tests {
         #[test]
         fn dots_are_the_sums(((query, rows), full) in (numbers(), any::<bool>())) {
             let query = if full { vec![-127; query.len()] } else { query };
-            let packed: Vec<_> = rows.iter().map(|row| nibbles::pack(row)).collect();
-            let (upper, slots) = arena(&packed.iter().map(|(upper, _)| upper.clone()).collect::<Vec<_>>());
-            let (lower, _) = arena(&packed.iter().map(|(_, lower)| lower.clone()).collect::<Vec<_>>());
-            let total = query.iter().map(|x| i32::from(*x)).sum();
-            let sum = |row: &Vec<i8>| query.iter().zip(row).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
-            let expected: Vec<i32> = rows.iter().map(sum).collect();
+            let (upper, slots) = arena(&rows.iter().map(|row| nibbles::pack(row)).collect::<Vec<_>>());
+            let (whole, _) = arena(&rows);
+            let sum = |row: &[i8]| query.iter().zip(row).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum::<i32>();
+            let middles = |row: &Vec<i8>| row.iter().map(|x| nibbles::middle_of(*x)).collect::<Vec<_>>();
             for kernels in Kernels::all() {
-                let mut found = [vec![0; rows.len()], vec![0; rows.len()]];
-                (kernels.dots)(&query, &upper, &slots, &mut found[0]);
-                (kernels.dots)(&query, &lower, &slots, &mut found[1]);
-                let found: Vec<i32> =
-                    found[0].iter().zip(&found[1]).map(|(upper, lower)| nibbles::whole(*upper, *lower, total)).collect();
-                prop_assert_eq!(&found, &expected);
+                let mut found = vec![0; rows.len()];
+                (kernels.dots)(&query, &upper, &slots, &mut found);
+                let coarse = found.iter().map(|upper| nibbles::coarse(*upper, sum(&vec![1; query.len()])));
+                prop_assert_eq!(coarse.collect::<Vec<_>>(), rows.iter().map(|row| sum(&middles(row))).collect::<Vec<_>>());
+                (kernels.whole_dots)(&query, &whole, &slots, &mut found);
+                prop_assert_eq!(found, rows.iter().map(|row| sum(row)).collect::<Vec<_>>());
             }
         }
 
@@ -149,7 +151,7 @@ mod tests {
             let query = if full { vec![-127; query.len()] } else { query };
             let (offset, scale) = extra;
             let code = [u64::from(offset.to_bits()) | u64::from(scale.to_bits()) << 32, 0];
-            let (upper, slots) = arena(&rows.iter().map(|row| nibbles::pack(row).0).collect::<Vec<_>>());
+            let (upper, slots) = arena(&rows.iter().map(|row| nibbles::pack(row)).collect::<Vec<_>>());
             let of_rows = slots.iter().map(|slot| (upper.get(*slot), Code(&code)));
             let columns = Columns::of_halves(nibbles::bytes(query.len()), of_rows);
             let query = Query::of_numbers(query);
@@ -207,6 +209,16 @@ mod tests {
                     assert_eq!(ranks[0][..5], [120.0 * f32::from(query) * numbers as f32; 5]);
                 }
             }
+            for number in [-127, 127] {
+                let (arena, slots) = arena(&vec![vec![number; numbers]; 5]);
+                for kernels in Kernels::all() {
+                    for query in [-127, 127] {
+                        let mut found = [0; 5];
+                        (kernels.whole_dots)(&vec![query; numbers], &arena, &slots, &mut found);
+                        assert_eq!(found, [i32::from(query) * i32::from(number) * numbers as i32; 5]);
+                    }
+                }
+            }
             // Every bit differs from both planes.
             let words = numbers / 64;
             let extra = [0, u64::from(1_f32.to_bits())];
@@ -230,8 +242,11 @@ mod tests {
 
     #[test]
     fn unequal_lengths_are_a_bug_not_a_wild_read() {
+        let whole = Arena::of(&[vec![0; 64]]);
         let (arena, slots) = arena(&[vec![0_u8; 32]]);
         for kernels in Kernels::all() {
+            let dots = || (kernels.whole_dots)(&[0; 128], &whole, &slots, &mut [0]);
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(dots)).is_err());
             let dots = || (kernels.dots)(&[0; 128], &arena, &slots, &mut [0]);
             assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(dots)).is_err());
             let columns = Columns::of_halves(32, [(&[0; 32][..], Code(&[0; 2]))].into_iter());

@@ -31,7 +31,7 @@ use super::{
 const BYTES: usize = 16;
 
 /// Reached through [`kernels`] only.
-const NEON: Kernels = Kernels { dots, leasts, leasts_of_eights, ranks_of_eights };
+const NEON: Kernels = Kernels { dots, whole_dots, leasts, leasts_of_eights, ranks_of_eights };
 
 /// The kernels, when this processor has the instructions.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -41,6 +41,11 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
 fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
     // SAFETY: `NEON` is handed out by `kernels` alone, after the instructions were detected.
     unsafe { neon_dots(query, rows, slots, out) }
+}
+
+fn whole_dots(query: &[i8], rows: &Arena<i8>, slots: &[u32], out: &mut [i32]) {
+    // SAFETY: as in `dots`.
+    unsafe { neon_whole_dots(query, rows, slots, out) }
 }
 
 fn leasts(query: &Query, rows: &Arena<u64>, slots: &[u32], out: &mut [f32]) {
@@ -110,6 +115,22 @@ fn neon_dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
                 products = vmlal_high_s8(products, upper, last);
             }
             sum = vpadalq_s16(sum, products);
+        }
+        *out = vaddvq_s32(sum);
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn neon_whole_dots(query: &[i8], rows: &Arena<i8>, slots: &[u32], out: &mut [i32]) {
+    for (slot, out) in slots.iter().zip(out) {
+        let row = rows.get(*slot);
+        assert_eq!(row.len(), query.len(), "a row has as many numbers as the query");
+        let mut sum = vdupq_n_s32(0);
+        for (row, query) in row.as_chunks().0.iter().zip(query.as_chunks().0) {
+            let (row, query) = (numbers(row), numbers(query));
+            // A product is at most 127 · 127, so two of them fit 16 bits.
+            let pairs = vmull_s8(vget_low_s8(row), vget_low_s8(query));
+            sum = vpadalq_s16(sum, vmlal_high_s8(pairs, row, query));
         }
         *out = vaddvq_s32(sum);
     }

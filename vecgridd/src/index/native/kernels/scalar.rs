@@ -10,7 +10,7 @@ use super::{
     Kernels,
 };
 
-pub(super) const KERNELS: Kernels = Kernels { dots, leasts, leasts_of_eights, ranks_of_eights };
+pub(super) const KERNELS: Kernels = Kernels { dots, whole_dots, leasts, leasts_of_eights, ranks_of_eights };
 
 fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
     for (slot, out) in slots.iter().zip(out) {
@@ -25,6 +25,14 @@ fn dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
             products.sum::<i32>()
         });
         *out = sums.sum();
+    }
+}
+
+fn whole_dots(query: &[i8], rows: &Arena<i8>, slots: &[u32], out: &mut [i32]) {
+    for (slot, out) in slots.iter().zip(out) {
+        let row = rows.get(*slot);
+        assert_eq!(row.len(), query.len(), "a row has as many numbers as the query");
+        *out = query.iter().zip(row).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
     }
 }
 
