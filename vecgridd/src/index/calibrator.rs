@@ -32,7 +32,7 @@ use super::{
     chunk::CHUNK,
     collection_index::Core,
     draw::Draw,
-    engine::EngineError,
+    engine::{Aim, EngineError},
     view::{Linked, View},
 };
 
@@ -245,12 +245,12 @@ impl Job {
 
     /// The share of `k` hits, the last of which is so far away, that a walk misses; `None` when the graph cannot hide the row.
     fn miss(&self, k: usize, last: f32) -> Result<Option<f64>, EngineError> {
-        let (view, breadth) = (&self.view, BREADTHS[self.breadth]);
+        let (view, aim) = (&self.view, Aim { k, ef: BREADTHS[self.breadth] });
         let question = &self.questions[self.question];
         let engine = &self.linked.engine;
         let walked = match question.slot {
-            Some(slot) => engine.walk_without(&question.vector, k, breadth, slot)?,
-            None => Some(engine.walk(&question.vector, k, breadth, None)?),
+            Some(slot) => engine.walk_without(&question.vector, aim, slot)?,
+            None => Some(engine.walk(&question.vector, aim, None)?),
         };
         let Some(walked) = walked else { return Ok(None) };
         let counts = |slot: u32| {

@@ -30,27 +30,30 @@ use super::{
 };
 use crate::types::{CollectionConfig, EngineKind, Quantization};
 
+/// What a walk is to bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Aim {
+    /// Hits.
+    pub k: usize,
+    /// Breadth.
+    pub ef: usize,
+}
+
 /// A graph over slots.
 pub(super) trait Engine: Send + Sync {
     /// Inserts vectors, in the form of [`Measure::prepare`].
     fn insert(&self, rows: Vec<(u32, Vec<f32>)>) -> Result<(), EngineError>;
 
-    /// About the nearest slots, `k` or more where it finds them, by a walk of the breadth `ef` or about it; only
+    /// About the nearest slots, as many as wanted or more where it finds them, by a walk about as wide; only
     /// eligible ones, if the engine [`walks_filtered`] and is given a bit per slot. Those behind the nearest `k` are of
     /// interest only as ways to these, or because ranks are rounded.
     ///
     /// [`walks_filtered`]: Self::walks_filtered
-    fn walk(
-        &self,
-        query: &[f32],
-        k: usize,
-        ef: usize,
-        eligible: Option<&[u64]>,
-    ) -> Result<Walked, EngineError>;
+    fn walk(&self, query: &[f32], aim: Aim, eligible: Option<&[u64]>) -> Result<Walked, EngineError>;
 
     /// As [`walk`](Self::walk), as if the graph did not have this slot: it is no result, and no way to others.
     /// `None` when the engine cannot do that.
-    fn walk_without(&self, _: &[f32], _k: usize, _ef: usize, _: u32) -> Result<Option<Walked>, EngineError> {
+    fn walk_without(&self, _: &[f32], _: Aim, _: u32) -> Result<Option<Walked>, EngineError> {
         Ok(None)
     }
 

@@ -55,7 +55,7 @@ use rayon::ThreadPool;
 
 use super::{
     distance::Measure,
-    engine::{Demands, Engine, EngineError, EngineOptions, Walked},
+    engine::{Aim, Demands, Engine, EngineError, EngineOptions, Walked},
 };
 
 /// Points that one thread inserts first.
@@ -175,9 +175,9 @@ impl Engine for HnswRs {
         inserted
     }
 
-    fn walk(&self, query: &[f32], _: usize, ef: usize, _: Option<&[u64]>) -> Result<Walked, EngineError> {
+    fn walk(&self, query: &[f32], aim: Aim, _: Option<&[u64]>) -> Result<Walked, EngineError> {
         let graph = self.graph()?;
-        let found = catch_unwind(AssertUnwindSafe(|| graph.search(query, ef, ef)))
+        let found = catch_unwind(AssertUnwindSafe(|| graph.search(query, aim.ef, aim.ef)))
             .map_err(|panic| EngineError::panicked(&*panic))?;
         // Ids are slots, which were `u32` when they went in.
         let near = found.into_iter().map(|near| (near.d_id as u32, near.distance)).collect();
@@ -260,7 +260,10 @@ mod tests {
 
     #[test]
     fn an_empty_graph_finds_nothing() {
-        assert_eq!(engine(1, Metric::Euclidean).walk(&[1.0, 1.0], 1, 10, None).unwrap().near, []);
+        assert_eq!(
+            engine(1, Metric::Euclidean).walk(&[1.0, 1.0], Aim { k: 1, ef: 10 }, None).unwrap().near,
+            []
+        );
     }
 
     #[test]
@@ -272,7 +275,7 @@ mod tests {
             assert_eq!(engine.len(), 2_000);
             assert!(engine.bytes() > 2_000 * 8);
             for target in (0..2_000).step_by(50) {
-                let near = engine.walk(&[target as f32, 1.0], 1, 64, None).unwrap().near;
+                let near = engine.walk(&[target as f32, 1.0], Aim { k: 1, ef: 64 }, None).unwrap().near;
                 assert_eq!(near[0], (target, 0.0), "{threads} threads");
                 assert_eq!(near.len(), 64);
             }
@@ -284,11 +287,11 @@ mod tests {
         let engine = engine(2, Metric::Euclidean);
         engine.insert(points(0..300)).unwrap();
         // A vector of another length trips an assertion of the kernel.
-        let walk = engine.walk(&[1.0], 1, 10, None).unwrap_err();
+        let walk = engine.walk(&[1.0], Aim { k: 1, ef: 10 }, None).unwrap_err();
         assert!(matches!(&walk, EngineError::Panicked(why) if why.contains("equal length")), "{walk}");
-        assert!(engine.walk(&[1.0, 1.0], 1, 10, None).is_ok(), "a failed walk breaks nothing");
+        assert!(engine.walk(&[1.0, 1.0], Aim { k: 1, ef: 10 }, None).is_ok(), "a failed walk breaks nothing");
         let insert = engine.insert(vec![(300, vec![1.0])]).unwrap_err();
         assert!(matches!(insert, EngineError::Panicked(_)), "{insert}");
-        assert!(matches!(engine.walk(&[1.0, 1.0], 1, 10, None), Err(EngineError::Broken)));
+        assert!(matches!(engine.walk(&[1.0, 1.0], Aim { k: 1, ef: 10 }, None), Err(EngineError::Broken)));
     }
 }

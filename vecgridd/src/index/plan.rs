@@ -14,6 +14,8 @@
 //! can make an answer wrong: a walk that brings too little is followed by a scan. They are made from
 //! counts alone, so the order in which rows, indexes and graph came makes no difference.
 
+use super::engine::Aim;
+
 /// A walk goes wider than the plain share of eligible rows says, since eligible rows are not spread evenly: by the share
 /// of the others, and by this at most.
 const SLACK: f64 = 0.2;
@@ -41,18 +43,11 @@ const KEPT: usize = 4;
 pub(super) enum Plan {
     /// Every eligible row.
     Scan,
-    /// The graph with this breadth, then every eligible row that is not in the graph.
-    Walk {
-        /// Hits, and others among them that are not eligible.
-        k: usize,
-        /// Breadth.
-        ef: usize,
-    },
+    /// The graph, for the hits and as many others among them as are not eligible; then every eligible row that is not in
+    /// the graph.
+    Walk(Aim),
     /// The same, through eligible rows only.
-    FilteredWalk {
-        /// Breadth.
-        ef: usize,
-    },
+    FilteredWalk(Aim),
     /// Every eligible row in its compressed form, then every eligible row that is not in the graph.
     Sift {
         /// Rows that are kept.
@@ -103,7 +98,7 @@ impl Plan {
         let mut best = ((s.eligible_points - beside) as f64 + beside as f64 * BESIDE, Self::Scan);
         if plain * step < best.0 {
             let k = among_all(s.k as f64) as usize;
-            best = (plain * step, Self::Walk { k, ef: plain as usize });
+            best = (plain * step, Self::Walk(Aim { k, ef: plain as usize }));
         }
         let near = LOWEST * links;
         let within_two = near + near * near;
@@ -113,7 +108,7 @@ impl Plan {
             let looks = (near / share).min(within_two);
             let cost = filtered * (step + looks * LOOK);
             if cost < best.0 {
-                best = (cost, Self::FilteredWalk { ef: filtered as usize });
+                best = (cost, Self::FilteredWalk(Aim { k: s.k, ef: filtered as usize }));
             }
         }
         if let Some(look) = s.rows_per_look {
@@ -143,26 +138,26 @@ mod tests {
         rows_per_look: None,
     };
 
+    fn walk(k: usize, ef: usize) -> Plan {
+        Plan::Walk(Aim { k, ef })
+    }
+
     fn plan(points: usize, eligible_points: usize, k: usize, ef: usize) -> Plan {
         Plan::choose(Situation { k, ef, points, eligible_points, ..PLAIN })
     }
 
     #[test]
     fn a_large_graph_is_walked_as_wide_as_asked() {
-        assert_eq!(plan(100_000, 100_000, 10, 96), Plan::Walk { k: 10, ef: 96 });
-        assert_eq!(plan(100_000, 100_000, 200, 96), Plan::Walk { k: 200, ef: 200 });
-        assert_eq!(plan(1_000, 1_000_000, 10, 96), Plan::Walk { k: 10, ef: 96 });
+        assert_eq!(plan(100_000, 100_000, 10, 96), walk(10, 96));
+        assert_eq!(plan(100_000, 100_000, 200, 96), walk(200, 200));
+        assert_eq!(plan(1_000, 1_000_000, 10, 96), walk(10, 96));
     }
 
     #[test]
     fn dead_and_filtered_points_widen_the_walk() {
-        assert_eq!(plan(100_000, 80_000, 10, 100), Plan::Walk { k: 15, ef: 150 });
-        assert_eq!(plan(100_000, 99_000, 10, 100), Plan::Walk { k: 11, ef: 103 });
-        assert_eq!(
-            plan(100_000, 99_999, 10, 100),
-            Plan::Walk { k: 11, ef: 101 },
-            "a row that died costs next to nothing"
-        );
+        assert_eq!(plan(100_000, 80_000, 10, 100), walk(15, 150));
+        assert_eq!(plan(100_000, 99_000, 10, 100), walk(11, 103));
+        assert_eq!(plan(100_000, 99_999, 10, 100), walk(11, 101), "a row that died costs next to nothing");
     }
 
     #[test]
@@ -179,9 +174,9 @@ mod tests {
         let plan = |eligible_points| {
             Plan::choose(Situation { points: 1_000_000, eligible_points, filtered: true, ..PLAIN })
         };
-        assert_eq!(plan(1_000_000), Plan::Walk { k: 10, ef: 96 });
-        assert_eq!(plan(200_000), Plan::FilteredWalk { ef: 288 });
-        assert_eq!(plan(50_000), Plan::FilteredWalk { ef: 288 });
+        assert_eq!(plan(1_000_000), walk(10, 96));
+        assert_eq!(plan(200_000), Plan::FilteredWalk(Aim { k: 10, ef: 288 }));
+        assert_eq!(plan(50_000), Plan::FilteredWalk(Aim { k: 10, ef: 288 }));
         assert_eq!(plan(5_000), Plan::Scan);
         let sparse = Situation { points: 10_000_000, eligible_points: 100_000, filtered: true, ..PLAIN };
         assert_eq!(Plan::choose(Situation { m: 8, ..sparse }), Plan::Scan, "no way on");
@@ -195,7 +190,7 @@ mod tests {
         assert_eq!(plan(200), Plan::Sift { ef: 44 });
         assert_eq!(plan(1_000), Plan::Sift { ef: 44 });
         assert_eq!(plan(10_000), Plan::Sift { ef: 44 });
-        assert_eq!(plan(100_000), Plan::Walk { k: 10, ef: 96 });
+        assert_eq!(plan(100_000), walk(10, 96));
         let few = Situation { eligible_points: 200, rows_per_look: Some(0.02), ..PLAIN };
         assert_eq!(Plan::choose(few), Plan::Sift { ef: 44 });
         assert_eq!(Plan::choose(Situation { beside: 200, ..few }), Plan::Scan);

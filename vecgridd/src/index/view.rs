@@ -198,26 +198,26 @@ impl View {
                 }
             },
         });
-        let (k, ef, mut done) = match plan {
+        let (ef, mut done) = match plan {
             Plan::Scan => return None,
-            Plan::Walk { k, ef } => (k, ef, SearchPlan::Walk),
-            Plan::FilteredWalk { ef } => (query.k, ef, SearchPlan::FilteredWalk),
-            Plan::Sift { ef } => (query.k, ef, SearchPlan::Sift),
+            Plan::Walk(aim) => (aim.ef, SearchPlan::Walk),
+            Plan::FilteredWalk(aim) => (aim.ef, SearchPlan::FilteredWalk),
+            Plan::Sift { ef } => (ef, SearchPlan::Sift),
         };
         (explain.ef, explain.target_recall) = (ef, target_recall);
         // Until it turns out that the walk was enough.
         explain.plan = SearchPlan::WalkThenScan;
         let mut lap = Lap::start();
-        let walk = |words| linked.engine.walk(vector, k, ef, words);
         let sift = |ef| {
             let codes = eligible.codes(&linked.engine, linked.until);
             let gathered = codes.as_ref().map(|codes| (&codes.gathered, codes.until));
             linked.engine.sift(vector, ef, eligible.words()?, linked.until, gathered).transpose()
         };
         let mut walked = match plan {
+            Plan::Scan => return None,
+            Plan::Walk(aim) => linked.engine.walk(vector, aim, None),
+            Plan::FilteredWalk(aim) => linked.engine.walk(vector, aim, eligible.words()),
             Plan::Sift { ef } => sift(ef)?,
-            Plan::FilteredWalk { .. } => walk(eligible.words()),
-            Plan::Walk { .. } | Plan::Scan => walk(None),
         };
         // Where nothing near the query is eligible a walk finds no way to what is.
         if let Ok(brought) = &walked

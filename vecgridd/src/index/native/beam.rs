@@ -131,7 +131,7 @@ impl Beam {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::super::engine::Aim, *};
 
     proptest! {
         #[test]
@@ -171,7 +171,7 @@ mod tests {
             ranks in prop::collection::vec(0_u8..50, 1..200), (breadth, k) in (1_usize..40, 1_usize..20),
             doubling in 0_u8..8, together in 1..=BATCH,
         ) {
-            let reach = Reach::about(breadth, k, f32::from(doubling));
+            let reach = Reach::about(Aim { k, ef: breadth }, f32::from(doubling));
             let mut beam = Beam::default();
             beam.start(reach);
             let slots: Vec<u32> = (0..ranks.len() as u32).collect();

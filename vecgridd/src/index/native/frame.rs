@@ -1,8 +1,8 @@
 //! Vectors in few bytes: 1 bit per component to rule most candidates out, and 4 bits to rank the others.
 //!
 //! A vector is moved by the centre of the collection, rotated, and divided by a scale of its own:
-//! whole numbers from -127 to 127. Its code is their signs. The numbers are kept in two halves (`nibbles`),
-//! so that a walk reads the upper one alone: half the memory, and the same recall. Scales per vector and the rotation make
+//! whole numbers from -127 to 127. Its code is their signs. Of the numbers the upper halves are kept (`nibbles`): half the
+//! memory, and the same recall; of short vectors the numbers. Scales per vector and the rotation make
 //! this indifferent to outliers, and to data that drifts away from what the centre was taken from:
 //! ranks stay right, they only get coarser.
 //!
@@ -50,12 +50,12 @@ const SPREAD: f32 = 0.6;
 /// embeddings (384-d): beyond 0.4 the recall no longer rises at any ef, only the work does.
 const LEAST_DOUBT: f32 = 0.4;
 /// The same times components: errors are larger in shorter codes (0.8 at 192 components, decision 33).
-const DOUBT: f32 = 154.0;
-/// The same where all rows are far away.
+const DOUBT: f32 = 153.6;
+/// How many where all rows are far away.
 const FAR_DOUBT: f32 = 1.6;
-/// Below so many components there are no codes: they say too little, and reading the numbers costs too little.
+/// Below so many components, padded, there are no codes: they say too little, and reading the numbers costs too little.
 const MIN_CODED: usize = 128;
-/// Below so many components walks do not look at codes: only sifts, which read many of them in a row.
+/// Below so many components, padded, walks do not look at codes: only sifts, which read many of them in a row.
 const MIN_WALKED: usize = 192;
 /// Below so many components the upper halves of the numbers are too coarse to lead a walk (their error
 /// shrinks with the root of the dimension: at 24 components the recall fell from 0.99 to 0.84), and reading
@@ -232,7 +232,7 @@ impl Frame {
 
     /// Words of bits per code.
     pub fn words(&self) -> usize {
-        self.length() / 64
+        if self.is_coded() { self.length() / 64 } else { 0 }
     }
 
     /// Whether a walk ranks by the upper halves of numbers alone.
@@ -414,12 +414,13 @@ impl Wide for Encode<'_> {
         let largest = moved.iter().fold(0_f32, |largest, x| largest.max(x.abs()));
         // A vector at the centre has the scale zero, so that the middles of its numbers count for nothing.
         let scale = largest / MOST;
-        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        // So does one that is next to nothing.
+        let inverse = if (1.0 / scale).is_finite() { 1.0 / scale } else { 0.0 };
         let numbers: Vec<i8> = moved.iter().map(|x| nearest(x * inverse)).collect();
         let total = sum(&moved, f32::abs);
         let reach = if total > 0.0 { square / total } else { 0.0 };
-        let mut code: Vec<u64> =
-            moved.as_chunks::<64>().0.iter().map(|part| bits(part, |x| x >= 0.0)).collect();
+        let blocks = moved.as_chunks::<64>().0.iter().take(frame.words());
+        let mut code: Vec<u64> = blocks.map(|part| bits(part, |x| x >= 0.0)).collect();
         let sum = match frame.is_halved() {
             true => numbers.iter().map(|x| nibbles::middle_of(*x)).fold(0, add),
             false => numbers.iter().copied().fold(0, add),
@@ -448,9 +449,10 @@ impl Wide for Complete<'_> {
         let step = (square as f32 / numbers.len() as f32).sqrt();
         let edge = step.round().clamp(1.0, MOST) as u8;
         planes.clear();
-        planes.extend(numbers.as_chunks::<64>().0.iter().map(|part| bits(part, |x| x >= 0)));
+        let blocks = || numbers.as_chunks::<64>().0.iter().take(frame.words());
+        planes.extend(blocks().map(|part| bits(part, |x| x >= 0)));
         let second = |x: i8| (x >= 0) == (x.unsigned_abs() >= edge);
-        planes.extend(numbers.as_chunks::<64>().0.iter().map(|part| bits(part, second)));
+        planes.extend(blocks().map(|part| bits(part, second)));
         // The levels are ±1 and ±3 (of half a step each): scaled so that the query has its own length.
         let level =
             |x: &i8| i32::from(x.unsigned_abs()).wrapping_mul(if x.unsigned_abs() >= edge { 3 } else { 1 });

@@ -7,7 +7,7 @@
 //!
 //! - `frame`, `rotation`, `nibbles`: vectors as 8-bit numbers, or 4 bits of these, and 1-bit codes; `kernels`: sums
 //!   over them.
-//! - `vectors`: the form that points are kept in: upper halves of numbers, or floats if the collection says so.
+//! - `vectors`: the form that points are kept in: numbers, their upper halves, or floats if the collection says so.
 //! - `arena`, `graph`: where rows and links are; growing moves nothing; `gathered`, `columns`: copies of codes or numbers for
 //!   sifts.
 //! - `walk`, `beam`, `reach`, `visited`: the search; `sift`: the search where few points are eligible; `link`: the build.
@@ -65,7 +65,7 @@ use self::{
 use super::{
     checkpoint::{Refusal, Sections, Writer},
     donor::Placed,
-    engine::{Demands, Engine, EngineError, EngineOptions, Walked, Work},
+    engine::{Aim, Demands, Engine, EngineError, EngineOptions, Walked, Work},
 };
 use crate::types::Quantization;
 
@@ -122,9 +122,7 @@ impl Native {
         let stored: StoredGraph = file.json("graph")?;
         let is_ours =
             (stored.layout, stored.m, stored.centre.len()) == (LAYOUT, options.m, options.centre.len());
-        // Lower halves that nobody wants are not read.
-        let (is, wanted) = (stored.quantization, options.quantization);
-        if !is_ours || (is != wanted && (is, wanted) != (Quantization::Int8, Quantization::Int4)) {
+        if !is_ours || stored.quantization != options.quantization {
             return Err(Refusal::Foreign("the graph is laid out in another way".to_owned()));
         }
         let centre = stored.centre.iter().map(|bits| f32::from_bits(*bits)).collect();
@@ -270,7 +268,7 @@ impl Native {
     fn walk_from_entry(
         &self,
         query: &[f32],
-        (k, ef): (usize, usize),
+        aim: Aim,
         eligible: Option<&[u64]>,
         without: Option<u32>,
     ) -> Result<Walked, EngineError> {
@@ -279,7 +277,7 @@ impl Native {
             scratch.without = without;
             let walker = self.walker();
             let start = walker.descend(query, (entry, walker.rank(query, entry)), top, 0, scratch);
-            let reach = Reach::about(ef, k, self.graph.doubling() * self.frame.unit(query));
+            let reach = Reach::about(aim, self.graph.doubling() * self.frame.unit(query));
             walker.spread(query, start, 0, reach, eligible.map(Eligible), scratch);
         })
     }
@@ -393,24 +391,12 @@ impl Engine for Native {
         Ok(true)
     }
 
-    fn walk(
-        &self,
-        query: &[f32],
-        k: usize,
-        ef: usize,
-        eligible: Option<&[u64]>,
-    ) -> Result<Walked, EngineError> {
-        self.walk_from_entry(query, (k, ef), eligible, None)
+    fn walk(&self, query: &[f32], aim: Aim, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
+        self.walk_from_entry(query, aim, eligible, None)
     }
 
-    fn walk_without(
-        &self,
-        query: &[f32],
-        k: usize,
-        ef: usize,
-        slot: u32,
-    ) -> Result<Option<Walked>, EngineError> {
-        self.walk_from_entry(query, (k, ef), None, Some(slot)).map(Some)
+    fn walk_without(&self, query: &[f32], aim: Aim, slot: u32) -> Result<Option<Walked>, EngineError> {
+        self.walk_from_entry(query, aim, None, Some(slot)).map(Some)
     }
 
     fn sift(

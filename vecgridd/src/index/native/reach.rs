@@ -21,6 +21,7 @@
 //! on many things at once, all of `ef_construction` lies within that margin; where they differ much half of it will do.
 
 use super::{
+    super::engine::Aim,
     frame::Query,
     walk::{Scratch, Walker},
 };
@@ -31,19 +32,21 @@ const SAMPLE: usize = 256;
 const FROM: usize = 8;
 /// ... as often as these double.
 const DOUBLINGS: usize = 3;
-/// Candidates for the links of a new point may be farther by so much than one in so many of `ef_construction` are. The same recall
-/// for the same work as with all of them, and three quarters of the walk (decision 32).
-const FARTHER: f32 = 0.15;
-const ONE_IN: usize = 6;
 /// To as many.
 const LAST: usize = FROM << DOUBLINGS;
+/// The nearest of `ef_construction` candidates for the links of a new point, one in so many, say how far others may be ...
+const ONE_IN: usize = 6;
+/// ... namely farther by this part. (By a quarter more where rows are kept in 4 bits: the rank of a point against itself is too low
+/// there, what rounding does is squared in it.) The same recall for the same work as with all candidates, and three quarters of
+/// the walk (decision 32).
+const FARTHER: f32 = 0.15;
 
 /// Which candidates a walk keeps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Reach {
-    /// Hits, or some more where they are very few.
+    /// Hits, or some more where they are very few; or the nearest of a new point.
     nearest: usize,
-    /// Candidates are kept whose rank is at most that of the last hit, times this ...
+    /// Candidates are kept whose rank is at most that of the last of these, times this ...
     times: f32,
     /// ... and this added ...
     margin: f32,
@@ -60,22 +63,22 @@ impl Reach {
         Self { nearest: breadth, times: 1.0, margin: 0.0, least: breadth, most: breadth }
     }
 
-    /// Of about this breadth, for `k` hits. `doubling` as [`Walker::doubling`] says, times the query's
+    /// Of about the breadth `ef`. `doubling` as [`Walker::doubling`] says, times the query's
     /// [unit](super::frame::Frame::unit); or 0 where it is not known.
-    pub fn about(breadth: usize, k: usize, doubling: f32) -> Self {
-        let breadth = breadth.max(1);
+    pub fn about(aim: Aim, doubling: f32) -> Self {
+        let breadth = aim.ef.max(1);
         if doubling <= 0.0 {
             return Self::just(breadth);
         }
-        let k = k.max(FROM).min(breadth);
+        let k = aim.k.max(FROM).min(breadth);
         let margin = doubling * (breadth as f32 / k as f32).log2();
         Self { nearest: k, margin, least: k.max(breadth / 2), most: breadth + breadth / 2, ..Self::just(1) }
     }
 
     /// Of half of this breadth at least, and all of it at most, for a point that has this rank against itself.
     ///
-    /// Under dot that may be far from the least rank: a short point has half of the breadth then, and a long one, which many
-    /// queries will pass, all of it.
+    /// Under dot that is not the least rank: others that are longer are nearer. A point among these has half of the breadth then, and
+    /// the longest, which many queries will pass, have all of it.
     pub fn of_new(breadth: usize, own: f32) -> Self {
         let Self { most, .. } = Self::just(breadth);
         let nearest = (most / ONE_IN).max(1);
@@ -145,7 +148,7 @@ mod tests {
     #[test]
     fn a_walk_keeps_what_is_about_as_near_as_the_last_hit() {
         // Ten hits of 40: two doublings.
-        let reach = Reach::about(40, 10, 0.5);
+        let reach = Reach::about(Aim { k: 10, ef: 40 }, 0.5);
         assert_eq!(reach, Reach { nearest: 10, times: 1.0, margin: 1.0, least: 20, most: 60 });
         assert_eq!(bound(reach, &ranks(1.0)[..19]), f32::INFINITY, "too few so far");
         assert_eq!(bound(reach, &ranks(1.0)), 19.0, "half of the breadth, however far");
@@ -155,21 +158,21 @@ mod tests {
 
     #[test]
     fn where_nothing_is_known_the_breadth_is_the_breadth() {
-        assert_eq!(Reach::about(40, 10, 0.0), Reach::just(40));
-        assert_eq!(Reach::about(0, 10, 0.0), Reach::just(1));
+        assert_eq!(Reach::about(Aim { k: 10, ef: 40 }, 0.0), Reach::just(40));
+        assert_eq!(Reach::about(Aim { k: 10, ef: 0 }, 0.0), Reach::just(1));
         assert_eq!(bound(Reach::just(2), &[1.0]), f32::INFINITY);
         assert_eq!(bound(Reach::just(2), &[1.0, 3.0]), 3.0);
     }
 
     #[test]
     fn all_hits_are_kept_however_narrow() {
-        let reach = Reach::about(10, 10, 0.5);
+        let reach = Reach::about(Aim { k: 10, ef: 10 }, 0.5);
         assert_eq!(reach, Reach { nearest: 10, times: 1.0, margin: 0.0, least: 10, most: 15 });
-        assert_eq!(Reach::about(10, 100, 0.5), reach, "no more hits than the breadth");
-        assert_eq!(Reach::about(1, 0, 0.5), Reach::just(1));
+        assert_eq!(Reach::about(Aim { k: 100, ef: 10 }, 0.5), reach, "no more hits than the breadth");
+        assert_eq!(Reach::about(Aim { k: 0, ef: 1 }, 0.5), Reach::just(1));
         // The nearest may stand out, and is one early that is not yet the nearest.
         assert_eq!(
-            Reach::about(32, 1, 0.5),
+            Reach::about(Aim { k: 1, ef: 32 }, 0.5),
             Reach { nearest: 8, times: 1.0, margin: 1.0, least: 16, most: 48 }
         );
     }

@@ -6,11 +6,11 @@
 //!
 //! 1. The links of the two nearest candidates that were not expanded are read, and the codes of new
 //!    points asked for.
-//! 2. While these are on their way, what was left of the round before is ranked by the upper halves of its
+//! 2. While these are on their way, what was left of the round before is ranked by its
 //!    numbers, and offered to the beam. So a round chooses what to expand one round late; that costs next
 //!    to nothing.
 //! 3. Once the beam has a bound (`reach`), a point whose code rules it out is left alone: three quarters of all. The
-//!    numbers of the others are asked for, and wait for the next round.
+//!    numbers of the others are asked for, and wait for the next round. Of short vectors, and of floats, all are ranked.
 //!
 //! **With a filter** the beam takes eligible points only. A link to an ineligible point is followed
 //! one further at once, when a point has few eligible links (ACORN-1, Patel et al., SIGMOD 2024), so
@@ -256,7 +256,7 @@ impl Walker<'_> {
     pub fn prefetch(&self, slots: &[u32]) {
         self.graph.vectors().prefetch(slots);
         if !self.frame.walks_by_codes() {
-            // Nobody has looked at these yet.
+            // A walk has not looked at these yet.
             slots.iter().for_each(|slot| self.graph.codes().prefetch(*slot));
         }
     }

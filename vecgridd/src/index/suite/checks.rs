@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     super::{
         Answered, CheckOptions, Checker, CollectionIndex, PartitionSet, RecallStats, Searched, View,
-        engine::{Engine, EngineError, EngineOptions, Walked},
+        engine::{Aim, Engine, EngineError, EngineOptions, Walked},
         native::Native,
     },
     world::{Numbers, PARTITIONS, World, config, filter, limits},
@@ -32,14 +32,8 @@ impl Engine for Damaged {
         self.0.insert(rows)
     }
 
-    fn walk(
-        &self,
-        query: &[f32],
-        k: usize,
-        ef: usize,
-        eligible: Option<&[u64]>,
-    ) -> Result<Walked, EngineError> {
-        let mut walked = self.0.walk(query, k, ef, eligible)?;
+    fn walk(&self, query: &[f32], aim: Aim, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
+        let mut walked = self.0.walk(query, aim, eligible)?;
         walked.near.retain(|(slot, _)| Numbers(u64::from(*slot)).below(10) >= 3);
         Ok(walked)
     }

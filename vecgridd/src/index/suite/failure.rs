@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{
     super::{
         CollectionIndex, IndexLimits, PartitionSet,
-        engine::{Engine, EngineError, EngineOptions, MakeEngine, Walked},
+        engine::{Aim, Engine, EngineError, EngineOptions, MakeEngine, Walked},
         hnsw_rs::HnswRs,
     },
     world::{Numbers, PARTITIONS, World, config, limits},
@@ -45,7 +45,7 @@ impl Engine for Clumsy {
         self.0.insert(rows)
     }
 
-    fn walk(&self, _: &[f32], _: usize, _: usize, _: Option<&[u64]>) -> Result<Walked, EngineError> {
+    fn walk(&self, _: &[f32], _: Aim, _: Option<&[u64]>) -> Result<Walked, EngineError> {
         Err(EngineError::Panicked("as told".to_owned()))
     }
 
@@ -94,14 +94,8 @@ impl Engine for Forgetful {
         self.0.insert(rows)
     }
 
-    fn walk(
-        &self,
-        query: &[f32],
-        k: usize,
-        ef: usize,
-        eligible: Option<&[u64]>,
-    ) -> Result<Walked, EngineError> {
-        let mut walked = self.0.walk(query, k, ef, eligible)?;
+    fn walk(&self, query: &[f32], aim: Aim, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
+        let mut walked = self.0.walk(query, aim, eligible)?;
         walked.near.retain(|(slot, _)| slot.is_multiple_of(10));
         Ok(walked)
     }
@@ -157,14 +151,8 @@ impl Engine for Gated {
         self.0.insert(rows)
     }
 
-    fn walk(
-        &self,
-        query: &[f32],
-        k: usize,
-        ef: usize,
-        eligible: Option<&[u64]>,
-    ) -> Result<Walked, EngineError> {
-        self.0.walk(query, k, ef, eligible)
+    fn walk(&self, query: &[f32], aim: Aim, eligible: Option<&[u64]>) -> Result<Walked, EngineError> {
+        self.0.walk(query, aim, eligible)
     }
 
     fn rows_per_link(&self) -> f64 {

@@ -122,6 +122,7 @@ fn neon_dots(query: &[i8], rows: &Arena<u8>, slots: &[u32], out: &mut [i32]) {
 
 #[target_feature(enable = "neon")]
 fn neon_whole_dots(query: &[i8], rows: &Arena<i8>, slots: &[u32], out: &mut [i32]) {
+    assert_eq!(query.len() % 64, 0, "whole blocks of 64 numbers");
     for (slot, out) in slots.iter().zip(out) {
         let row = rows.get(*slot);
         assert_eq!(row.len(), query.len(), "a row has as many numbers as the query");
