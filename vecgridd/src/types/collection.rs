@@ -51,7 +51,7 @@ pub struct IndexOptions {
     pub engine: EngineKind,
     /// Links per node, 4 to 64.
     pub m: u32,
-    /// Breadth of the build, 16 to 2,000.
+    /// Breadth of the build at most, 16 to 2,000.
     pub ef_construction: u32,
     /// Breadth of a search that names none, 1 to 10,000; `None` = by `target_recall`.
     pub ef: Option<u32>,

@@ -113,7 +113,7 @@ impl Code<'_> {
         f32::from_bits(self.extra(1).0)
     }
 
-    /// Of the row's numbers, as precise as those that a walk ranks by.
+    /// Of the middles of the row's numbers: what products with upper halves are made from.
     pub fn sum(&self) -> i32 {
         self.extra(1).1.cast_signed()
     }
@@ -414,17 +414,14 @@ impl Wide for Encode<'_> {
         let largest = moved.iter().fold(0_f32, |largest, x| largest.max(x.abs()));
         // A vector at the centre has the scale zero, so that the middles of its numbers count for nothing.
         let scale = largest / MOST;
-        // So does one that is next to nothing.
+        // One that is next to nothing has numbers that are zero.
         let inverse = if (1.0 / scale).is_finite() { 1.0 / scale } else { 0.0 };
         let numbers: Vec<i8> = moved.iter().map(|x| nearest(x * inverse)).collect();
         let total = sum(&moved, f32::abs);
         let reach = if total > 0.0 { square / total } else { 0.0 };
         let blocks = moved.as_chunks::<64>().0.iter().take(frame.words());
         let mut code: Vec<u64> = blocks.map(|part| bits(part, |x| x >= 0.0)).collect();
-        let sum = match frame.is_halved() {
-            true => numbers.iter().map(|x| nibbles::middle_of(*x)).fold(0, add),
-            false => numbers.iter().copied().fold(0, add),
-        };
+        let sum = numbers.iter().map(|x| nibbles::middle_of(*x)).fold(0, add);
         code.extend([word(offset.to_bits(), scale.to_bits()), word(reach.to_bits(), sum.cast_unsigned())]);
         Encoded { own: Operand { numbers, ..Operand::default() }, code }
     }

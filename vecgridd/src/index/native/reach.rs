@@ -80,7 +80,7 @@ impl Reach {
     /// Under dot that is not the least rank: others that are longer are nearer. A point among these has half of the breadth then, and
     /// the longest, which many queries will pass, have all of it.
     pub fn of_new(breadth: usize, own: f32) -> Self {
-        let Self { most, .. } = Self::just(breadth);
+        let most = breadth.max(1);
         let nearest = (most / ONE_IN).max(1);
         Self { nearest, times: 1.0 + FARTHER, margin: -FARTHER * own, least: nearest.max(most / 2), most }
     }

@@ -60,11 +60,17 @@ fn numbered(rows: &[Vec<f32>], from: u32) -> Vec<(u32, Vec<f32>)> {
 }
 
 fn built(rows: &[Vec<f32>], threads: usize) -> Native {
+    let engine = inserted(rows, threads);
+    engine.settle().unwrap();
+    engine
+}
+
+/// Nothing is repaired yet.
+fn inserted(rows: &[Vec<f32>], threads: usize) -> Native {
     let engine = Native::new(&options_of(rows[0].len(), threads, Quantization::Int8));
     for (batch, rows) in rows.chunks(512).enumerate() {
         engine.insert(numbered(rows, 512 * batch as u32)).unwrap();
     }
-    engine.settle().unwrap();
     engine
 }
 
@@ -215,11 +221,8 @@ fn equal_rows_do_not_become_islands() {
 fn many_equal_rows_do_not_become_islands() {
     const COPIES: usize = 80;
     let single = rows(ROWS / COPIES, 11);
-    let engine = engine(2);
     let rows: Vec<_> = single.iter().cycle().take(ROWS).cloned().collect();
-    for (batch, rows) in rows.chunks(512).enumerate() {
-        engine.insert(numbered(rows, 512 * batch as u32)).unwrap();
-    }
+    let engine = inserted(&rows, 2);
     for row in &single {
         let near = engine.walk(row, Aim { k: COPIES + 20, ef: 200 }, None).unwrap().near;
         let copies = near.iter().filter(|(slot, _)| rows[*slot as usize] == *row).count();
