@@ -7,7 +7,7 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint as Transport};
 use vecgrid_proto::v1::vec_grid_client::VecGridClient;
 
-use crate::{Client, Consistency, Endpoint, Error, Result, client::Options};
+use crate::{Client, Consistency, Endpoint, Error, Result, client::Options, shared::Shared};
 
 /// Largest message in either direction unless told otherwise.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -140,8 +140,10 @@ impl ClientBuilder {
             .max_decoding_message_size(self.max_message_bytes)
             .max_encoding_message_size(self.max_message_bytes);
         let options = Options { endpoint, max_retries: self.max_retries };
+        let shared = Arc::new(Shared::new(stub.clone(), self.max_message_bytes));
         Client {
             stub,
+            shared,
             options: Arc::new(options),
             timeout: self.timeout,
             consistency: Consistency::default(),

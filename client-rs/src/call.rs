@@ -43,22 +43,43 @@ impl Client {
         Ok(request)
     }
 
+    /// A call of its own.
     pub(crate) async fn call<Q, A, F, Fut>(&self, effect: Effect, message: Q, send: F) -> Result<A>
     where
         Q: Clone,
         F: Fn(Stub, Request<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
+        self.attempts(effect, |left| {
+            let request = self.request(message.clone()).map(|mut request| {
+                request.set_timeout(left);
+                send(self.stub.clone(), request)
+            });
+            async move {
+                match request?.await {
+                    Ok(response) => Ok(response.into_inner()),
+                    Err(status) => Err(Error::from_status(&status, effect, &self.options.endpoint)),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Tries until it succeeds or must not be tried again; each try is told how much time is left.
+    pub(crate) async fn attempts<A, F, Fut>(&self, effect: Effect, attempt: F) -> Result<A>
+    where
+        F: Fn(Duration) -> Fut,
+        Fut: Future<Output = Result<A>>,
+    {
         // A century is enough, and keeps the addition from overflowing.
         let deadline = Instant::now() + self.timeout.min(Duration::from_secs(3_000_000_000));
         let mut pauses = Pauses::default();
         let mut unknown = false;
         loop {
-            let mut request = self.request(message.clone())?;
-            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-            let error = match timeout_at(deadline, send(self.stub.clone(), request)).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => Error::from_status(&status, effect, &self.options.endpoint),
+            let left = deadline.saturating_duration_since(Instant::now());
+            let error = match timeout_at(deadline, attempt(left)).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
                 Err(_) => Error::deadline(effect, self.timeout),
             };
             unknown |= error.is_unknown();

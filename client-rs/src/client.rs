@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tonic::transport::Channel;
 use vecgrid_proto::v1::vec_grid_client::VecGridClient;
 
-use crate::{ClientBuilder, Endpoint, Result};
+use crate::{ClientBuilder, Endpoint, Result, shared::Shared};
 
 /// A handle to one daemon. Cheap to clone; clones share one connection, which is opened again by
 /// itself when it breaks.
@@ -14,6 +14,7 @@ use crate::{ClientBuilder, Endpoint, Result};
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) stub: VecGridClient<Channel>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) options: Arc<Options>,
     pub(crate) timeout: Duration,
     pub(crate) consistency: Consistency,

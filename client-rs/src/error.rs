@@ -164,11 +164,19 @@ impl Error {
         Self::new(ErrorKind::Internal, "protocol", message, lost(effect))
     }
 
-    /// A failure inside a stream's answer: only code, message and outcome travel there.
+    /// A failure inside a stream's answer: the same as of a call of its own.
     pub(crate) fn from_failure(failure: vecgrid_proto::v1::Failure, effect: Effect) -> Self {
         let outcome =
             if effect == Effect::Read { Outcome::Failed } else { Outcome::from_wire(&failure.outcome) };
-        Self::new(kind_of_reason(&failure.code), failure.code, failure.message, outcome)
+        let wait =
+            Some(failure.retry_after_ms).filter(|&ms| ms > 0).map(|ms| Duration::from_millis(ms.into()));
+        let kind = match i32::try_from(failure.status) {
+            Ok(status @ 1..) => kind_of(Code::from_i32(status), &failure.code, wait),
+            // Of a daemon that does not say.
+            _ => kind_of_reason(&failure.code),
+        };
+        let field = Some(failure.field).filter(|field| !field.is_empty());
+        Self::new(kind, failure.code, failure.message, outcome).with_details(field, wait)
     }
 
     pub(crate) fn into_unknown(mut self) -> Self {
@@ -182,30 +190,26 @@ impl Error {
         }
         let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
         let details = status.get_details_error_info().filter(|info| info.domain == "vecgrid");
-        let mut error = match details {
-            Some(info) => {
+        match details {
+            Some(mut info) => {
                 let outcome = match info.metadata.get("outcome") {
                     Some(_) if effect == Effect::Read => Outcome::Failed,
                     Some(text) => Outcome::from_wire(text),
                     None => outcome_of_code(status.code(), effect),
                 };
-                let mut error =
-                    Self::new(kind_of_code(status.code()), info.reason, status.message(), outcome);
-                error.0.field = info.metadata.get("field").filter(|field| !field.is_empty()).cloned();
-                if status.code() == Code::ResourceExhausted
-                    && error.0.code != "overloaded"
-                    && retry_after.is_none()
-                {
-                    error.0.kind = ErrorKind::TooLarge;
-                }
-                error
+                let kind = kind_of(status.code(), &info.reason, retry_after);
+                let field = info.metadata.remove("field").filter(|field| !field.is_empty());
+                Self::new(kind, info.reason, status.message(), outcome).with_details(field, retry_after)
             }
-            None => Self::without_details(status, effect),
-        };
-        error.0.retry_after = retry_after;
-        error.0.retryable =
-            retryable(error.0.kind, &error.0.code) || (retry_after.is_some() && error.is_definite());
-        error
+            None => Self::without_details(status, effect).with_details(None, retry_after),
+        }
+    }
+
+    fn with_details(mut self, field: Option<String>, retry_after: Option<Duration>) -> Self {
+        self.0.field = field;
+        self.0.retry_after = retry_after;
+        self.0.retryable |= retry_after.is_some() && self.is_definite();
+        self
     }
 
     /// A status that the daemon's own code did not write: the transport's, or a proxy's.
@@ -256,7 +260,16 @@ fn kind_of_code(code: Code) -> ErrorKind {
     }
 }
 
-/// Inside streams there is no gRPC code: the reason alone decides.
+/// The class of a failure that the daemon's own code told.
+fn kind_of(code: Code, reason: &str, retry_after: Option<Duration>) -> ErrorKind {
+    match kind_of_code(code) {
+        // The one code is for both.
+        ErrorKind::Overloaded if reason != "overloaded" && retry_after.is_none() => ErrorKind::TooLarge,
+        kind => kind,
+    }
+}
+
+/// The class when only the reason is known.
 fn kind_of_reason(reason: &str) -> ErrorKind {
     match reason {
         "collection_not_found" | "entry_not_found" => ErrorKind::NotFound,

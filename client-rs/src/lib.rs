@@ -32,8 +32,8 @@
 //! What it leaves out: TLS and authentication (the daemon listens on the loopback interface and on
 //! a Unix socket), and a blocking flavour.
 //!
-//! Reading order: `endpoint` → `builder` → `client` → `call` (deadline and retries) → `verbs` (one
-//! file per verb) → `bulk` (many writes on one stream) → `types` and `wire` (what travels).
+//! Reading order: `endpoint` → `builder` → `client` → `call` (deadline and retries) → `shared` (searches on
+//! one stream) → `verbs` (one file per verb) → `bulk` (many writes on one stream) → `types` and `wire` (what travels).
 //!
 //! Minimum supported Rust version: 1.91. The feature `cli` (on by default) builds the `vecgrid`
 //! command; a library user turns it off with `default-features = false`.
@@ -44,6 +44,7 @@ mod call;
 mod client;
 mod endpoint;
 mod error;
+mod shared;
 mod types;
 mod verbs;
 mod wire;

@@ -111,6 +111,26 @@ pub async fn search_all(
     Ok(answers.into_iter().map(|(_, timed)| timed).collect())
 }
 
+/// As [`search_all`], with the client library of the project, which puts them on a stream by itself.
+///
+/// # Errors
+/// The first search that failed.
+pub async fn search_as_app(
+    client: &vecgrid_client::Client,
+    searches: Vec<vecgrid_client::Search>,
+    concurrency: usize,
+) -> vecgrid_client::Result<Vec<(vecgrid_client::SearchAnswer, Duration)>> {
+    let run = |(number, search): (usize, vecgrid_client::Search)| async move {
+        let begun = Instant::now();
+        let answer = client.search(search).await?;
+        Ok::<_, vecgrid_client::Error>((number, (answer, begun.elapsed())))
+    };
+    let all = stream::iter(searches.into_iter().enumerate()).map(run).buffer_unordered(concurrency);
+    let mut answers: Vec<_> = all.try_collect().await?;
+    answers.sort_unstable_by_key(|(number, _)| *number);
+    Ok(answers.into_iter().map(|(_, timed)| timed).collect())
+}
+
 /// As [`search_all`], over one bidirectional stream; answers come in the order of the searches.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, UnixListener},
+    sync::Notify,
     task::JoinSet,
 };
 use tonic::{Code, Request, Response, Status, Streaming, service::Routes};
@@ -52,7 +53,18 @@ pub struct State {
     /// `:authority` and `grpc-timeout` of each unary call.
     pub calls: Vec<(String, Option<String>)>,
     pub most_in_flight: usize,
+    /// Streams of searches without an order that were opened.
+    pub streams: usize,
+    /// So many of the next searches over such streams break them.
+    pub breaks: usize,
+    /// An older daemon, which knows no such streams.
+    pub old: bool,
+    /// Lets searches with [`HELD`] go.
+    pub release: Arc<Notify>,
 }
+
+/// The filter of a search without an order that is not answered before it is released.
+pub const HELD: &str = "\"held\"";
 
 #[derive(Debug, Clone, Default)]
 pub struct Daemon(Arc<Mutex<State>>);
@@ -162,7 +174,13 @@ fn refusal(code: Code, reason: &str, outcome: &str) -> Status {
 fn failure(status: &Status) -> pb::Failure {
     let info = status.get_details_error_info().unwrap();
     let outcome = info.metadata.get("outcome").cloned().unwrap_or_default();
-    pb::Failure { code: info.reason, message: status.message().to_owned(), outcome }
+    pb::Failure {
+        code: info.reason,
+        message: status.message().to_owned(),
+        outcome,
+        status: status.code() as u32,
+        ..pb::Failure::default()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -303,6 +321,45 @@ impl VecGrid for Daemon {
             })
         });
         Ok(Response::new(Box::pin(answers)))
+    }
+
+    type SearchUnorderedStream = Answers<pb::NumberedAnswer>;
+
+    async fn search_unordered(
+        &self,
+        request: Request<Streaming<pb::NumberedSearch>>,
+    ) -> Result<Response<Self::SearchUnorderedStream>, Status> {
+        if self.state(|state| state.old) {
+            return Err(refusal(Code::Unimplemented, "unimplemented", "failed"));
+        }
+        self.state(|state| state.streams += 1);
+        let daemon = self.clone();
+        let answers = request.into_inner().map(move |request| {
+            let daemon = daemon.clone();
+            async move {
+                let request = request?;
+                let search = request.search.unwrap_or_default();
+                let (breaks, release) = daemon.state(|state| {
+                    let breaks = state.breaks > 0;
+                    state.breaks = state.breaks.saturating_sub(1);
+                    (breaks, Arc::clone(&state.release))
+                });
+                if breaks {
+                    return Err(Status::unavailable("broken"));
+                }
+                if search.filter_json == HELD {
+                    release.notified().await;
+                }
+                let number = request.number;
+                Ok(match answer(&search) {
+                    Ok(response) => pb::NumberedAnswer { number, response: Some(response), failure: None },
+                    Err(status) => {
+                        pb::NumberedAnswer { number, response: None, failure: Some(failure(&status)) }
+                    }
+                })
+            }
+        });
+        Ok(Response::new(Box::pin(answers.buffer_unordered(64))))
     }
 
     async fn count(&self, _: Request<pb::CountRequest>) -> Result<Response<pb::CountResponse>, Status> {

@@ -214,6 +214,67 @@ async fn a_stream_of_unlike_searches_is_answered_in_order() {
 }
 
 #[tokio::test]
+async fn searches_without_an_order_find_their_callers() {
+    const ROWS: usize = 300;
+    let daemon = Daemon::start();
+    let mut client = daemon.grpc_socket().await;
+    grpc::create(&mut client, grpc::config("c", 2, pb::Metric::Euclidean)).await;
+    let entry = |n: usize| grpc::entry(&n.to_string(), &[n as f32, 1.0], &json!({"n": n}));
+    client.upsert(upsert("c", (0..ROWS).map(entry).collect())).await.unwrap();
+    let search = |n: usize| {
+        let mut search = grpc::search("c", &[(n % ROWS) as f32, 1.0], 1);
+        match n % 4 {
+            0 => search.filter_json = json!({"n": n % ROWS}).to_string(),
+            1 => search.k = ROWS as u32,
+            2 => search.vector = Some(grpc::vector(&[1.0])),
+            _ => search.exact = true,
+        }
+        pb::NumberedSearch { number: 1_000_000 + n as u64, timeout_ms: 0, search: Some(search) }
+    };
+    let searches: Vec<_> = (0..4 * ROWS).map(search).collect();
+    let answers = client.search_unordered(stream::iter(searches)).await.unwrap().into_inner();
+    let mut answers: Vec<_> = answers.map(|answer| answer.unwrap()).collect().await;
+    answers.sort_unstable_by_key(|answer| answer.number);
+    assert_eq!(answers.len(), 4 * ROWS);
+    for (n, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.number, 1_000_000 + n as u64);
+        if n % 4 == 2 {
+            let failure = answer.failure.unwrap();
+            assert_eq!((failure.code.as_str(), failure.field.as_str()), ("wrong_dimension", "vector"));
+            assert_eq!(failure.status, Code::InvalidArgument as u32);
+        } else {
+            let hits = answer.response.unwrap().hits;
+            assert_eq!(hits.len(), if n % 4 == 1 { ROWS } else { 1 }, "search {n}");
+            assert_eq!(hits[0].id, (n % ROWS).to_string(), "search {n}");
+        }
+    }
+    daemon.assert_no_panic();
+}
+
+/// What a stream's headers demand holds for each of its messages, and each has its own deadline.
+#[tokio::test]
+async fn a_stream_of_searches_shows_the_writes_that_it_was_told_of() {
+    let daemon = Daemon::start();
+    let mut client = daemon.grpc_socket().await;
+    grpc::create(&mut client, grpc::config("c", 2, pb::Metric::Euclidean)).await;
+    let told = client.upsert(upsert("c", vec![grpc::entry("a", &[1.0, 1.0], &json!({}))])).await.unwrap();
+    let search =
+        pb::NumberedSearch { number: 7, timeout_ms: 300, search: Some(grpc::search("c", &[1.0, 1.0], 1)) };
+    let ask = async |token: &str| {
+        let mut request = Request::new(stream::iter([search.clone()]));
+        request.metadata_mut().insert("vecgrid-at-least", token.parse().unwrap());
+        let mut answers = plain_client(&daemon).search_unordered(request).await.unwrap().into_inner();
+        answers.message().await.unwrap().unwrap()
+    };
+    assert_eq!(ask(&told.into_inner().token).await.response.unwrap().hits[0].id, "a");
+    // Nobody wrote that.
+    let begun = Instant::now();
+    let failure = ask("0:99-1000000").await.failure.unwrap();
+    assert_eq!((failure.code.as_str(), failure.status), ("incomplete", Code::Unavailable as u32));
+    assert!(begun.elapsed() >= Duration::from_millis(290), "it waits for what may come");
+}
+
+#[tokio::test]
 async fn a_search_past_its_deadline_is_not_run() {
     let daemon = Daemon::start();
     let mut client = daemon.grpc_socket().await;

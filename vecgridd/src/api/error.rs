@@ -18,6 +18,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+use vecgrid_proto::v1;
 
 use super::http::problem::{Problem, ProblemPart};
 use crate::{
@@ -261,12 +262,8 @@ impl ApiError {
         self.0.code
     }
 
-    /// What the caller may conclude.
-    pub(super) fn outcome(&self) -> Outcome {
-        self.0.outcome
-    }
-
     /// For a person.
+    #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         &self.0.message
     }
@@ -341,6 +338,23 @@ impl IntoResponse for ApiError {
             }
         }
         response
+    }
+}
+
+/// Inside an answer of a stream, where no status can be.
+impl From<ApiError> for v1::Failure {
+    fn from(error: ApiError) -> Self {
+        let told = *error.0;
+        Self {
+            code: told.code.to_owned(),
+            message: told.message,
+            outcome: told.outcome.as_str().to_owned(),
+            field: told.problems.first().map(|first| grpc_field(&first.field)).unwrap_or_default(),
+            retry_after_ms: told
+                .retry_after
+                .map_or(0, |wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX)),
+            status: told.grpc as u32,
+        }
     }
 }
 
@@ -443,6 +457,9 @@ mod tests {
             status.get_error_details().bad_request().unwrap().field_violations[0].field,
             "entries[3].vector"
         );
+        let failure = v1::Failure::from(ApiError::from(wrong()));
+        assert_eq!((failure.field.as_str(), failure.retry_after_ms), ("entries[3].vector", 0));
+        assert_eq!(failure.status, Code::InvalidArgument as u32);
         let (_, _, body) = problem(ApiError::from(wrong()).unwrapped("entries/3")).await;
         assert_eq!(body["errors"][0]["pointer"], "/vector");
     }
@@ -462,6 +479,8 @@ mod tests {
         let status = Status::from(ApiError::from(DoorError::Overloaded("reads")));
         let details = status.get_error_details();
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_millis(100)));
+        let failure = v1::Failure::from(ApiError::from(DoorError::Overloaded("reads")));
+        assert_eq!((failure.code.as_str(), failure.retry_after_ms), ("overloaded", 100));
     }
 
     #[tokio::test]

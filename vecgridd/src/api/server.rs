@@ -11,7 +11,7 @@ use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, middleware::from_fn_with_state};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
     service::TowerToHyperService,
 };
@@ -32,6 +32,7 @@ use super::{
     limits::{ApiConfig, ApiLimits},
     unix_socket::UnixSocket,
 };
+use crate::task::CalmExecutor;
 
 /// Connections of the admin listener: apart, so that a full API can still be asked how it is.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -182,8 +183,8 @@ async fn accept(
     }
 }
 
-fn hyper_builder(limits: &ApiLimits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn hyper_builder(limits: &ApiLimits) -> auto::Builder<CalmExecutor> {
+    let mut builder = auto::Builder::new(CalmExecutor);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_read_timeout);
     builder
         .http2()
@@ -198,7 +199,7 @@ fn hyper_builder(limits: &ApiLimits) -> auto::Builder<TokioExecutor> {
 
 /// One connection.
 struct Life {
-    builder: auto::Builder<TokioExecutor>,
+    builder: auto::Builder<CalmExecutor>,
     router: Router,
     shutdown: CancellationToken,
     header_wait: Duration,

@@ -10,6 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::Security;
+use crate::task::CalmExecutor;
 
 /// What a connection is for. It opens with eight bytes that say so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub(super) fn channel(address: &str, security: &Security, kind: Kind) -> Result<
     // The URI only names the authority; connections are made below.
     let endpoint = Endpoint::try_from(format!("http://{address}")).map_err(|e| e.to_string())?;
     let mut endpoint = endpoint
+        .executor(CalmExecutor)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
     service::TowerToHyperService,
 };
@@ -34,7 +34,10 @@ use super::{
     pool::MAX_MESSAGE,
     server::Door,
 };
-use crate::{task::Tasks, telemetry::Metrics};
+use crate::{
+    task::{CalmExecutor, Tasks},
+    telemetry::Metrics,
+};
 
 /// Limits of the members' door.
 #[derive(Debug, Clone)]
@@ -204,7 +207,7 @@ async fn talk<H: Host>(
 ) {
     let serving = &shared.serving;
     let spoken = Arc::new(OnceLock::new());
-    let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
+    let mut builder = auto::Builder::new(CalmExecutor).http2_only();
     builder
         .http2()
         .timer(TokioTimer::new())

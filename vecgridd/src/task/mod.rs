@@ -4,9 +4,10 @@
 //! computations (searches, filters) beside the I/O threads, with a bounded number in flight.
 //! Threads that own something for their whole life (the log writer, the applier, the index
 //! builders) are made by their owners; those whose work must not be felt use [`background`]. What must go on
-//! while everything else is busy gets threads of its own: [`OwnRuntime`].
+//! while everything else is busy gets threads of its own: [`OwnRuntime`]. Tasks that hyper starts are [calm](CalmExecutor).
 
 pub mod background;
+mod calm;
 pub mod clock;
 mod cpu_pool;
 mod health;
@@ -16,6 +17,7 @@ use std::{future::Future, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use calm::CalmExecutor;
 pub use cpu_pool::{CpuPool, CpuPoolError};
 pub use health::Health;
 pub use own_runtime::OwnRuntime;

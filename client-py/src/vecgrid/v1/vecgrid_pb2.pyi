@@ -191,14 +191,20 @@ class UpsertStreamResponse(_message.Message):
     def __init__(self, response: _Optional[_Union[UpsertResponse, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("code", "message", "outcome")
+    __slots__ = ("code", "message", "outcome", "field", "retry_after_ms", "status")
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
     code: str
     message: str
     outcome: str
-    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., outcome: _Optional[str] = ...) -> None: ...
+    field: str
+    retry_after_ms: int
+    status: int
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., outcome: _Optional[str] = ..., field: _Optional[str] = ..., retry_after_ms: _Optional[int] = ..., status: _Optional[int] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("collection", "id")
@@ -346,6 +352,26 @@ class SearchStreamResponse(_message.Message):
     response: SearchResponse
     failure: Failure
     def __init__(self, response: _Optional[_Union[SearchResponse, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+
+class NumberedSearch(_message.Message):
+    __slots__ = ("number", "timeout_ms", "search")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    timeout_ms: int
+    search: SearchRequest
+    def __init__(self, number: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., search: _Optional[_Union[SearchRequest, _Mapping]] = ...) -> None: ...
+
+class NumberedAnswer(_message.Message):
+    __slots__ = ("number", "response", "failure")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    response: SearchResponse
+    failure: Failure
+    def __init__(self, number: _Optional[int] = ..., response: _Optional[_Union[SearchResponse, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
 class CountRequest(_message.Message):
     __slots__ = ("collection", "filter_json")

@@ -89,6 +89,11 @@ class VecGridStub(object):
                 request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.SearchRequest.SerializeToString,
                 response_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.SearchStreamResponse.FromString,
                 _registered_method=True)
+        self.SearchUnordered = channel.stream_stream(
+                '/vecgrid.v1.VecGrid/SearchUnordered',
+                request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.NumberedSearch.SerializeToString,
+                response_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.NumberedAnswer.FromString,
+                _registered_method=True)
         self.Count = channel.unary_unary(
                 '/vecgrid.v1.VecGrid/Count',
                 request_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.CountRequest.SerializeToString,
@@ -202,6 +207,14 @@ class VecGridServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchUnordered(self, request_iterator, context):
+        """The same in any order: an answer comes when it is there, with the number of its search. So one stream serves many
+        callers, none of whom waits for another's search. A search may name its own deadline.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Count(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -309,6 +322,11 @@ def add_VecGridServicer_to_server(servicer, server):
                     servicer.SearchStream,
                     request_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.SearchRequest.FromString,
                     response_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.SearchStreamResponse.SerializeToString,
+            ),
+            'SearchUnordered': grpc.stream_stream_rpc_method_handler(
+                    servicer.SearchUnordered,
+                    request_deserializer=vecgrid_dot_v1_dot_vecgrid__pb2.NumberedSearch.FromString,
+                    response_serializer=vecgrid_dot_v1_dot_vecgrid__pb2.NumberedAnswer.SerializeToString,
             ),
             'Count': grpc.unary_unary_rpc_method_handler(
                     servicer.Count,
@@ -643,6 +661,33 @@ class VecGrid(object):
             '/vecgrid.v1.VecGrid/SearchStream',
             vecgrid_dot_v1_dot_vecgrid__pb2.SearchRequest.SerializeToString,
             vecgrid_dot_v1_dot_vecgrid__pb2.SearchStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchUnordered(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/vecgrid.v1.VecGrid/SearchUnordered',
+            vecgrid_dot_v1_dot_vecgrid__pb2.NumberedSearch.SerializeToString,
+            vecgrid_dot_v1_dot_vecgrid__pb2.NumberedAnswer.FromString,
             options,
             channel_credentials,
             insecure,

@@ -95,6 +95,14 @@ class VecGridStub:
     ]
     """One answer per request, in order; a failed search does not end the stream."""
 
+    SearchUnordered: grpc.StreamStreamMultiCallable[
+        vecgrid.v1.vecgrid_pb2.NumberedSearch,
+        vecgrid.v1.vecgrid_pb2.NumberedAnswer,
+    ]
+    """The same in any order: an answer comes when it is there, with the number of its search. So one stream serves many
+    callers, none of whom waits for another's search. A search may name its own deadline.
+    """
+
     Count: grpc.UnaryUnaryMultiCallable[
         vecgrid.v1.vecgrid_pb2.CountRequest,
         vecgrid.v1.vecgrid_pb2.CountResponse,
@@ -203,6 +211,14 @@ class VecGridAsyncStub:
         vecgrid.v1.vecgrid_pb2.SearchStreamResponse,
     ]
     """One answer per request, in order; a failed search does not end the stream."""
+
+    SearchUnordered: grpc.aio.StreamStreamMultiCallable[
+        vecgrid.v1.vecgrid_pb2.NumberedSearch,
+        vecgrid.v1.vecgrid_pb2.NumberedAnswer,
+    ]
+    """The same in any order: an answer comes when it is there, with the number of its search. So one stream serves many
+    callers, none of whom waits for another's search. A search may name its own deadline.
+    """
 
     Count: grpc.aio.UnaryUnaryMultiCallable[
         vecgrid.v1.vecgrid_pb2.CountRequest,
@@ -334,6 +350,16 @@ class VecGridServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[vecgrid.v1.vecgrid_pb2.SearchStreamResponse], collections.abc.AsyncIterator[vecgrid.v1.vecgrid_pb2.SearchStreamResponse]]:
         """One answer per request, in order; a failed search does not end the stream."""
+
+    @abc.abstractmethod
+    def SearchUnordered(
+        self,
+        request_iterator: _MaybeAsyncIterator[vecgrid.v1.vecgrid_pb2.NumberedSearch],
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[vecgrid.v1.vecgrid_pb2.NumberedAnswer], collections.abc.AsyncIterator[vecgrid.v1.vecgrid_pb2.NumberedAnswer]]:
+        """The same in any order: an answer comes when it is there, with the number of its search. So one stream serves many
+        callers, none of whom waits for another's search. A search may name its own deadline.
+        """
 
     @abc.abstractmethod
     def Count(

@@ -103,11 +103,11 @@ fn qdrant_imports(bench: &Bench) -> Vec<(&'static str, bool)> {
 }
 
 fn one_in_flight(bench: &mut Bench, served: &Served) -> Result<()> {
-    let doors = [Door::Unary(1), Door::Stream(1)];
+    let doors = [Door::Unary(1), Door::Stream(1), Door::Client(1)];
     let curve = explore(bench, served, doors[0])?;
     let ef = curve.breadth(RECALL);
     let peer = bench.peer_curve("hnswlib").and_then(|curve| curve.breadth(RECALL));
-    let (mut ours, mut batch, mut single) = ([f64::INFINITY; 2], f64::INFINITY, f64::INFINITY);
+    let (mut ours, mut batch, mut single) = ([f64::INFINITY; 3], f64::INFINITY, f64::INFINITY);
     for round in 1..=bench.options.rounds {
         bench.progress.now(&format!("round {round}: one in flight, and hnswlib"));
         if let Some(ef) = ef {
@@ -135,17 +135,17 @@ fn one_in_flight(bench: &mut Bench, served: &Served) -> Result<()> {
     bench.note(
         3,
         "p50_us",
-        json!({"unary": ours[0], "stream": ours[1], "hnswlib_single": single, "hnswlib_batch": batch}),
+        json!({"unary": ours[0], "stream": ours[1], "client": ours[2], "hnswlib_single": single, "hnswlib_batch": batch}),
     );
     Ok(())
 }
 
 fn many_in_flight(bench: &mut Bench, served: &Served) -> Result<()> {
-    let doors = [Door::Unary(FLIGHT), Door::Stream(FLIGHT)];
+    let doors = [Door::Unary(FLIGHT), Door::Stream(FLIGHT), Door::Client(FLIGHT)];
     let curve = explore(bench, served, doors[0])?;
     let ef = curve.breadth(RECALL);
     let mut peers = pairs(bench);
-    let mut ours = [0.0f64; 2];
+    let mut ours = [0.0f64; 3];
     for round in 1..=bench.options.rounds {
         bench.progress.now(&format!("round {round}: {FLIGHT} in flight, and peers on two cores"));
         if let Some(ef) = ef {
@@ -157,7 +157,7 @@ fn many_in_flight(bench: &mut Bench, served: &Served) -> Result<()> {
     }
     let list: HashMap<&String, f64> = peers.iter().map(|pair| (&pair.engine, pair.rate)).collect();
     bench.note(4, "peers", json!(list));
-    bench.note(4, "ours", json!({"unary": ours[0], "stream": ours[1], "ef": ef}));
+    bench.note(4, "ours", json!({"unary": ours[0], "stream": ours[1], "client": ours[2], "ef": ef}));
     let figure = |pair: &Pair| Figure::new(pair.rate, format!("{} ef={}", pair.engine, pair.ef));
     let other = best(peers.iter().map(figure).collect(), true);
     for (door, rate) in doors.into_iter().zip(ours) {

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
+use vecgrid_client::{Coverage, Hit, Search, SearchAnswer};
 use vecgrid_proto::v1 as pb;
 
 use super::{K, verdict::median};
@@ -150,7 +151,24 @@ impl Served {
     /// # Errors
     /// The first search that failed.
     pub fn ask(&self, door: Door, searches: Vec<pb::SearchRequest>) -> Result<Answers> {
-        self.ask_over(&self.connect()?, door, searches)
+        match door {
+            Door::Client(flight) => self.ask_as_app(flight, &searches),
+            _ => self.ask_over(&self.connect()?, door, searches),
+        }
+    }
+
+    fn ask_as_app(&self, flight: usize, searches: &[pb::SearchRequest]) -> Result<Answers> {
+        let endpoint = format!("unix:{}", self.daemon.ports().socket.display());
+        let searches: Vec<Search> = searches.iter().map(as_app).collect();
+        let (answers, took) = self.runtime.block_on(async {
+            let client = vecgrid_client::Client::connect(endpoint).await?;
+            client.get_collection(COLLECTION).await?;
+            let begun = Instant::now();
+            let answers = load::search_as_app(&client, searches, flight).await?;
+            Ok::<_, vecgrid_client::Error>((answers, begun.elapsed()))
+        })?;
+        let (answers, times): (Vec<_>, _) = answers.into_iter().unzip();
+        Ok(Answers { answers: answers.into_iter().map(as_wire).collect(), times, took })
     }
 
     /// The same, over a connection that there is.
@@ -160,6 +178,7 @@ impl Served {
     pub fn ask_over(&self, client: &Client, door: Door, searches: Vec<pb::SearchRequest>) -> Result<Answers> {
         let begun = Instant::now();
         let answers = match door {
+            Door::Client(_) => bail!("the client has a connection of its own"),
             Door::Unary(flight) => self.runtime.block_on(load::search_all(client, searches, flight))?,
             Door::Stream(flight) => self.runtime.block_on(load::search_stream(client, searches, flight))?,
         };
@@ -198,6 +217,8 @@ pub enum Door {
     Unary(usize),
     /// All over one bidirectional stream.
     Stream(usize),
+    /// Calls of the project's client, which shares a stream among them.
+    Client(usize),
 }
 
 impl Door {
@@ -206,6 +227,7 @@ impl Door {
         match self {
             Self::Unary(_) => "unary",
             Self::Stream(_) => "stream",
+            Self::Client(_) => "client-rs",
         }
     }
 }
@@ -285,6 +307,27 @@ pub fn searches(data: &DataSet, ef: usize) -> Result<Vec<pb::SearchRequest>> {
         ..grpc::search(COLLECTION, data.queries.row(query), k)
     };
     Ok((0..data.queries.rows()).map(one).collect())
+}
+
+/// The same search, of an app.
+fn as_app(search: &pb::SearchRequest) -> Search {
+    let vector = search.vector.as_ref().map(grpc::floats).unwrap_or_default();
+    let same = Search::new(search.collection.as_str(), vector).k(search.k).include_metadata(false);
+    match search.ef {
+        Some(ef) => same.ef(ef),
+        None => same,
+    }
+}
+
+/// The same answer, as far as it is looked at.
+fn as_wire(answer: SearchAnswer) -> pb::SearchResponse {
+    let hit = |hit: Hit| pb::Hit { id: hit.id, distance: hit.distance, ..Default::default() };
+    let Coverage { answered, partitions } = answer.coverage;
+    pb::SearchResponse {
+        hits: answer.hits.into_iter().map(hit).collect(),
+        coverage: Some(pb::Coverage { answered, partitions }),
+        ..Default::default()
+    }
 }
 
 /// A gauge of the collection.

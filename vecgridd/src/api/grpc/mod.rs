@@ -38,13 +38,13 @@ use super::{
 };
 use crate::service::RequestContext;
 
-/// Answers of a stream, in order.
+/// Answers of a stream.
 type Answers<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
 
 const VECGRID: &str = vec_grid_server::SERVICE_NAME;
 
 /// Every method, with what it costs.
-const METHODS: [(&str, Class); 18] = [
+const METHODS: [(&str, Class); 19] = [
     ("CreateCollection", Class::Write),
     ("GetCollection", Class::Read),
     ("ListCollections", Class::Read),
@@ -56,6 +56,7 @@ const METHODS: [(&str, Class); 18] = [
     ("Search", Class::Read),
     ("SearchBatch", Class::Read),
     ("SearchStream", Class::Stream),
+    ("SearchUnordered", Class::Stream),
     ("Count", Class::Read),
     ("Scroll", Class::Read),
     ("GridStatus", Class::Read),
@@ -193,6 +194,15 @@ impl VecGrid for Grpc {
         request: Request<Streaming<v1::SearchRequest>>,
     ) -> Result<Response<Self::SearchStreamStream>, Status> {
         Ok(Response::new(stream::answers::<search::SearchMessage>(&self.door, request)))
+    }
+
+    type SearchUnorderedStream = Answers<v1::NumberedAnswer>;
+
+    async fn search_unordered(
+        &self,
+        request: Request<Streaming<v1::NumberedSearch>>,
+    ) -> Result<Response<Self::SearchUnorderedStream>, Status> {
+        Ok(Response::new(stream::answers::<search::NumberedSearch>(&self.door, request)))
     }
 
     async fn count(&self, request: Request<v1::CountRequest>) -> Result<Response<v1::CountResponse>, Status> {

@@ -1,9 +1,11 @@
 //! Search over gRPC: one, a batch, or a stream of them.
 
+use std::time::Duration;
+
 use tonic::{Request, Response};
 use vecgrid_proto::v1;
 
-use super::stream::Verb;
+use super::stream::{Order, Verb};
 use crate::{
     api::{admission::Class, door::Door, error::ApiError},
     service::RequestContext,
@@ -45,8 +47,12 @@ impl Verb for SearchMessage {
     type Request = v1::SearchRequest;
     type Response = v1::SearchResponse;
     type Answer = v1::SearchStreamResponse;
+    type Tag = ();
     const LABEL: &'static str = "SearchStream";
     const CLASS: Class = Class::Read;
+    const ORDER: Order = Order::Kept;
+
+    fn tag(_: &Self::Request) -> Self::Tag {}
 
     async fn run(
         door: &Door,
@@ -56,10 +62,46 @@ impl Verb for SearchMessage {
         search(door, ctx, request).await
     }
 
-    fn answer(outcome: Result<Self::Response, v1::Failure>) -> Self::Answer {
+    fn answer((): Self::Tag, outcome: Result<Self::Response, v1::Failure>) -> Self::Answer {
         match outcome {
             Ok(response) => v1::SearchStreamResponse { response: Some(response), failure: None },
             Err(failure) => v1::SearchStreamResponse { response: None, failure: Some(failure) },
+        }
+    }
+}
+
+/// One message of `SearchUnordered`.
+pub(super) struct NumberedSearch;
+
+impl Verb for NumberedSearch {
+    type Request = v1::NumberedSearch;
+    type Response = v1::SearchResponse;
+    type Answer = v1::NumberedAnswer;
+    type Tag = u64;
+    const LABEL: &'static str = "SearchUnordered";
+    const CLASS: Class = Class::Read;
+    const ORDER: Order = Order::Any;
+
+    fn tag(request: &Self::Request) -> Self::Tag {
+        request.number
+    }
+
+    fn timeout(request: &Self::Request) -> Option<Duration> {
+        (request.timeout_ms > 0).then(|| Duration::from_millis(request.timeout_ms.into()))
+    }
+
+    async fn run(
+        door: &Door,
+        ctx: &RequestContext,
+        request: Self::Request,
+    ) -> Result<Self::Response, ApiError> {
+        search(door, ctx, request.search.unwrap_or_default()).await
+    }
+
+    fn answer(number: Self::Tag, outcome: Result<Self::Response, v1::Failure>) -> Self::Answer {
+        match outcome {
+            Ok(response) => v1::NumberedAnswer { number, response: Some(response), failure: None },
+            Err(failure) => v1::NumberedAnswer { number, response: None, failure: Some(failure) },
         }
     }
 }

@@ -1,18 +1,29 @@
-//! Bidirectional streams: one answer per message, in order.
+//! Bidirectional streams: one answer per message, in their order or as they are done.
 //!
 //! ```text
-//! messages ─► room for its bytes ─► a task per message (at most 8) ─► answers, in order
+//! messages ─► room for its bytes ─► here, or a task each ─► answers
 //!             (waits: back-pressure)  (place among reads or writes, deadline)
 //! ```
 //!
-//! Work runs in tasks of its own, so a client that stops reading answers holds its messages' memory,
+//! A stream whose answers keep an order is one caller's, and has few messages at work (8). One whose answers come in any
+//! order is shared by the callers of a client, and has as many as a connection has for calls of their own.
+//!
+//! Work that is not done at once runs in a task of its own, so a client that stops reading answers holds its messages' memory,
 //! but no place that others need. A message that fails is answered with a `Failure`, and the
-//! stream goes on. The stream ends with a status when the client's own deadline passed, when a message
+//! stream goes on. What the stream's headers demand of reads holds for each message. The stream ends with a status when the client's own deadline passed, when a message
 //! cannot be decoded, or when the daemon drains: then everything read is answered first.
 
-use std::sync::Arc;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use prost::Message;
 use tokio::{
     sync::oneshot,
@@ -32,15 +43,34 @@ use crate::{
     service::{Outcome, RequestContext, ServiceError},
 };
 
+/// In which order answers come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// As the messages came.
+    Kept,
+    /// As they are done.
+    Any,
+}
+
 /// How a message of a stream is worked on.
 pub(super) trait Verb: 'static {
     type Request: Message + Default + 'static;
     type Response: Send + 'static;
     type Answer: Send + 'static;
+    /// What an answer repeats of its message.
+    type Tag: Send + 'static;
     /// For metrics.
     const LABEL: &'static str;
     /// What one message costs.
     const CLASS: Class;
+    const ORDER: Order;
+
+    fn tag(request: &Self::Request) -> Self::Tag;
+
+    /// The deadline that a message names.
+    fn timeout(_: &Self::Request) -> Option<Duration> {
+        None
+    }
 
     fn run(
         door: &Door,
@@ -48,10 +78,15 @@ pub(super) trait Verb: 'static {
         request: Self::Request,
     ) -> impl Future<Output = Result<Self::Response, ApiError>> + Send;
 
-    fn answer(outcome: Result<Self::Response, v1::Failure>) -> Self::Answer;
+    fn answer(tag: Self::Tag, outcome: Result<Self::Response, v1::Failure>) -> Self::Answer;
 }
 
-/// A message that was let in.
+/// A message, if it was let in.
+struct Arrived<V: Verb> {
+    tag: V::Tag,
+    admitted: Result<Admitted<V>, ApiError>,
+}
+
 struct Admitted<V: Verb> {
     request: V::Request,
     deadline: CallDeadline,
@@ -65,16 +100,19 @@ pub(super) fn answers<V: Verb>(
     door: &Arc<Door>,
     request: Request<Streaming<V::Request>>,
 ) -> Answers<V::Answer> {
-    let end = super::deadline(door, &request).stream_end();
-    let limit = door.limits.max_stream_messages;
+    let deadline = super::deadline(door, &request);
     let shutdown = door.shutdown.clone();
     let messages = request.into_inner().take_until(shutdown.clone().cancelled_owned());
     let admitting = Arc::clone(door);
     let working = Arc::clone(door);
+    let crowd = Crowd::default();
     let answers = messages
-        .then(move |message| admit::<V>(Arc::clone(&admitting), message, end))
-        .map(move |admitted| answer::<V>(&working, admitted))
-        .buffered(limit);
+        .then(move |message| admit::<V>(Arc::clone(&admitting), message, deadline.clone()))
+        .map(move |arrived| answer::<V>(&working, &crowd, arrived));
+    let answers = match V::ORDER {
+        Order::Kept => answers.buffered(door.limits.max_stream_messages).left_stream(),
+        Order::Any => answers.buffer_unordered(door.limits.max_concurrent_streams as usize).right_stream(),
+    };
     let last = stream::once(async move {
         // The sender must not take a cut for a regular end.
         shutdown.is_cancelled().then(|| Err(ApiError::from(ServiceError::ShuttingDown).into()))
@@ -85,48 +123,94 @@ pub(super) fn answers<V: Verb>(
 async fn admit<V: Verb>(
     door: Arc<Door>,
     message: Result<V::Request, Status>,
-    end: Option<Instant>,
-) -> Result<Result<Admitted<V>, ApiError>, Status> {
+    stream: CallDeadline,
+) -> Result<Arrived<V>, Status> {
     let request = message?;
-    if end.is_some_and(|end| Instant::now() >= end) {
+    if stream.stream_end().is_some_and(|end| Instant::now() >= end) {
         return Err(ApiError::from(ServiceError::DeadlineBefore).into());
     }
     let began = Instant::now();
-    let deadline = CallDeadline::default_of(&door.limits);
+    let deadline = stream.of_message(V::timeout(&request), &door.limits);
     let bytes = door.admission.bytes();
     let taken = bytes.take(request.encoded_len(), deadline.at()).await;
-    Ok(match taken {
+    let tag = V::tag(&request);
+    let admitted = match taken {
         Ok(()) => Ok(Admitted { request, deadline, began, bytes }),
         Err(error) => Err(shed(&door, error)),
+    };
+    Ok(Arrived { tag, admitted })
+}
+
+/// The answer to one message; nothing is done before it is polled.
+fn answer<V: Verb>(
+    door: &Arc<Door>,
+    crowd: &Crowd,
+    arrived: Result<Arrived<V>, Status>,
+) -> impl Future<Output = Result<V::Answer, Status>> + Send + use<V> {
+    let (door, place) = (Arc::clone(door), crowd.enter());
+    async move {
+        let Arrived { tag, admitted } = arrived?;
+        let outcome = match admitted {
+            Ok(admitted) => start(&door, place, admitted).await,
+            Err(error) => Err(error),
+        };
+        Ok(V::answer(tag, outcome.map_err(v1::Failure::from)))
+    }
+}
+
+/// Works on a message here if that is done at once and no other waits to be begun, else in a task of its own.
+///
+/// Most messages come alone and are short searches, and a task for each would cost more than it looks: the daemon's other
+/// thread is woken to look for work that the first one has done by then.
+async fn start<V: Verb>(
+    door: &Arc<Door>,
+    place: Place,
+    admitted: Admitted<V>,
+) -> Result<V::Response, ApiError> {
+    let worker = Arc::clone(door);
+    let working = async move { work(&worker, admitted).await };
+    let mut working = Box::pin(AssertUnwindSafe(working).catch_unwind());
+    let begun = if place.leave_as_last() { futures::poll!(working.as_mut()) } else { Poll::Pending };
+    let outcome = match begun {
+        Poll::Ready(outcome) => outcome.ok(),
+        Poll::Pending => {
+            let (done, outcome) = oneshot::channel();
+            door.tasks.spawn(V::LABEL, async move {
+                // Nobody waits any more when the client went away: the work is done all the same.
+                let _ = done.send(working.await);
+            });
+            outcome.await.ok().and_then(Result::ok)
+        }
+    };
+    outcome.unwrap_or_else(|| {
+        door.metrics.handler_panicked();
+        Err(DoorError::Panicked.into())
     })
 }
 
-/// Starts the work at once; the future waits for its answer.
-fn answer<V: Verb>(
-    door: &Arc<Door>,
-    admitted: Result<Result<Admitted<V>, ApiError>, Status>,
-) -> impl Future<Output = Result<V::Answer, Status>> + Send + use<V> {
-    let (done, outcome) = oneshot::channel();
-    let begun = admitted.map(|admitted| match admitted {
-        Ok(admitted) => {
-            let worker = Arc::clone(door);
-            door.tasks.spawn(V::LABEL, async move {
-                // Nobody waits any more when the client went away: the work is done all the same.
-                let _ = done.send(work(&worker, admitted).await);
-            });
-        }
-        Err(error) => {
-            let _ = done.send(Err(error));
-        }
-    });
-    let metrics = Arc::clone(&door.metrics);
-    async move {
-        begun?;
-        let outcome = outcome.await.unwrap_or_else(|_| {
-            metrics.handler_panicked();
-            Err(DoorError::Panicked.into())
-        });
-        Ok(V::answer(outcome.map_err(failure)))
+/// Messages of one stream that were let in and not begun.
+#[derive(Default)]
+struct Crowd(Arc<AtomicUsize>);
+
+impl Crowd {
+    fn enter(&self) -> Place {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(&self.0))
+    }
+}
+
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// Whether no other is left.
+    fn leave_as_last(self) -> bool {
+        self.0.load(Ordering::Relaxed) == 1
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -158,12 +242,4 @@ fn shed(door: &Door, error: DoorError) -> ApiError {
         door.metrics.request_shed(reason);
     }
     error.into()
-}
-
-fn failure(error: ApiError) -> v1::Failure {
-    v1::Failure {
-        code: error.code().to_owned(),
-        message: error.message().to_owned(),
-        outcome: error.outcome().as_str().to_owned(),
-    }
 }

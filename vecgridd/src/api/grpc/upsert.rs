@@ -3,7 +3,7 @@
 use tonic::{Request, Response};
 use vecgrid_proto::v1;
 
-use super::stream::Verb;
+use super::stream::{Order, Verb};
 use crate::{
     api::{admission::Class, door::Door, error::ApiError},
     service::RequestContext,
@@ -35,8 +35,12 @@ impl Verb for UpsertMessage {
     type Request = v1::UpsertRequest;
     type Response = v1::UpsertResponse;
     type Answer = v1::UpsertStreamResponse;
+    type Tag = ();
     const LABEL: &'static str = "UpsertStream";
     const CLASS: Class = Class::Write;
+    const ORDER: Order = Order::Kept;
+
+    fn tag(_: &Self::Request) -> Self::Tag {}
 
     async fn run(
         door: &Door,
@@ -46,7 +50,7 @@ impl Verb for UpsertMessage {
         upsert(door, ctx, request).await
     }
 
-    fn answer(outcome: Result<Self::Response, v1::Failure>) -> Self::Answer {
+    fn answer((): Self::Tag, outcome: Result<Self::Response, v1::Failure>) -> Self::Answer {
         match outcome {
             Ok(response) => v1::UpsertStreamResponse { response: Some(response), failure: None },
             Err(failure) => v1::UpsertStreamResponse { response: None, failure: Some(failure) },

@@ -60,6 +60,12 @@ impl CallDeadline {
         Self { at: Instant::now() + limits.default_deadline, stream_end: None, strong: false, at_least: None }
     }
 
+    /// For a message of a stream: with a time of its own, and with what the stream's headers demand of reads.
+    pub(in crate::api) fn of_message(&self, asked: Option<Duration>, limits: &ApiLimits) -> Self {
+        let timeout = asked.unwrap_or(limits.default_deadline).min(limits.max_deadline);
+        Self { at: Instant::now() + timeout, stream_end: None, ..self.clone() }
+    }
+
     /// When the call must be answered.
     pub(in crate::api) fn at(&self) -> Instant {
         self.at
