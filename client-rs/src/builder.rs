@@ -139,7 +139,8 @@ impl ClientBuilder {
         let stub = VecGridClient::new(channel)
             .max_decoding_message_size(self.max_message_bytes)
             .max_encoding_message_size(self.max_message_bytes);
-        let options = Options { endpoint, max_retries: self.max_retries };
+        let options =
+            Options { endpoint, max_retries: self.max_retries, max_message_bytes: self.max_message_bytes };
         let shared = Arc::new(Shared::new(stub.clone(), self.max_message_bytes));
         Client {
             stub,

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use prost::Message;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Channel};
 use vecgrid_proto::v1::vec_grid_client::VecGridClient;
@@ -46,29 +47,43 @@ impl Client {
     /// A call of its own.
     pub(crate) async fn call<Q, A, F, Fut>(&self, effect: Effect, message: Q, send: F) -> Result<A>
     where
-        Q: Clone,
+        Q: Message + Clone,
         F: Fn(Stub, Request<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
-        self.attempts(effect, |left| {
-            let request = self.request(message.clone()).map(|mut request| {
-                request.set_timeout(left);
-                send(self.stub.clone(), request)
-            });
-            async move {
-                match request?.await {
-                    Ok(response) => Ok(response.into_inner()),
-                    Err(status) => Err(Error::from_status(&status, effect, &self.options.endpoint)),
-                }
-            }
-        })
-        .await
+        self.attempts(effect, |by| self.attempt(effect, message.clone(), by, &send)).await
     }
 
-    /// Tries until it succeeds or must not be tried again; each try is told how much time is left.
+    /// One try of it.
+    pub(crate) async fn attempt<Q, A, F, Fut>(
+        &self,
+        effect: Effect,
+        message: Q,
+        by: Instant,
+        send: F,
+    ) -> Result<A>
+    where
+        Q: Message,
+        F: FnOnce(Stub, Request<Q>) -> Fut,
+        Fut: Future<Output = Result<Response<A>, Status>>,
+    {
+        // The transport would break off, which looks like a lost connection.
+        let (bytes, limit) = (message.encoded_len(), self.options.max_message_bytes);
+        if bytes > limit {
+            return Err(Error::request_too_large(bytes, limit));
+        }
+        let mut request = self.request(message)?;
+        request.set_timeout(by.saturating_duration_since(Instant::now()));
+        match send(self.stub.clone(), request).await {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => Err(Error::from_status(&status, effect, &self.options.endpoint)),
+        }
+    }
+
+    /// Tries until it succeeds or must not be tried again; each try is told by when it must.
     pub(crate) async fn attempts<A, F, Fut>(&self, effect: Effect, attempt: F) -> Result<A>
     where
-        F: Fn(Duration) -> Fut,
+        F: Fn(Instant) -> Fut,
         Fut: Future<Output = Result<A>>,
     {
         // A century is enough, and keeps the addition from overflowing.
@@ -76,8 +91,7 @@ impl Client {
         let mut pauses = Pauses::default();
         let mut unknown = false;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let error = match timeout_at(deadline, attempt(left)).await {
+            let error = match timeout_at(deadline, attempt(deadline)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => error,
                 Err(_) => Error::deadline(effect, self.timeout),

@@ -39,6 +39,7 @@ pub enum Consistency {
 pub(crate) struct Options {
     pub(crate) endpoint: Endpoint,
     pub(crate) max_retries: u32,
+    pub(crate) max_message_bytes: usize,
 }
 
 impl Client {

@@ -149,6 +149,14 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, "invalid_token", message, Outcome::Failed)
     }
 
+    pub(crate) fn request_too_large(bytes: usize, limit: usize) -> Self {
+        let message = format!(
+            "the request has {bytes} bytes, this client sends {limit}: send less at once, or raise max_message_bytes \
+             here and the daemon's --max-message-bytes"
+        );
+        Self::new(ErrorKind::TooLarge, "message_too_large", message, Outcome::Failed)
+    }
+
     pub(crate) fn unreachable(endpoint: &Endpoint, cause: &str) -> Self {
         let message = format!("cannot reach vecgridd at {endpoint}: {cause}");
         Self::new(ErrorKind::Unreachable, "unreachable", message, Outcome::Failed)

@@ -97,22 +97,58 @@ async fn an_answer_that_is_too_large_is_refused_alone() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_too_large_is_refused_alone() {
+    let (daemon, _client, mut tasks) = start().await;
+    let endpoint = daemon.serve_tcp(&mut tasks).await;
+    let client = Client::builder().endpoint(endpoint).max_message_bytes(100).connect().await.unwrap();
+    let large = Search::new("c", vec![1.0; 100]).k(1);
+    let both = Box::pin(future::join(client.search(large), client.search(search(2)))).await;
+    let error = both.0.unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("message_too_large", ErrorKind::TooLarge));
+    assert!(error.is_definite(), "nothing was sent");
+    assert_eq!(both.1.unwrap().hits.len(), 2);
+    assert_eq!(daemon.state(|state| state.streams), 1);
+}
+
+#[tokio::test]
+async fn overload_is_waited_out() {
+    let (daemon, client, _tasks) = start().await;
+    daemon.state(|state| state.overloads = 2);
+    assert_eq!(client.search(search(2)).await.unwrap().hits.len(), 2);
+    assert_eq!(daemon.state(|state| (state.overloads, state.streams)), (0, 1));
+    let impatient = Client::builder().endpoint(client.endpoint().to_string()).max_retries(0);
+    let impatient = impatient.connect().await.unwrap();
+    daemon.state(|state| state.overloads = 1);
+    let error = impatient.search(search(2)).await.unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("overloaded", ErrorKind::Overloaded));
+    assert_eq!(error.retry_after(), Some(Duration::from_millis(20)));
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_as_of_a_call() {
+    let lazy = Client::builder().endpoint("unix:/nowhere/v.sock").max_retries(1).connect_lazy().unwrap();
+    let error = lazy.search(search(1)).await.unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("unreachable", ErrorKind::Unreachable));
+    assert!(error.message().contains("No such file"), "{error}");
+}
+
+#[tokio::test]
 async fn a_daemon_that_knows_no_such_stream_is_called() {
     let (daemon, client, _tasks) = start().await;
     daemon.state(|state| state.old = true);
     let answers = stream::iter(1..10).then(|k| client.search(search(k)));
     let answers: Vec<_> = answers.try_collect().await.unwrap();
     assert!(answers.iter().zip(1..).all(|(answer, k)| answer.hits.len() == k));
-    assert_eq!(calls(&daemon), 9);
+    assert_eq!((daemon.state(|state| state.streams), calls(&daemon)), (1, 9), "it is asked once");
 }
 
 #[test]
-fn a_stream_ends_with_the_runtime_that_read_it() {
+fn a_stream_lives_where_the_client_was_connected() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (serves, searches) = (tokio::runtime::Runtime::new().unwrap(), runtime());
     let (daemon, client, _tasks) = serves.block_on(start());
     searches.block_on(client.search(search(1))).unwrap();
     drop(searches);
     runtime().block_on(client.search(search(2))).unwrap();
-    assert_eq!(daemon.state(|state| state.streams), 2);
+    assert_eq!((daemon.state(|state| state.streams), calls(&daemon)), (1, 0));
 }

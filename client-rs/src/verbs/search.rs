@@ -1,10 +1,12 @@
 //! Searches: one, or many in one request.
 
+use tokio::time::Instant;
 use vecgrid_proto::v1 as pb;
 
 use crate::{
     Client, Consistency, Error, Result, Search, SearchAnswer,
     call::{Effect, Stub},
+    shared::Told,
     wire,
 };
 
@@ -17,32 +19,28 @@ impl Client {
     /// `collection_not_found`, `wrong_dimension`, `invalid_…`, and what any call may meet.
     pub async fn search(&self, search: Search) -> Result<SearchAnswer> {
         let request = wire::search_to_wire(&search);
-        let response = match self.search_shared(&request).await {
-            Some(outcome) => outcome?,
-            None => {
-                let send = |mut stub: Stub, request| async move { stub.search(request).await };
-                // Seldom, and its future is large.
-                Box::pin(self.call(Effect::Read, request, send)).await?
-            }
-        };
+        let response = self.attempts(Effect::Read, |by| self.search_once(&request, by)).await?;
         wire::answer_from_wire(response, search.include_metadata)
     }
 
-    /// Over the shared stream; `None` when it must be a call of its own.
-    async fn search_shared(&self, request: &pb::SearchRequest) -> Option<Result<pb::SearchResponse>> {
-        if self.consistency != Consistency::Own || !self.shared.suits(request) {
-            return None;
+    async fn search_once(&self, request: &pb::SearchRequest, by: Instant) -> Result<pb::SearchResponse> {
+        if self.consistency == Consistency::Own {
+            match self.shared.ask(request, by).await {
+                Told::Answer(answer) => {
+                    return answer.map_err(|failure| Error::from_failure(failure, Effect::Read));
+                }
+                Told::Ended(status) => {
+                    let error = Error::from_status(&status, Effect::Read, &self.options.endpoint);
+                    if error.is_retryable() {
+                        return Err(error);
+                    }
+                }
+                Told::Unsuited => {}
+            }
         }
-        let ask = async |left| match self.shared.ask(request.clone(), left).await {
-            Ok(answer) => answer.map_err(|failure| Error::from_failure(failure, Effect::Read)),
-            Err(status) => Err(Error::from_status(&status, Effect::Read, &self.options.endpoint)),
-        };
-        let outcome = self.attempts(Effect::Read, ask).await;
-        if outcome.as_ref().is_err_and(|error| error.code() == "unimplemented") {
-            self.shared.give_up();
-            return None;
-        }
-        Some(outcome)
+        let send = |mut stub: Stub, request| async move { stub.search(request).await };
+        // Seldom, and its future is large.
+        Box::pin(self.attempt(Effect::Read, request.clone(), by, send)).await
     }
 
     /// Up to 1,000 searches in one request; answers in the same order.

@@ -53,10 +53,12 @@ pub struct State {
     /// `:authority` and `grpc-timeout` of each unary call.
     pub calls: Vec<(String, Option<String>)>,
     pub most_in_flight: usize,
-    /// Streams of searches without an order that were opened.
+    /// Streams of searches without an order that were asked for.
     pub streams: usize,
     /// So many of the next searches over such streams break them.
     pub breaks: usize,
+    /// So many of the next searches over such streams are refused: come back.
+    pub overloads: usize,
     /// An older daemon, which knows no such streams.
     pub old: bool,
     /// Lets searches with [`HELD`] go.
@@ -179,6 +181,10 @@ fn failure(status: &Status) -> pb::Failure {
         message: status.message().to_owned(),
         outcome,
         status: status.code() as u32,
+        retry_after_ms: status
+            .get_details_retry_info()
+            .and_then(|info| info.retry_delay)
+            .map_or(0, |wait| wait.as_millis() as u32),
         ..pb::Failure::default()
     }
 }
@@ -329,20 +335,21 @@ impl VecGrid for Daemon {
         &self,
         request: Request<Streaming<pb::NumberedSearch>>,
     ) -> Result<Response<Self::SearchUnorderedStream>, Status> {
+        self.state(|state| state.streams += 1);
         if self.state(|state| state.old) {
             return Err(refusal(Code::Unimplemented, "unimplemented", "failed"));
         }
-        self.state(|state| state.streams += 1);
         let daemon = self.clone();
         let answers = request.into_inner().map(move |request| {
             let daemon = daemon.clone();
             async move {
                 let request = request?;
                 let search = request.search.unwrap_or_default();
-                let (breaks, release) = daemon.state(|state| {
-                    let breaks = state.breaks > 0;
+                let (breaks, overloaded, release) = daemon.state(|state| {
+                    let (breaks, overloaded) = (state.breaks > 0, state.overloads > 0);
                     state.breaks = state.breaks.saturating_sub(1);
-                    (breaks, Arc::clone(&state.release))
+                    state.overloads = state.overloads.saturating_sub(1);
+                    (breaks, overloaded, Arc::clone(&state.release))
                 });
                 if breaks {
                     return Err(Status::unavailable("broken"));
@@ -351,7 +358,12 @@ impl VecGrid for Daemon {
                     release.notified().await;
                 }
                 let number = request.number;
-                Ok(match answer(&search) {
+                let answer = if overloaded {
+                    Err(refusal(Code::ResourceExhausted, "overloaded", "failed"))
+                } else {
+                    answer(&search)
+                };
+                Ok(match answer {
                     Ok(response) => pb::NumberedAnswer { number, response: Some(response), failure: None },
                     Err(status) => {
                         pb::NumberedAnswer { number, response: None, failure: Some(failure(&status)) }

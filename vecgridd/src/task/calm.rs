@@ -29,11 +29,9 @@ use pin_project_lite::pin_project;
 /// Polls in a row; after that others get their turn.
 const POLLS: usize = 3;
 
-/// Nobody polls: a wake-up goes to the runtime.
-const IDLE: u8 = 0;
-/// It is being polled: a wake-up is noted.
+/// It is being polled: a wake-up is noted, not passed on.
 const POLLED: u8 = 1;
-/// A wake-up was noted.
+/// There was a wake-up.
 const WOKEN: u8 = 2;
 
 /// Starts tasks of hyper's so.
@@ -72,8 +70,8 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let noted = self.state.compare_exchange(POLLED, WOKEN, Ordering::AcqRel, Ordering::Acquire);
-        if noted == Err(IDLE) {
+        // Written even where it says so already: whoever polls next must see what this one did before it woke.
+        if self.state.fetch_or(WOKEN, Ordering::AcqRel) & POLLED == 0 {
             self.task.wake();
         }
     }
@@ -95,12 +93,12 @@ impl<F: Future> Future for Calm<F> {
         this.bell.task.register(outer.waker());
         let mut context = Context::from_waker(this.waker);
         for _ in 0..POLLS {
-            this.bell.state.store(POLLED, Ordering::Release);
+            this.bell.state.swap(POLLED, Ordering::AcqRel);
             let polled = this.inner.as_mut().poll(&mut context);
             if polled.is_ready() {
                 return polled;
             }
-            if this.bell.state.swap(IDLE, Ordering::AcqRel) == POLLED {
+            if this.bell.state.swap(0, Ordering::AcqRel) & WOKEN == 0 {
                 return Poll::Pending;
             }
         }
@@ -115,6 +113,7 @@ mod tests {
         future::poll_fn,
         sync::atomic::AtomicUsize,
         task::Poll::{Pending, Ready},
+        time::Duration,
     };
 
     use super::*;
@@ -189,10 +188,14 @@ mod tests {
             }
             let _ = done.send(got);
         });
-        for round in 0..ROUNDS {
-            sender.send(round).await.unwrap();
-        }
-        drop(sender);
-        assert_eq!(finished.await.unwrap(), ROUNDS);
+        let sending = async {
+            for round in 0..ROUNDS {
+                sender.send(round).await.unwrap();
+            }
+            drop(sender);
+        };
+        tokio::time::timeout(Duration::from_secs(60), sending).await.unwrap();
+        let finished = tokio::time::timeout(Duration::from_secs(60), finished).await;
+        assert_eq!(finished.unwrap().unwrap(), ROUNDS);
     }
 }

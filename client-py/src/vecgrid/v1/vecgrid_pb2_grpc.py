@@ -209,7 +209,7 @@ class VecGridServicer(object):
 
     def SearchUnordered(self, request_iterator, context):
         """The same in any order: an answer comes when it is there, with the number of its search. So one stream serves many
-        callers, none of whom waits for another's search. A search may name its own deadline.
+        callers, and a slow search keeps no other's answer back. A search may name its own deadline.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

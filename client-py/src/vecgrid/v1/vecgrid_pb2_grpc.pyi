@@ -100,7 +100,7 @@ class VecGridStub:
         vecgrid.v1.vecgrid_pb2.NumberedAnswer,
     ]
     """The same in any order: an answer comes when it is there, with the number of its search. So one stream serves many
-    callers, none of whom waits for another's search. A search may name its own deadline.
+    callers, and a slow search keeps no other's answer back. A search may name its own deadline.
     """
 
     Count: grpc.UnaryUnaryMultiCallable[
@@ -217,7 +217,7 @@ class VecGridAsyncStub:
         vecgrid.v1.vecgrid_pb2.NumberedAnswer,
     ]
     """The same in any order: an answer comes when it is there, with the number of its search. So one stream serves many
-    callers, none of whom waits for another's search. A search may name its own deadline.
+    callers, and a slow search keeps no other's answer back. A search may name its own deadline.
     """
 
     Count: grpc.aio.UnaryUnaryMultiCallable[
@@ -358,7 +358,7 @@ class VecGridServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[vecgrid.v1.vecgrid_pb2.NumberedAnswer], collections.abc.AsyncIterator[vecgrid.v1.vecgrid_pb2.NumberedAnswer]]:
         """The same in any order: an answer comes when it is there, with the number of its search. So one stream serves many
-        callers, none of whom waits for another's search. A search may name its own deadline.
+        callers, and a slow search keeps no other's answer back. A search may name its own deadline.
         """
 
     @abc.abstractmethod

@@ -248,10 +248,23 @@ fn beside_writes(bench: &mut Bench, served: &Served) -> Result<()> {
         bench.verdicts.push(verdict.note("recall 0.99 is never reached"));
         return Ok(());
     };
+    for (number, door) in [Door::Unary(1), Door::Client(1)].into_iter().enumerate() {
+        beside_writes_through(bench, served, door, (ef, number * PHASES))?;
+    }
+    Ok(())
+}
+
+/// Each phase writes rows that no other one writes, from `first` on.
+fn beside_writes_through(
+    bench: &mut Bench,
+    served: &Served,
+    door: Door,
+    (ef, first): (usize, usize),
+) -> Result<()> {
     let (mut idle, mut busy, mut rates) = (Vec::new(), Vec::new(), Vec::new());
-    for phase in 0..PHASES {
+    for phase in first..first + PHASES {
         bench.progress.now(&format!("phase {phase}: idle"));
-        idle.extend(search_for(bench, served, ef, &|begun| begun.elapsed() < IDLE_PHASE)?);
+        idle.extend(search_for(bench, served, (door, ef), &|begun| begun.elapsed() < IDLE_PHASE)?);
         bench.progress.now(&format!("phase {phase}: {WRITE_RATE} rows/s"));
         let writes = writes(bench, phase);
         let socket = served.daemon.ports().socket.clone();
@@ -262,7 +275,7 @@ fn beside_writes(bench: &mut Bench, served: &Served) -> Result<()> {
                 over.store(true, Relaxed);
                 written
             });
-            let searched = search_for(bench, served, ef, &|_| !over.load(Relaxed));
+            let searched = search_for(bench, served, (door, ef), &|_| !over.load(Relaxed));
             (searched, writer.join())
         });
         busy.extend(searched?);
@@ -272,7 +285,7 @@ fn beside_writes(bench: &mut Bench, served: &Served) -> Result<()> {
     let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
     let p99 = |times: &mut Vec<Duration>| load::percentile(times, 0.99).as_secs_f64() * 1e6;
     let (p99_idle, p99_busy) = (p99(&mut idle), p99(&mut busy));
-    let name = format!("p99 beside {WRITE_RATE} rows/s, 1 in flight");
+    let name = format!("p99 beside {WRITE_RATE} rows/s, 1 in flight ({})", door.name());
     let figures = (Some(Figure::new(p99_busy, format!("ef={ef}"))), Some(Figure::new(p99_idle, "idle p99")));
     let verdict = Verdict::time(7, name, "us", figures, Wanted::AtMost(2.0))
         .note(format!("{} idle and {} busy searches, {slowest:.0} rows/s written", idle.len(), busy.len()))
@@ -282,7 +295,7 @@ fn beside_writes(bench: &mut Bench, served: &Served) -> Result<()> {
     let medians = json!({"idle": p50(&mut idle), "busy": p50(&mut busy)});
     bench.note(
         7,
-        "us",
+        door.name(),
         json!({"p99_idle": p99_idle, "p99_busy": p99_busy, "p50": medians, "ef": ef, "rows_per_s": rates}),
     );
     Ok(())
@@ -292,11 +305,11 @@ fn beside_writes(bench: &mut Bench, served: &Served) -> Result<()> {
 fn search_for(
     bench: &Bench,
     served: &Served,
-    ef: usize,
+    (door, ef): (Door, usize),
     go_on: &dyn Fn(Instant) -> bool,
 ) -> Result<Vec<Duration>> {
     let searches = served::searches(&bench.data, ef)?;
-    let client = served.connect()?;
+    let line = served.connect(door)?;
     let begun = Instant::now();
     let mut times = Vec::new();
     // A hundred at a time, so that the end of a phase is seen soon.
@@ -304,7 +317,7 @@ fn search_for(
         if !go_on(begun) {
             break;
         }
-        times.extend(served.ask_over(&client, Door::Unary(1), part.to_vec())?.times);
+        times.extend(served.ask_over(&line, part.to_vec())?.times);
     }
     Ok(times)
 }

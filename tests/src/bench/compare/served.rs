@@ -137,13 +137,26 @@ impl Served {
     ///
     /// # Errors
     /// When the daemon does not answer.
-    pub fn connect(&self) -> Result<Client> {
+    pub fn connect(&self, door: Door) -> Result<Line> {
         self.runtime.block_on(async {
-            let client = grpc::client(self.daemon.socket_channel().await);
-            let request = pb::GetCollectionRequest { name: COLLECTION.into() };
-            client.clone().get_collection(request).await?;
-            Ok(client)
+            Ok(match door {
+                Door::Unary(flight) => Line::Unary(self.call().await?, flight),
+                Door::Stream(flight) => Line::Stream(self.call().await?, flight),
+                Door::Client(flight) => {
+                    let endpoint = format!("unix:{}", self.daemon.ports().socket.display());
+                    let client = vecgrid_client::Client::connect(endpoint).await?;
+                    client.get_collection(COLLECTION).await?;
+                    Line::Client(client, flight)
+                }
+            })
         })
+    }
+
+    async fn call(&self) -> Result<Client> {
+        let client = grpc::client(self.daemon.socket_channel().await);
+        let request = pb::GetCollectionRequest { name: COLLECTION.into() };
+        client.clone().get_collection(request).await?;
+        Ok(client)
     }
 
     /// Asks all searches over a connection of their own; answers in order, each with its time, and the time of all.
@@ -151,39 +164,37 @@ impl Served {
     /// # Errors
     /// The first search that failed.
     pub fn ask(&self, door: Door, searches: Vec<pb::SearchRequest>) -> Result<Answers> {
-        match door {
-            Door::Client(flight) => self.ask_as_app(flight, &searches),
-            _ => self.ask_over(&self.connect()?, door, searches),
-        }
-    }
-
-    fn ask_as_app(&self, flight: usize, searches: &[pb::SearchRequest]) -> Result<Answers> {
-        let endpoint = format!("unix:{}", self.daemon.ports().socket.display());
-        let searches: Vec<Search> = searches.iter().map(as_app).collect();
-        let (answers, took) = self.runtime.block_on(async {
-            let client = vecgrid_client::Client::connect(endpoint).await?;
-            client.get_collection(COLLECTION).await?;
-            let begun = Instant::now();
-            let answers = load::search_as_app(&client, searches, flight).await?;
-            Ok::<_, vecgrid_client::Error>((answers, begun.elapsed()))
-        })?;
-        let (answers, times): (Vec<_>, _) = answers.into_iter().unzip();
-        Ok(Answers { answers: answers.into_iter().map(as_wire).collect(), times, took })
+        self.ask_over(&self.connect(door)?, searches)
     }
 
     /// The same, over a connection that there is.
     ///
     /// # Errors
     /// The first search that failed.
-    pub fn ask_over(&self, client: &Client, door: Door, searches: Vec<pb::SearchRequest>) -> Result<Answers> {
+    pub fn ask_over(&self, line: &Line, searches: Vec<pb::SearchRequest>) -> Result<Answers> {
+        match line {
+            Line::Unary(client, flight) => {
+                self.time(load::search_all(client, searches, *flight), std::convert::identity)
+            }
+            Line::Stream(client, flight) => {
+                self.time(load::search_stream(client, searches, *flight), std::convert::identity)
+            }
+            Line::Client(client, flight) => {
+                let searches = searches.iter().map(as_app).collect();
+                self.time(load::search_as_app(client, searches, *flight), as_wire)
+            }
+        }
+    }
+
+    fn time<A, E: Into<anyhow::Error>>(
+        &self,
+        asking: impl Future<Output = Result<Vec<(A, Duration)>, E>>,
+        wire: impl Fn(A) -> pb::SearchResponse,
+    ) -> Result<Answers> {
         let begun = Instant::now();
-        let answers = match door {
-            Door::Client(_) => bail!("the client has a connection of its own"),
-            Door::Unary(flight) => self.runtime.block_on(load::search_all(client, searches, flight))?,
-            Door::Stream(flight) => self.runtime.block_on(load::search_stream(client, searches, flight))?,
-        };
+        let answers = self.runtime.block_on(asking).map_err(Into::into)?;
         let took = begun.elapsed();
-        let (answers, times) = answers.into_iter().unzip();
+        let (answers, times) = answers.into_iter().map(|(answer, time)| (wire(answer), time)).unzip();
         Ok(Answers { answers, times, took })
     }
 
@@ -230,6 +241,16 @@ impl Door {
             Self::Client(_) => "client-rs",
         }
     }
+}
+
+/// A connection, and how it is used.
+pub enum Line {
+    /// One call each.
+    Unary(Client, usize),
+    /// One stream for each list of searches.
+    Stream(Client, usize),
+    /// The project's client.
+    Client(vecgrid_client::Client, usize),
 }
 
 /// What came back.

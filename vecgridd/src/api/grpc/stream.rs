@@ -17,7 +17,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -105,7 +105,8 @@ pub(super) fn answers<V: Verb>(
     let messages = request.into_inner().take_until(shutdown.clone().cancelled_owned());
     let admitting = Arc::clone(door);
     let working = Arc::clone(door);
-    let crowd = Crowd::default();
+    let crowd = Arc::<Crowd>::default();
+    let resting = Arc::clone(&crowd);
     let answers = messages
         .then(move |message| admit::<V>(Arc::clone(&admitting), message, deadline.clone()))
         .map(move |arrived| answer::<V>(&working, &crowd, arrived));
@@ -113,6 +114,14 @@ pub(super) fn answers<V: Verb>(
         Order::Kept => answers.buffered(door.limits.max_stream_messages).left_stream(),
         Order::Any => answers.buffer_unordered(door.limits.max_concurrent_streams as usize).right_stream(),
     };
+    let mut answers = Box::pin(answers);
+    let answers = stream::poll_fn(move |cx| {
+        let next = answers.poll_next_unpin(cx);
+        if next.is_pending() {
+            resting.rests();
+        }
+        next
+    });
     let last = stream::once(async move {
         // The sender must not take a cut for a regular end.
         shutdown.is_cancelled().then(|| Err(ApiError::from(ServiceError::ShuttingDown).into()))
@@ -144,7 +153,7 @@ async fn admit<V: Verb>(
 /// The answer to one message; nothing is done before it is polled.
 fn answer<V: Verb>(
     door: &Arc<Door>,
-    crowd: &Crowd,
+    crowd: &Arc<Crowd>,
     arrived: Result<Arrived<V>, Status>,
 ) -> impl Future<Output = Result<V::Answer, Status>> + Send + use<V> {
     let (door, place) = (Arc::clone(door), crowd.enter());
@@ -158,7 +167,7 @@ fn answer<V: Verb>(
     }
 }
 
-/// Works on a message here if that is done at once and no other waits to be begun, else in a task of its own.
+/// Works on a message here if it came alone and is done at once, else in a task of its own.
 ///
 /// Most messages come alone and are short searches, and a task for each would cost more than it looks: the daemon's other
 /// thread is woken to look for work that the first one has done by then.
@@ -170,7 +179,9 @@ async fn start<V: Verb>(
     let worker = Arc::clone(door);
     let working = async move { work(&worker, admitted).await };
     let mut working = Box::pin(AssertUnwindSafe(working).catch_unwind());
-    let begun = if place.leave_as_last() { futures::poll!(working.as_mut()) } else { Poll::Pending };
+    // A write waits for the disk in any case.
+    let here = V::CLASS == Class::Read && place.leave_alone();
+    let begun = if here { futures::poll!(working.as_mut()) } else { Poll::Pending };
     let outcome = match begun {
         Poll::Ready(outcome) => outcome.ok(),
         Poll::Pending => {
@@ -188,29 +199,40 @@ async fn start<V: Verb>(
     })
 }
 
-/// Messages of one stream that were let in and not begun.
+/// How busy a stream is: all accesses are of one task.
 #[derive(Default)]
-struct Crowd(Arc<AtomicUsize>);
+struct Crowd {
+    /// Messages that were let in and not begun.
+    unbegun: AtomicUsize,
+    /// One was worked on in place, and its answer has not left this task.
+    answering: AtomicBool,
+}
 
 impl Crowd {
-    fn enter(&self) -> Place {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Place(Arc::clone(&self.0))
+    fn enter(self: &Arc<Self>) -> Place {
+        self.unbegun.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(self))
+    }
+
+    /// The stream has nothing to say for now, so all that it said is sent.
+    fn rests(&self) {
+        self.answering.store(false, Ordering::Relaxed);
     }
 }
 
-struct Place(Arc<AtomicUsize>);
+/// A message that was not begun.
+struct Place(Arc<Crowd>);
 
 impl Place {
-    /// Whether no other is left.
-    fn leave_as_last(self) -> bool {
-        self.0.load(Ordering::Relaxed) == 1
+    /// Whether there is no other, and no answer that would wait for this one's work.
+    fn leave_alone(self) -> bool {
+        self.0.unbegun.load(Ordering::Relaxed) == 1 && !self.0.answering.swap(true, Ordering::Relaxed)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.unbegun.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
