@@ -70,7 +70,10 @@ fn after_replacing_every_row_recall_and_memory_are_as_new() {
                 (0..100).map(|n| (batch * 100 + n, json!({ "n": n }), Some(numbers.vector(16)))).collect(),
             );
             if batch % 8 == 0 {
-                assert!(world.recall(3, 10) > 0.7);
+                // One question that does not find its cluster is two hundredths.
+                let recall = world.recall(50, 10);
+                println!("{engine:?}, batch {batch}: {recall:.3}");
+                assert!(recall > 0.985, "{engine:?}, batch {batch}: {recall}");
             }
         }
         assert!(world.index.wait_built());
@@ -86,6 +89,7 @@ fn after_replacing_every_row_recall_and_memory_are_as_new() {
         rows.chunks(500).for_each(|batch| fresh.put(batch.to_vec()));
         assert!(fresh.index.wait_built());
         let unchurned = fresh.recall(100, 10);
+        println!("{engine:?}: {churned:.3}, fresh {unchurned:.3}");
         assert!(churned >= unchurned - 0.02, "{engine:?}: {churned}, fresh {unchurned}");
         let (now, new) = (stats.bytes.total(), fresh.index.stats().bytes.total());
         assert!(now as f64 <= new as f64 * 1.3, "{engine:?}: {now} bytes, fresh {new}");
