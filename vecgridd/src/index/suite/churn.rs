@@ -73,7 +73,7 @@ fn after_replacing_every_row_recall_and_memory_are_as_new() {
                 // One question that does not find its cluster is two hundredths.
                 let recall = world.recall(50, 10);
                 println!("{engine:?}, batch {batch}: {recall:.3}");
-                assert!(recall > 0.985, "{engine:?}, batch {batch}: {recall}");
+                assert!(recall > 0.98, "{engine:?}, batch {batch}: {recall}");
             }
         }
         assert!(world.index.wait_built());
